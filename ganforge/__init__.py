@@ -1,0 +1,54 @@
+"""ganforge: games between networks, composed from plugins by recipes.
+
+The public names are loaded when they are first used, so that `import ganforge` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Augmentor": "interfaces",
+    "AttributeSpec": "specs",
+    "DataError": "errors",
+    "DataDescription": "plugin",
+    "Dataset": "interfaces",
+    "Discriminator": "interfaces",
+    "Draw": "draws",
+    "Draws": "draws",
+    "GanforgeError": "errors",
+    "Generator": "interfaces",
+    "Hook": "interfaces",
+    "ImageOptions": "plugin",
+    "ImageSpec": "specs",
+    "LabelSpec": "specs",
+    "Loss": "interfaces",
+    "LossContext": "interfaces",
+    "Made": "interfaces",
+    "Metric": "interfaces",
+    "NoiseSpec": "specs",
+    "Run": "runs",
+    "Spec": "specs",
+    "TextSpec": "specs",
+    "Training": "trainer",
+    "VectorSpec": "specs",
+    "Verdict": "interfaces",
+    "as_vectors": "interfaces",
+    "open_run": "runs",
+    "train": "runs",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ganforge' has no attribute {name!r}")
+    value = getattr(import_module(f"ganforge.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,220 @@
+"""The interfaces that components implement: what each is given and what it returns.
+
+Data is float32 in [-1, 1] unless its spec says otherwise; N is the batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganforge.plugin import DataDescription, ImageOptions
+from ganforge.specs import LabelSpec, Spec
+
+if TYPE_CHECKING:
+    from ganforge.draws import Draw
+    from ganforge.runs import Run
+
+
+@frozen(eq=False)
+class Made:
+    """What a generator returns: data, and what its losses may ask for beside it."""
+
+    data: Tensor
+    latents: Tensor | None = None
+    posterior: tuple[Tensor, Tensor] | None = None  # mean, log-variance
+    log_probs: Tensor | None = None
+
+
+@frozen(eq=False)
+class Verdict:
+    """What a discriminator returns. Scores are logits, [N] or a map of patches [N, ...]."""
+
+    scores: Tensor | None = None
+    class_scores: Tensor | None = None  # [N, classes], logits
+    features: Tensor | None = None  # [N, ...]
+    reconstruction: Tensor | None = None  # the shape of the data
+
+
+class Network(nn.Module):
+    """What generators and discriminators share.
+
+    `layout` says which memory layout runs faster for this architecture; `train.layout` overrides.
+    """
+
+    layout: ClassVar[str] = "contiguous"  # or "channels_last"
+
+
+class Generator(Network):
+    """Turns items of its source domains into items of its target domain.
+
+    sources: the specs of what `forward` is given, in order. target: the spec of what it returns.
+    An option of type `Ref` arrives as a keyword argument of the option's name.
+    """
+
+    def __init__(self, options: Any, sources: Sequence[Spec], target: Spec) -> None:
+        super().__init__()
+        self.options = options
+        self.sources = tuple(sources)
+        self.target = target
+
+    def forward(self, *sources: Tensor) -> Tensor | Made:
+        """One tensor [N, *spec.shape] per source -> data [N, *target.shape] in [-1, 1]."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def join(self, sources: Sequence[Tensor]) -> Tensor:
+        """All sources as one vector, [N, sum of their flat sizes]; labels become one-hot."""
+        return as_vectors(sources, self.sources)
+
+
+class Discriminator(Network):
+    """Judges items of one domain, perhaps under a condition.
+
+    judged: the spec of what it sees, after the augmentors. given: the specs of its conditions.
+    """
+
+    def __init__(self, options: Any, judged: Spec, given: Sequence[Spec] = ()) -> None:
+        super().__init__()
+        self.options = options
+        self.judged = judged
+        self.given = tuple(given)
+
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Tensor | Verdict:
+        """data [N, *judged.shape] -> scores (logits, [N] or a patch map) or a Verdict."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+
+def as_vectors(values: Sequence[Tensor], specs: Sequence[Spec]) -> Tensor:
+    """Items of several domains side by side as one float vector each, [N, sum of flat sizes]."""
+    vectors = [
+        F.one_hot(value, spec.classes).float() if isinstance(spec, LabelSpec) else value.flatten(1)
+        for value, spec in zip(values, specs, strict=True)
+    ]
+    return torch.cat(vectors, 1) if len(vectors) > 1 else vectors[0]
+
+
+@frozen(kw_only=True)
+class LossContext:
+    """What a loss that owns parameters is built from: one discriminator and what it returns.
+
+    verdict: meta tensors of one forward with N = 2, so shapes are known and nothing is computed.
+    labels: the spec of the judged domain's labels, if the data has some.
+    """
+
+    discriminator: str
+    judged: Spec
+    verdict: Verdict
+    labels: LabelSpec | None
+
+
+class Loss(nn.Module):
+    """Pure maths for one or both sides; parameter names say what is read (vocabulary.py).
+
+    A loss that reads verdicts exists once per discriminator and is called once per contest; one
+    that reads none exists once and is called per generator. Methods return per-sample values
+    [N, ...], or a dict of such named terms, which are added and logged apart. A class that uses
+    statistics of the whole batch sets `mixes_batch = True` and returns 0-d values.
+
+        def discriminator(self, real_scores, fake_scores): ...
+        def generator(self, fake_scores): ...
+    """
+
+    mixes_batch: ClassVar[bool] = False
+    boundary: ClassVar[float | None] = None  # score above which D says "real"; None: no accuracy
+
+    def __init__(self, options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+    def build(self, context: LossContext) -> None:
+        """Create parameters and buffers of this loss; they train with the discriminators."""
+
+    def observe(self, side: str, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Update buffers after a turn. Returns 0-d numbers to log.
+
+        side: "discriminator" or "generator". values: the mean of each term that the side's method
+        returned ("loss" where it returned a bare tensor), 0-d, detached, reduced over contests.
+        """
+        return {}
+
+
+class Augmentor(nn.Module):
+    """Changes what discriminators see. One instance per discriminator, so state is its own."""
+
+    def __init__(self, options: Any, spec: Spec) -> None:
+        super().__init__()
+        self.options = options
+        self.spec = spec
+
+    def view(self, data: Tensor, draw: Draw) -> Tensor | Mapping[str, Tensor]:
+        """What D sees instead of data [N, *spec.shape]; several named tensors are several views.
+
+        Called with the same draw for real and fake. Must be differentiable where G's losses need
+        it. The view named "plain" keeps the name of the view that it was made from.
+        """
+        return data
+
+    def replay(self, fakes: Tensor, draw: Draw) -> Tensor:
+        """D's turn only: fakes [N, ...], detached, -> what D is shown in their place."""
+        return fakes
+
+
+class Hook:
+    """Watches a run: any of the methods in hookspecs.py, by name, with the arguments it wants.
+
+    Every public method must be one of them; a misspelt one is refused. Helpers start with `_`.
+    """
+
+    changes_weights: ClassVar[bool] = False  # only then may step_ended change a network
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def save_state(self) -> dict[str, Any]:
+        """What must survive a resume, as JSON: numbers, strings, lists, dicts."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `save_state` returned."""
+
+
+class Dataset(ABC):
+    """Rows of several domains, read by index; the core keeps, shuffles and batches them."""
+
+    def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
+        self.options = options
+        self.image = image
+        self.description = description
+
+    @abstractmethod
+    def count(self, split: str, domain: str) -> int:
+        """Rows of this domain in this split ("train", "test"); 0 where there are none."""
+
+    @abstractmethod
+    def item(self, split: str, domain: str, index: int) -> Tensor:
+        """One row: images uint8 [C, H, W] at their loading size, labels int64 [], else float."""
+
+    def rows(self, split: str, domain: str) -> Tensor | None:
+        """All rows as one tensor, where that is cheaper than one by one; else None."""
+        return None
+
+
+class Metric(ABC):
+    """A number about a trained generator, with the protocol that produced it."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @abstractmethod
+    def measure(self, run: Run) -> Mapping[str, float]:
+        """Named figures; lower-case words joined by `-`, parts joined by `/`."""
+
+    @abstractmethod
+    def protocol(self) -> str:
+        """One line: on what data, how many, how computed."""

@@ -1,0 +1,160 @@
+"""What a domain's data looks like. Networks are sized from these and from nothing else.
+
+Light: no torch here, so that recipes are checked without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
+
+from attrs import asdict, field, frozen
+
+from ganforge.errors import GanforgeError
+
+
+@frozen
+class Spec:
+    """One kind of data. `shape` is the shape of one item, without the batch dimension."""
+
+    kind: ClassVar[str] = "spec"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise TypeError(f"{type(self).__name__} has no shape")
+
+    @property
+    def flat(self) -> int:
+        """Numbers in one item when it is laid out as a vector (labels one-hot)."""
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
+
+
+@frozen
+class ImageSpec(Spec):
+    """Images, float in [-1, 1], [channels, height, width]."""
+
+    kind: ClassVar[str] = "image"
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, self.height, self.width)
+
+    def __str__(self) -> str:
+        return f"image {self.channels} x {self.height} x {self.width}"
+
+
+Distribution = Literal["normal", "uniform"]
+
+
+@frozen
+class NoiseSpec(Spec):
+    """Drawn vectors: N(0, 1), or uniform in [-1, 1]."""
+
+    kind: ClassVar[str] = "noise"
+    dim: int
+    distribution: Distribution = "normal"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.dim,)
+
+    def __str__(self) -> str:
+        return f"{self.distribution} noise of {self.dim}"
+
+
+@frozen
+class LabelSpec(Spec):
+    """One class out of `classes`, an int64; as a vector it is one-hot."""
+
+    kind: ClassVar[str] = "label"
+    classes: int
+    names: tuple[str, ...] = field(default=(), converter=tuple)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def flat(self) -> int:
+        return self.classes
+
+    def __str__(self) -> str:
+        return f"label of {self.classes} classes"
+
+
+@frozen
+class AttributeSpec(Spec):
+    """Several yes-or-no attributes, float 0 or 1, [len(names)]."""
+
+    kind: ClassVar[str] = "attribute"
+    names: tuple[str, ...] = field(converter=tuple)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.names),)
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} attributes"
+
+
+@frozen
+class TextSpec(Spec):
+    """Token numbers, int64 in [0, len(vocabulary)), [length]; token 0 fills up."""
+
+    kind: ClassVar[str] = "text"
+    vocabulary: tuple[str, ...] = field(converter=tuple)
+    length: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    def __str__(self) -> str:
+        return f"text of {self.length} tokens out of {len(self.vocabulary)}"
+
+
+@frozen
+class VectorSpec(Spec):
+    """Vectors of data, such as precomputed embeddings, float, [dim]."""
+
+    kind: ClassVar[str] = "vector"
+    dim: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.dim,)
+
+    def __str__(self) -> str:
+        return f"vector of {self.dim}"
+
+
+_KINDS: dict[str, type[Spec]] = {
+    cls.kind: cls for cls in (ImageSpec, NoiseSpec, LabelSpec, AttributeSpec, TextSpec, VectorSpec)
+}
+
+
+def spec_to_dict(spec: Spec) -> dict[str, Any]:
+    """A plain dict that `spec_from_dict` turns back, for files."""
+    plain = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(spec, recurse=False).items()
+    }
+    return {"kind": spec.kind, **plain}
+
+
+def spec_from_dict(data: Mapping[str, Any]) -> Spec:
+    """The spec written by `spec_to_dict`. Raises GanforgeError when it is none."""
+    fields = dict(data)
+    try:
+        return _KINDS[fields.pop("kind")](**fields)
+    except (KeyError, TypeError) as error:
+        raise GanforgeError(f"not a domain's spec: {dict(data)!r}") from error
+
+
+DISTRIBUTIONS: tuple[str, ...] = get_args(Distribution)
