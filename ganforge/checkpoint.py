@@ -1,0 +1,172 @@
+"""Checkpoints: safetensors and JSON, written whole or not at all, checked when read.
+
+checkpoints/step-00005000/
+    networks.safetensors    weights and buffers of everything that plays, by address
+    optimizers.safetensors  the optimizers' moments, by address
+    state.json              step, phase, hooks' states, versions, SHA-256 of the other two
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ganforge.errors import RunError
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC))
+_FILES = ("networks.safetensors", "optimizers.safetensors")
+
+
+@frozen
+class Checkpoint:
+    """A checkpoint that was read. `state` is the content of state.json."""
+
+    folder: Path
+    networks: Mapping[str, Tensor]
+    optimizers: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        return int(self.state["step"])
+
+
+def folder_name(step: int) -> str:
+    """`step-00005000`"""
+    return f"step-{step:08d}"
+
+
+def save(
+    checkpoints: Path,
+    step: int,
+    networks: Mapping[str, Tensor],
+    optimizers: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+) -> Path:
+    """Write one checkpoint. Until the last rename the folder has another name, so that a kill at
+    any moment leaves either the whole checkpoint or none. Raises RunError when it cannot be
+    written; older checkpoints are untouched then."""
+    target = checkpoints / folder_name(step)
+    temporary = checkpoints / f"{target.name}.partial"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        hashes = {}
+        for name, tensors in zip(_FILES, (networks, optimizers), strict=True):
+            save_file({k: _plain(v) for k, v in tensors.items()}, temporary / name)
+            hashes[name] = _sha256(temporary / name)
+            _flush(temporary / name)
+        text = json.dumps({**state, "step": step, "sha256": hashes}, indent=1)
+        (temporary / "state.json").write_text(text, encoding="utf-8")
+        _flush(temporary / "state.json")
+        _swap(temporary, target)
+        _flush(checkpoints)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunError(f"cannot write the checkpoint {target}: {_why(error)}") from error
+    return target
+
+
+def steps(checkpoints: Path) -> list[int]:
+    """The steps that have a checkpoint, ascending."""
+    if not checkpoints.is_dir():
+        return []
+    names = (p.name for p in checkpoints.iterdir() if (p / "state.json").is_file())
+    return sorted(int(n[5:]) for n in names if n.startswith("step-") and n[5:].isdigit())
+
+
+def load(checkpoints: Path, step: int) -> Checkpoint:
+    """Read one checkpoint. Raises RunError when a file is missing or not what was written."""
+    folder = checkpoints / folder_name(step)
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        for name in _FILES:
+            if _sha256(folder / name) != state["sha256"][name]:
+                raise RunError(f"{folder / name} is damaged: its checksum is not what was written")
+        networks, optimizers = (load_file(folder / name) for name in _FILES)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(f"cannot read the checkpoint {folder}: {error}") from error
+    return Checkpoint(folder, networks, optimizers, state)
+
+
+def newest_whole(checkpoints: Path) -> tuple[Checkpoint | None, list[str]]:
+    """(the newest checkpoint that can be read, what was wrong with newer ones)."""
+    complaints: list[str] = []
+    for step in reversed(steps(checkpoints)):
+        try:
+            return load(checkpoints, step), complaints
+        except RunError as error:
+            complaints.append(str(error))
+    return None, complaints
+
+
+def keep_last(checkpoints: Path, count: int) -> None:
+    """Remove all but the newest `count` checkpoints."""
+    for step in steps(checkpoints)[:-count]:
+        shutil.rmtree(checkpoints / folder_name(step), ignore_errors=True)
+
+
+def load_networks(checkpoints: Path, step: int, prefix: str) -> dict[str, Tensor]:
+    """The tensors below one address, without the address."""
+    networks = load(checkpoints, step).networks
+    return dict(_below(networks, prefix))
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in tensors.items():
+        if name.startswith(f"{prefix}/"):
+            yield name[len(prefix) + 1 :], tensor
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Give a finished folder its name; one that has the name already steps aside first."""
+    old = target.with_name(f"{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(new, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """On the CPU, contiguous, and sharing memory with no other entry, as safetensors asks."""
+    return tensor.detach().cpu().contiguous().clone()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Ask the system to put a file or folder on the disk; some systems cannot for folders."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _DISK_TROUBLE:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left on the disk; free some and run the same command to go on"
+    if "No space left" in str(error):
+        return "no space left on the disk; free some and run the same command to go on"
+    return str(error)

@@ -1,0 +1,506 @@
+"""The game: networks, losses and augmentors built from a plan, and how a turn is played.
+
+Rules that hold for every turn:
+- Real and fake batches pass a network separately, so BatchNorm sees each by itself.
+- A network's buffers (running statistics, power-iteration vectors) change only in forwards that
+  belong to its own side's turn; elsewhere they are lent as copies.
+- While one side updates, the other side's parameters take no gradient. A network that its phase
+  does not train is in eval mode.
+- Every forward runs under its own address in the draws, so dropout follows from (seed, address).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from attrs import define, field
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ganforge import optimizers
+from ganforge.compose import side_of, trained_in
+from ganforge.draws import Draws
+from ganforge.errors import PluginError, TrainingError
+from ganforge.feed import Feed
+from ganforge.interfaces import (
+    Augmentor,
+    Discriminator,
+    Generator,
+    Loss,
+    LossContext,
+    Made,
+    Verdict,
+)
+from ganforge.machine import Machine
+from ganforge.plan import (
+    AugmentorPlan,
+    Chosen,
+    DiscriminatorPlan,
+    GeneratorPlan,
+    LossPlan,
+    NetworkSettings,
+    PhasePlan,
+    Plan,
+    Side,
+)
+from ganforge.registry import Registry
+from ganforge.specs import ImageSpec, LabelSpec, Spec
+from ganforge.turn import Batch, Turn
+
+
+@define(eq=False)
+class Player:
+    """A network, or the parameters that a loss owns, with the optimizer that moves it."""
+
+    address: str
+    side: Side
+    module: nn.Module
+    schedule: Chosen
+    lr: float
+    clip: float | None
+    optimizer: torch.optim.Optimizer
+    layout: torch.memory_format = torch.contiguous_format
+    trained: bool = True  # in the current phase
+    parameters: list[nn.Parameter] = field(init=False)
+    buffered: bool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.parameters = list(self.module.parameters())
+        self.buffered = any(True for _ in self.module.buffers())
+
+    def names(self) -> dict[nn.Parameter, str]:
+        """Parameter -> its address in files."""
+        return {p: f"{self.address}/{name}" for name, p in self.module.named_parameters()}
+
+
+class Game:
+    """Everything that plays. `feed` brings the data, `machine` says where and how precisely."""
+
+    def __init__(self, plan: Plan, registry: Registry, machine: Machine, feed: Feed) -> None:
+        self.plan = plan
+        self.machine = machine
+        self.device = machine.device
+        self.feed = feed
+        self.draws = Draws(plan.train.seed, machine.device.type)
+        self.networks: dict[str, nn.Module] = build_networks(plan, registry, self.draws)
+        self.augmentors = self._build_augmentors(registry)
+        self.losses = self._build_losses(registry)
+        self._place()
+        self.averages = self._build_averages()
+        self.players = list(self._build_players())
+        self._player = {player.address: player for player in self.players}
+        self.phase: PhasePlan | None = None
+
+    # --- building -------------------------------------------------------------------------------
+
+    def _build_augmentors(self, registry: Registry) -> dict[str, Augmentor]:
+        """`augmentors.NAME@DISCRIMINATOR` -> instance, in the order of the recipe."""
+        built: dict[str, Augmentor] = {}
+        for guard, discriminator in self.plan.discriminators.items():
+            spec = self.plan.domains[discriminator.on].spec
+            for name, augmentor in self.plan.augmentors.items():
+                if guard not in augmentor.on:
+                    continue
+                cls = registry.load_target(augmentor.component)
+                built[f"augmentors.{name}@{guard}"] = cls(augmentor.options, spec)
+                views = augmentor.component.views
+                spec = views(augmentor.options, spec).get("plain", spec) if views else spec
+        return built
+
+    def _build_losses(self, registry: Registry) -> dict[str, Loss]:
+        """`losses.NAME@DISCRIMINATOR` for losses of contests, else `losses.NAME`."""
+        built: dict[str, Loss] = {}
+        for name, loss in self.plan.losses.items():
+            cls = registry.load_target(loss.component)
+            if not loss.of_contests:
+                built[f"losses.{name}"] = cls(loss.options)
+                continue
+            for guard in loss.on:
+                instance = cls(loss.options)
+                if cls.build is not Loss.build:
+                    self.draws.seed_networks("init", f"losses.{name}@{guard}")
+                    instance.build(self._loss_context(guard))
+                built[f"losses.{name}@{guard}"] = instance
+        return built
+
+    def _loss_context(self, guard: str) -> LossContext:
+        plan = self.plan.discriminators[guard]
+        group = self.plan.data.description.group(plan.on)
+        labels = (self.plan.domains[d].spec for d in group if d in self.plan.domains)
+        return LossContext(
+            discriminator=guard,
+            judged=plan.judged,
+            verdict=meta_verdict(self.networks[plan.address], plan),
+            labels=next((spec for spec in labels if isinstance(spec, LabelSpec)), None),
+        )
+
+    def _place(self) -> None:
+        """Move everything to the device, each network in its memory layout."""
+        for address, network in self.networks.items():
+            layout = self.machine.layout(network)
+            network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+            self.machine.layouts[address] = layout
+        for module in (*self.augmentors.values(), *self.losses.values()):
+            module.to(self.device)
+
+    def _build_averages(self) -> dict[str, nn.Module]:
+        """Exponential moving averages of generators, by the generator's address."""
+        averages = {}
+        for plan in self.plan.generators.values():
+            if plan.ema is not None:
+                average = copy.deepcopy(self.networks[plan.address]).eval()
+                averages[plan.address] = average.requires_grad_(False)
+        return averages
+
+    def _build_players(self) -> Iterator[Player]:
+        plans: Sequence[GeneratorPlan | DiscriminatorPlan] = (
+            *self.plan.discriminators.values(),
+            *self.plan.generators.values(),
+        )
+        for plan in plans:
+            yield self._build_player(
+                plan.address, side_of(plan.address), self.networks[plan.address], plan.settings
+            )
+        for address, loss in self.losses.items():
+            if any(True for _ in loss.parameters()):
+                settings = next(iter(self.plan.discriminators.values())).settings
+                yield self._build_player(address, "discriminator", loss, settings)
+
+    def _build_player(
+        self, address: str, side: Side, module: nn.Module, settings: NetworkSettings
+    ) -> Player:
+        return Player(
+            address=address,
+            side=side,
+            module=module,
+            schedule=settings.schedule,
+            lr=settings.optimizer.options.lr,
+            clip=settings.clip,
+            optimizer=optimizers.make(settings.optimizer, module.parameters()),
+            layout=self.machine.layouts.get(address, torch.contiguous_format),
+        )
+
+    # --- phases ---------------------------------------------------------------------------------
+
+    def enter(self, phase: PhasePlan) -> None:
+        """Set which networks this phase trains."""
+        self.phase = phase
+        trained = trained_in(self.plan, phase)
+        for player in self.players:
+            is_loss = player.address.startswith("losses.")
+            player.trained = is_loss or player.address in trained
+            player.module.train(player.trained)
+            player.module.requires_grad_(False)
+
+    def open_side(self, side: Side) -> list[Player]:
+        """Let this side's trained parameters take gradients, and no others."""
+        for player in self.players:
+            takes = player.trained and player.side == side
+            for parameter in player.parameters:
+                parameter.requires_grad_(takes)
+        return [player for player in self.players if player.trained and player.side == side]
+
+    # --- forwards -------------------------------------------------------------------------------
+
+    def generate(
+        self, name: str, sources: tuple[Tensor, ...], *, address: tuple[Any, ...], records: bool
+    ) -> Made:
+        """One forward of a generator. records: whether its buffers may change."""
+        player = self._player[f"generators.{name}"]
+        made = self._forward(player, sources, {}, address, records)
+        return made if isinstance(made, Made) else Made(made)
+
+    def judge(
+        self,
+        name: str,
+        data: Tensor,
+        given: tuple[Tensor, ...] | None,
+        *,
+        address: tuple[Any, ...],
+        records: bool,
+    ) -> Verdict:
+        """One forward of a discriminator. records: whether its buffers may change."""
+        player = self._player[f"discriminators.{name}"]
+        beside = {"given": given} if given else {}
+        verdict = self._forward(player, (data,), beside, address, records)
+        return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+
+    def _forward(
+        self,
+        player: Player,
+        inputs: tuple[Tensor, ...],
+        beside: Mapping[str, Any],
+        address: tuple[Any, ...],
+        records: bool,
+    ) -> Any:
+        if player.layout is torch.channels_last:
+            inputs = tuple(
+                x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+                for x in inputs
+            )
+        self.draws.seed_networks("network", player.address, *address)
+        with self.machine.autocast():
+            if player.buffered and player.trained and not records:
+                lent = {name: buffer.clone() for name, buffer in player.module.named_buffers()}
+                return functional_call(player.module, lent, inputs, dict(beside))
+            return player.module(*inputs, **beside)
+
+    def views(self, guard: str, data: Tensor, batch: Batch, side: Side) -> dict[str, Tensor]:
+        """What a discriminator sees of data, by view; the same draws for real and fake."""
+        views = {"plain": data}
+        for name, augmentor in self._augmentors_of(guard, batch):
+            seen: dict[str, Tensor] = {}
+            for view, image in views.items():
+                draw = batch.draw("augmentor", name, guard, view, side)
+                result = augmentor.view(image, draw)
+                if isinstance(result, Tensor):
+                    seen[view] = result
+                else:
+                    seen |= {_view_name(view, key): value for key, value in result.items()}
+            views = seen
+        return views
+
+    def replayed(self, guard: str, fakes: Tensor, batch: Batch) -> Tensor:
+        """What D is shown in place of fresh fakes (the image pool)."""
+        for name, augmentor in self._augmentors_of(guard, batch):
+            fakes = augmentor.replay(fakes, batch.draw("replay", name, guard))
+        return fakes
+
+    def _augmentors_of(self, guard: str, batch: Batch) -> Iterator[tuple[str, Augmentor]]:
+        for name, plan in self.plan.augmentors.items():
+            if guard in plan.on and batch.update % plan.every == 0:
+                yield name, self.augmentors[f"augmentors.{name}@{guard}"]
+
+    # --- losses ---------------------------------------------------------------------------------
+
+    def active(self, side: Side, step: int, count: int) -> Iterator[LossPlan]:
+        """The losses that play in this side's update number `count` (from 0)."""
+        assert self.phase is not None
+        progress = (step - 1) / self.plan.steps
+        for name in self.phase.losses:
+            loss = self.plan.losses[name]
+            in_time = loss.start <= progress < loss.stop or (loss.stop == 1 and progress >= 1)
+            if side in loss.needs and in_time and count % loss.every == 0:
+                yield loss
+
+    def wants(self, losses: Iterable[LossPlan], side: Side) -> set[str]:
+        """Every name that these losses read, known before the first forward."""
+        return {name for loss in losses for name in loss.needs[side]}
+
+    def terms(self, loss: LossPlan, turn: Turn) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """(instance address, its named terms, each a 0-d mean), as the loss defines them.
+
+        A loss of contests: mean over the sources of fakes, sum over views and discriminators.
+        Any other: once per generator.
+        """
+        if not loss.of_contests:
+            instance = self.losses[f"losses.{loss.name}"]
+            parts = [
+                self._call(instance, loss, turn, lambda n, g=g: turn.journey(g).value(n))
+                for g in loss.on
+                if self._learns(g)
+            ]
+            if parts:
+                yield f"losses.{loss.name}", _summed(parts)
+            return
+        for guard in loss.on:
+            if turn.side == "discriminator" and not self._judge_learns(guard):
+                continue
+            sources = self.plan.contests(guard)
+            instance = self.losses[f"losses.{loss.name}@{guard}"]
+            parts = [
+                self._call(
+                    instance,
+                    loss,
+                    turn,
+                    lambda n, d=guard, g=g, v=view: turn.contest(d, g, v, n),  # type: ignore[misc]
+                )
+                for view in turn.views(guard)
+                for g in sources
+                if turn.side == "discriminator" or self._learns(g)
+            ]
+            if parts:
+                total = _summed(parts)
+                yield f"losses.{loss.name}@{guard}", {k: v / len(sources) for k, v in total.items()}
+
+    def _learns(self, generator: str) -> bool:
+        """Whether gradients that reach this generator's output move anything."""
+        edge = self.plan.generators[generator]
+        if self._player[edge.address].trained:
+            return True
+        upstream = (s.split(".", 1)[1] for s in edge.sources if s.startswith("generators."))
+        return any(self._learns(name) for name in upstream)
+
+    def _judge_learns(self, guard: str) -> bool:
+        own = any(f"@{guard}" in p.address and p.trained for p in self.players)
+        return own or self._player[f"discriminators.{guard}"].trained
+
+    def _call(self, instance: Loss, loss: LossPlan, turn: Turn, read: Any) -> dict[str, Tensor]:
+        values = {name: read(name) for name in loss.needs[turn.side]}
+        result = getattr(instance, turn.side)(**values)
+        named = result if isinstance(result, Mapping) else {"loss": result}
+        for name, value in named.items():
+            if value.dim() == 0 and not instance.mixes_batch:
+                raise PluginError(
+                    f"loss '{loss.component.id}' returned one number for '{name}'; return one per "
+                    "sample ([N, ...]), or declare `mixes_batch = True`"
+                )
+        return {name: value.float().mean() for name, value in named.items()}
+
+    # --- state ----------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors of the game: {"networks": ..., "optimizers": ...}."""
+        networks: dict[str, Tensor] = {}
+        for address, module in self._modules():
+            networks |= {f"{address}/{k}": v for k, v in module.state_dict().items()}
+        states: dict[str, Tensor] = {}
+        for player in self.players:
+            states |= optimizers.state_tensors(player.optimizer, player.names())
+        return {"networks": networks, "optimizers": states}
+
+    def load(self, networks: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave. Raises TrainingError when it is another game's."""
+        for address, module in self._modules():
+            own = {
+                key.removeprefix(f"{address}/"): value
+                for key, value in networks.items()
+                if key.startswith(f"{address}/")
+            }
+            try:
+                module.load_state_dict(own)
+            except RuntimeError as error:
+                raise TrainingError(f"the checkpoint does not fit {address}: {error}") from error
+        for player in self.players:
+            prefix = f"{player.address}/"
+            own = {k: v for k, v in states.items() if k.startswith(prefix)}
+            optimizers.load_state_tensors(player.optimizer, player.names(), own)
+
+    def _modules(self) -> Iterator[tuple[str, nn.Module]]:
+        yield from self.networks.items()
+        yield from ((f"ema.{address}", module) for address, module in self.averages.items())
+        yield from self.losses.items()
+        yield from self.augmentors.items()
+
+    @torch.no_grad()
+    def average(self, step: int) -> None:
+        """Move the averaged generators towards the trained ones.
+
+        The decay rises with the steps, min(ema, (1 + t) / (10 + t)), so that a short run's average
+        is not mostly its untrained start.
+        """
+        for address, average in self.averages.items():
+            plan = self.plan.generators[address.removeprefix("generators.")]
+            player = self._player[address]
+            if not player.trained or plan.ema is None:
+                continue
+            decay = min(plan.ema, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(average.parameters()), player.parameters, 1 - decay)
+            for kept, new in zip(average.buffers(), player.module.buffers(), strict=True):
+                kept.copy_(new)
+
+    def boundary(self, guard: str) -> float | None:
+        """The score above which this discriminator says "real", by the first loss that knows."""
+        instances = (loss for a, loss in self.losses.items() if a.endswith(f"@{guard}"))
+        return next((i.boundary for i in instances if i.boundary is not None), None)
+
+    def best_generator(self, name: str) -> nn.Module:
+        """The averaged generator where there is one, else the trained one."""
+        address = f"generators.{name}"
+        return self.averages.get(address, self.networks[address])
+
+
+# --- networks alone, also for a run folder that is only looked at --------------------------------
+
+
+def build_networks(plan: Plan, registry: Registry, draws: Draws) -> dict[str, nn.Module]:
+    """Every network of a plan, on the CPU, initialised from the seed; what `Ref`s name first."""
+    plans: dict[str, GeneratorPlan | DiscriminatorPlan] = {
+        p.address: p for p in (*plan.generators.values(), *plan.discriminators.values())
+    }
+    built: dict[str, nn.Module] = {}
+    waiting = list(plans)
+    while waiting:
+        ready = [a for a in waiting if set(plans[a].settings.refs.values()) <= built.keys()]
+        if not ready:
+            raise PluginError(f"these networks are made from each other: {', '.join(waiting)}")
+        for address in ready:
+            built[address] = build_network(plans[address], registry, draws, built)
+        waiting = [address for address in waiting if address not in ready]
+    return {address: built[address] for address in plans}
+
+
+def build_network(
+    plan: GeneratorPlan | DiscriminatorPlan,
+    registry: Registry,
+    draws: Draws,
+    others: Mapping[str, nn.Module],
+) -> nn.Module:
+    """One network, initialised as its recipe says."""
+    cls = registry.load_target(plan.component)
+    refs = {option: others[address] for option, address in plan.settings.refs.items()}
+    draws.seed_networks("init", plan.address)
+    if isinstance(plan, GeneratorPlan):
+        network: nn.Module = cls(plan.options, plan.source_specs, plan.target_spec, **refs)
+    else:
+        network = cls(plan.options, plan.judged, plan.given_specs, **refs)
+    if not isinstance(network, (Generator, Discriminator)):
+        raise PluginError(f"'{plan.component.id}' is neither a Generator nor a Discriminator")
+    init = plan.settings.init
+    if init is not None and init.normal is not None:
+        initialise(network, init.normal)
+    return network
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, deviation: float) -> None:
+    """Weights N(0, deviation), weights of norms N(1, deviation), biases 0 (DCGAN, section 4)."""
+    norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif isinstance(module, norms):
+                parameter.normal_(1.0, deviation)
+            elif parameter.dim() > 1:
+                parameter.normal_(0.0, deviation)
+
+
+def meta_verdict(network: nn.Module, plan: DiscriminatorPlan) -> Verdict:
+    """What a discriminator returns, as meta tensors of two items."""
+    shadow = copy.deepcopy(network).to("meta")
+    given = tuple(meta_items(spec) for spec in plan.given_specs)
+    with torch.no_grad():
+        verdict = shadow(meta_items(plan.judged), **({"given": given} if given else {}))
+    return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+
+
+def meta_items(spec: Spec, count: int = 2) -> Tensor:
+    """Items of a domain on the meta device: shapes without numbers."""
+    dtype = torch.int64 if spec.kind in ("label", "text") else torch.float32
+    return torch.empty((count, *spec.shape), dtype=dtype, device="meta")
+
+
+def has_images(plan: GeneratorPlan) -> bool:
+    """Whether a generator turns images into images."""
+    return isinstance(plan.target_spec, ImageSpec) and isinstance(plan.source_specs[0], ImageSpec)
+
+
+def _view_name(outer: str, inner: str) -> str:
+    if inner == "plain":
+        return outer
+    return inner if outer == "plain" else f"{outer}/{inner}"
+
+
+def _summed(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    total = dict(parts[0])
+    for part in parts[1:]:
+        for name, value in part.items():
+            total[name] = total[name] + value
+    return total
+
+
+__all__ = ["AugmentorPlan", "Game", "Player", "build_network", "build_networks", "initialise"]

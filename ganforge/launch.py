@@ -1,0 +1,285 @@
+"""From a recipe to a run: find the run folder, settle what `auto` means, bring the data, train."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ganforge import checkpoint, machine
+from ganforge.compose import compose
+from ganforge.draws import Draws
+from ganforge.errors import DataError, RunError
+from ganforge.feed import Feed
+from ganforge.fetch import prepare
+from ganforge.game import Game
+from ganforge.machine import Machine
+from ganforge.memory import largest_batch, remembers_no_memory
+from ganforge.plan import Plan
+from ganforge.recipe import Recipe, load
+from ganforge.registry import Registry
+from ganforge.resolved import differences, resolved_tables, to_toml
+from ganforge.runfolder import RunFolder, write_whole
+from ganforge.trainer import Training
+
+Say = Callable[[str], None]
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What the person asked for: the arguments of `ganforge run`."""
+
+    recipe: str | Path
+    preview: bool = False
+    out: Path | None = None
+    sets: tuple[str, ...] = ()
+    plugin_files: tuple[Path, ...] = ()
+    without: tuple[str, ...] = ()
+    new: bool = False
+    replace: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of a request. trained: False when the run was finished already."""
+
+    folder: RunFolder
+    plan: Plan
+    step: int
+    trained: bool
+    stopped: str = ""  # why it ended before its last step
+    stand_in: str = ""  # why other data was taken than the recipe names
+
+
+def launch(request: Request, say: Say) -> Outcome:
+    """Start or resume the run of a recipe. Raises GanforgeError for everything that is the
+    person's or the machine's to mend."""
+    registry = Registry.load(plugin_files=request.plugin_files, without=request.without)
+    recipe, plan = _composed(request, registry)
+    folder = _folder(request, plan)
+    if folder.exists():
+        stand_in = folder.resolved_tables().get("lock", {}).get("stand_in", "")
+        if stand_in:
+            recipe, plan = _composed(request, registry, _stand_in(plan))
+        return _resume(recipe, plan, folder, registry, stand_in, say)
+    plan, stand_in = _with_data(request, registry, plan, say)
+    decided = machine.decide(plan.train)
+    training = _build(plan, registry, decided, folder)
+    _write(folder, recipe, plan, decided)
+    return _train(training, stand_in)
+
+
+def _composed(request: Request, registry: Registry, *more: str) -> tuple[Recipe, Plan]:
+    recipe = load(
+        request.recipe,
+        preview=request.preview,
+        sets=(*request.sets, *more),
+        shipped=registry.recipes(),
+    )
+    return recipe, compose(recipe, registry)
+
+
+# --- where ----------------------------------------------------------------------------------------
+
+
+def _folder(request: Request, plan: Plan) -> RunFolder:
+    name = plan.name + ("-preview" if plan.preview else "")
+    path = request.out or Path("runs") / name
+    if request.new:
+        path = next(
+            p for n in range(2, 10_000) if not (p := path.with_name(f"{path.name}-{n}")).exists()
+        )
+    elif request.replace and path.exists():
+        aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+        try:
+            os.replace(path, aside)
+        except OSError as error:
+            raise RunError(f"cannot move {path} aside: {error.strerror or error}") from error
+    folder = RunFolder(path)
+    if path.is_file() or (path.is_dir() and not folder.exists() and any(path.iterdir())):
+        raise RunError(f"{path} holds something else; choose another place with `--out DIR`")
+    return folder
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def _with_data(request: Request, registry: Registry, plan: Plan, say: Say) -> tuple[Plan, str]:
+    """The plan with its data at hand, and, where its stand-in was taken, why."""
+    try:
+        prepare(plan.data.component.name, plan.data.options)
+    except DataError as error:
+        fallback = getattr(plan.data.options, "fallback", None)
+        if fallback is None:
+            raise
+        reason = f"{fallback} stands in for {plan.data.component.name}: {error}"
+        say(reason)
+        _, plan = _composed(request, registry, _stand_in(plan))
+        return attrs.evolve(plan, lock={**plan.lock, "stand_in": reason}), reason
+    return plan, ""
+
+
+def _stand_in(plan: Plan) -> str:
+    return f'data.use="{plan.data.options.fallback}"'
+
+
+def played_domains(plan: Plan) -> set[str]:
+    """The dataset's domains that some network reads or judges, with the labels of their rows."""
+    data = plan.data.description
+    asked = {plan.domains[d].of or d for d in plan.domains if plan.domains[d].origin == "derived"}
+    for generator in plan.generators.values():
+        asked |= {generator.target, *generator.sources}
+    for discriminator in plan.discriminators.values():
+        asked |= {discriminator.on, *discriminator.given}
+    played = asked & data.domains.keys()
+    needs = {n for loss in plan.losses.values() for names in loss.needs.values() for n in names}
+    if any(name.endswith("_labels") for name in needs):
+        rows = {row for domain in played for row in data.group(domain)}
+        played |= {row for row in rows if data.domains[row].kind == "label"}
+    return played
+
+
+# --- building and training ------------------------------------------------------------------------
+
+
+def _build(plan: Plan, registry: Registry, decided: Machine, folder: RunFolder) -> Training:
+    dataset = registry.load_target(plan.data.component)(
+        plan.data.options, plan.data.image, plan.data.description
+    )
+    feed = Feed(
+        dataset,
+        played_domains(plan),
+        batch=plan.train.batch,
+        draws=Draws(plan.train.seed),
+        device=decided.device,
+    )
+    game = Game(plan, registry, decided, feed)
+    for address, network in game.networks.items():
+        init = _settings_of(plan, address).init
+        if init is not None and init.run is not None:
+            _take_weights(network, address, Path(init.run))
+    return Training(plan, game, folder, registry)
+
+
+def _settings_of(plan: Plan, address: str) -> Any:
+    key, name = address.split(".", 1)
+    plans: Mapping[str, Any] = plan.generators if key == "generators" else plan.discriminators
+    return plans[name].settings
+
+
+def _take_weights(network: Any, address: str, run: Path) -> None:
+    """Weights of the network of the same name in another run; the averaged ones if it has some."""
+    source = RunFolder(run)
+    steps = source.checkpoint_steps()
+    if not steps:
+        raise RunError(f"`init` of {address}: {run} is no run with a checkpoint")
+    saved = checkpoint.load(source.checkpoints, steps[-1]).networks
+    for prefix in (f"ema.{address}/", f"{address}/"):
+        own = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+        if own:
+            break
+    else:
+        raise RunError(f"`init` of {address}: {run} has no network {address}")
+    try:
+        network.load_state_dict(own)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise RunError(f"`init` of {address}: the network in {run} differs: {first}") from error
+
+
+def _write(folder: RunFolder, recipe: Recipe, plan: Plan, decided: Machine) -> None:
+    heading = f"{plan.name}, every default and decision written out; runs again as it is"
+    resolved = to_toml(resolved_tables(plan, decided.locked()), heading)
+    folder.create(recipe.text, resolved)
+
+
+def _train(training: Training, stand_in: str) -> Outcome:
+    try:
+        training.run()
+    except (RuntimeError, MemoryError) as error:
+        if not remembers_no_memory(error):
+            raise
+        raise largest_batch(training, error) from error
+    return Outcome(
+        folder=training.folder,
+        plan=training.plan,
+        step=training.step,
+        trained=True,
+        stopped=training.stop_reason,
+        stand_in=stand_in,
+    )
+
+
+# --- resuming -------------------------------------------------------------------------------------
+
+
+def _resume(
+    recipe: Recipe, plan: Plan, folder: RunFolder, registry: Registry, stand_in: str, say: Say
+) -> Outcome:
+    """Go on with a run, if it is the same game."""
+    before = folder.resolved_tables()
+    if stand_in:
+        plan = attrs.evolve(plan, lock={**plan.lock, "stand_in": stand_in})
+    changed = differences(before, resolved_tables(plan))
+    if changed:
+        shown = "\n".join(f"  {key}: {was} -> {now}" for key, was, now in changed[:12])
+        more = f"\n  and {len(changed) - 12} more" if len(changed) > 12 else ""
+        raise RunError(
+            f"{folder.path} holds another game:\n{shown}{more}\n"
+            "go on with --new (a new folder beside it), --replace (moves the old folder aside) "
+            "or --out DIR"
+        )
+    saved, complaints = checkpoint.newest_whole(folder.checkpoints)
+    for complaint in complaints:
+        say(f"{complaint}; taking an older checkpoint")
+    if saved is not None and saved.step >= plan.steps:
+        return Outcome(folder=folder, plan=plan, step=saved.step, trained=False, stand_in=stand_in)
+    decided = _decided_before(plan, before.get("train", {}), say)
+    training = _build(plan, registry, decided, folder)
+    if saved is None:
+        folder.cut_metrics(0)
+    else:
+        _say_if_inexact(saved, decided, say)
+        training.resume(saved)
+        say(f"resuming {folder.path} at step {saved.step} of {plan.steps}")
+    write_whole(folder.resolved, _rewritten(plan, decided))
+    return _train(training, stand_in)
+
+
+def _rewritten(plan: Plan, decided: Machine) -> str:
+    heading = f"{plan.name}, every default and decision written out; runs again as it is"
+    return to_toml(resolved_tables(plan, decided.locked()), heading)
+
+
+def _decided_before(plan: Plan, locked: Mapping[str, Any], say: Say) -> Machine:
+    """The machine as it was decided at the first start, where the recipe leaves it to `auto`."""
+    asked = plan.train
+    kept = {
+        key: locked[key]
+        for key in ("device", "precision", "threads", "layout")
+        if key in locked and getattr(asked, key) in ("auto", None)
+    }
+    try:
+        return machine.decide(attrs.evolve(asked, **kept))
+    except Exception as error:
+        if "device" not in kept:
+            raise
+        kept.pop("device")
+        decided = machine.decide(attrs.evolve(asked, **kept))
+        say(f"{error}; going on with {decided.device}, which is not bit-exact")
+        return decided
+
+
+def _say_if_inexact(saved: checkpoint.Checkpoint, decided: Machine, say: Say) -> None:
+    """Say once when this sitting cannot continue bit for bit, and why."""
+    import torch
+
+    before = {**saved.state.get("machine", {}), "torch": saved.state.get("torch", "")}
+    now = {**decided.locked(), "torch": torch.__version__}
+    changed = [f"{k} {before[k]} -> {now[k]}" for k in now if before.get(k, now[k]) != now[k]]
+    if changed:
+        say(f"not bit-exact from here on: {', '.join(changed)}")

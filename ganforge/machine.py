@@ -1,0 +1,126 @@
+"""Where a run runs and how precisely: what `auto` stands for on this machine.
+
+Decided once, at the first start of a run, and written down; a resumed run keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from ganforge.errors import GanforgeError
+from ganforge.settings import TrainSettings
+
+_LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+# oneDNN's names for instruction sets that hold native bf16; below them bf16 is emulated.
+_NATIVE_ISA = ("BF16", "FP16", "AMX", "AVX10", "DEFAULT", "ALL")
+
+
+@attrs.define
+class Machine:
+    """Decisions locked at a run's start. precision: "fp32" or "bf16". layout_: as in [train]."""
+
+    device: torch.device
+    precision: str
+    threads: int
+    wanted_layout: str = "auto"
+    layouts: dict[str, torch.memory_format] = attrs.field(factory=dict)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bf16 where it was chosen. No weight cache: a weight is used once per forward, and a
+        cast cached without a graph would cut gradients of a later forward."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+
+    def layout(self, network: nn.Module) -> torch.memory_format:
+        """The memory layout for a network's images."""
+        wanted = self.wanted_layout
+        if wanted == "auto":
+            wanted = getattr(network, "layout", "contiguous")
+        return _LAYOUTS[wanted]
+
+    def locked(self) -> dict[str, Any]:
+        """The decisions as keys of `[train]`."""
+        return {
+            "device": str(self.device),
+            "precision": self.precision,
+            "threads": self.threads,
+            "layout": self.wanted_layout,
+        }
+
+
+def decide(train: TrainSettings) -> Machine:
+    """What this training will run on. Raises GanforgeError for a device that is not there."""
+    device = find_device(train.device)
+    precision = train.precision
+    if precision == "auto":
+        precision = "bf16" if has_native_bf16(device) else "fp32"
+    threads = train.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    if device.type == "cpu":
+        # A saturated discriminator fills gradients with denormals, which x86 handles many times
+        # slower. Set before the first parallel work, so that worker threads inherit it.
+        torch.set_flush_denormal(True)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False  # its choice of kernels would vary between runs
+    return Machine(device, precision, threads, train.layout)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of this name; `auto` takes CUDA, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise GanforgeError(
+            f"there is no device '{name}'; use auto, cpu, cuda, cuda:1 or mps"
+        ) from None
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise GanforgeError(
+            f"device '{name}' is not available on this machine; use `--device auto`"
+        )
+    return device
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix products are computed by hardware, not emulated."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    return _cpu_has_bf16() and _onednn_may_use_bf16(os.environ)
+
+
+def _cpu_has_bf16() -> bool:
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        try:
+            return "bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        except OSError:
+            return False
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    if capabilities:
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+def _onednn_may_use_bf16(environment: Mapping[str, str]) -> bool:
+    """oneDNN can be told to use less than the processor has."""
+    limit = environment.get("ONEDNN_MAX_CPU_ISA") or environment.get("DNNL_MAX_CPU_ISA") or "ALL"
+    return any(name in limit.upper() for name in _NATIVE_ISA)

@@ -1,0 +1,70 @@
+"""When memory runs out: find the largest batch that fits, and say so in one line."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+from ganforge.errors import TrainingError
+from ganforge.turn import Batch, Turn
+
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+
+
+def remembers_no_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(sign in str(error).lower() for sign in _SIGNS)
+
+
+def largest_batch(training: object, error: BaseException) -> TrainingError:
+    """The error to show: names the largest batch whose losses can be differentiated here."""
+    from ganforge.trainer import Training
+
+    assert isinstance(training, Training)
+    whole = training.plan.train.batch
+    fits = 0
+    size = whole // 2
+    while size >= 1:
+        gc.collect()
+        if training.game.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if _fits(training, size):
+            fits = size
+            break
+        size //= 2
+    parts = -(-whole // fits) if fits else 0
+    advice = (
+        f"the largest batch that fits is about {fits}: `--set train.batch={fits}`, or keep the "
+        f"batch and split it with `--set train.accumulate={parts}`"
+        if fits
+        else "not even one item fits; a smaller `data.size` or network width does"
+    )
+    return TrainingError(f"out of memory at batch {whole} on {training.game.device}; {advice}")
+
+
+def _fits(training: object, size: int) -> bool:
+    """Try one turn of each side with the first rows of a batch; nothing is updated."""
+    from ganforge.trainer import Training
+
+    assert isinstance(training, Training)
+    game = training.game
+    try:
+        for side in ("discriminator", "generator"):
+            losses = list(game.active(side, training.step + 1, 0))  # type: ignore[arg-type]
+            game.open_side(side)  # type: ignore[arg-type]
+            batch = Batch(game, 0, slice(0, size), graph=side == "generator")
+            turn = Turn(batch, side, 1, game.wants(losses, side))  # type: ignore[arg-type]
+            terms = [
+                t for loss in losses for _, named in game.terms(loss, turn) for t in named.values()
+            ]
+            torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
+            for player in game.players:
+                player.optimizer.zero_grad(set_to_none=True)
+    except (RuntimeError, MemoryError) as error:
+        if remembers_no_memory(error):
+            return False
+        raise
+    return True

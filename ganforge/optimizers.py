@@ -1,0 +1,80 @@
+"""Optimizers and schedules, from the settings of a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from ganforge.plan import Chosen
+from ganforge.settings import Constant, ConstantThenLinear, Cosine
+
+_CLASSES: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+_FUSED = frozenset({"adam", "adamw", "sgd"})  # RMSprop has no fused form in torch
+
+
+def make(chosen: Chosen, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """An optimizer over these parameters, fused where torch has that."""
+    settings = attrs.asdict(chosen.options)
+    if chosen.use in _FUSED:
+        settings["fused"] = True
+    return _CLASSES[chosen.use](list(parameters), **settings)
+
+
+def factor(schedule: Chosen, progress: float) -> float:
+    """What the learning rate is multiplied with at this share of the run, 0 to 1."""
+    options = schedule.options
+    if isinstance(options, ConstantThenLinear):
+        if progress < options.constant or options.constant == 1:
+            return 1.0
+        return max(0.0, (1 - progress) / (1 - options.constant))
+    assert isinstance(options, (Constant, Cosine))
+    if progress < options.warmup:
+        return progress / options.warmup
+    if isinstance(options, Constant):
+        return 1.0
+    along = (progress - options.warmup) / (1 - options.warmup)
+    return options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * along))
+
+
+def state_tensors(
+    optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]
+) -> dict[str, Tensor]:
+    """The optimizer's state, `parameter/quantity` -> tensor."""
+    return {
+        f"{names[parameter]}/{quantity}": value
+        for parameter, state in optimizer.state.items()
+        for quantity, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_state_tensors(
+    optimizer: torch.optim.Optimizer,
+    names: Mapping[nn.Parameter, str],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Take back what `state_tensors` gave.
+
+    Each moment is copied into a tensor laid out in memory as its parameter is: the fused kernels
+    pair the two by memory order, and files hold contiguous tensors, so a moment taken as read
+    beside a channels_last weight would corrupt the update without a word.
+    """
+    by_name = {name: parameter for parameter, name in names.items()}
+    optimizer.state.clear()
+    for key, value in tensors.items():
+        name, quantity = key.rsplit("/", 1)
+        parameter = by_name[name]
+        if value.shape == parameter.shape and value.dim() > 0:
+            kept = torch.empty_like(parameter, dtype=value.dtype)
+        else:
+            kept = torch.empty_like(value, device=parameter.device)
+        optimizer.state[parameter][quantity] = kept.copy_(value)

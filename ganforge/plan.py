@@ -1,0 +1,185 @@
+"""A plan: what a recipe means once every name is found, every option typed, every spec known.
+
+Light. `compose.py` makes plans and refuses what cannot work; `game.py` builds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from attrs import field, frozen
+
+from ganforge.plugin import Component, DataDescription, ImageOptions
+from ganforge.settings import InitSettings, TrainSettings
+from ganforge.specs import NoiseSpec, Spec
+
+Side = Literal["discriminator", "generator"]
+SIDES: tuple[Side, ...] = ("discriminator", "generator")
+
+
+@frozen
+class Part:
+    """One component in its role: its name in the recipe, the component, its typed options."""
+
+    name: str
+    component: Component
+    options: Any
+
+
+@frozen
+class DataPlan(Part):
+    """The dataset, and what it yields."""
+
+    image: ImageOptions
+    description: DataDescription
+
+
+@frozen(kw_only=True)
+class DomainPlan:
+    """A kind of data in the game.
+
+    origin: "data" (rows of the dataset), "drawn" (noise), "derived" (`of`, resized), or "made"
+    (only generators make it).
+    """
+
+    name: str
+    spec: Spec
+    origin: Literal["data", "drawn", "derived", "made"]
+    of: str = ""
+
+
+@frozen
+class Chosen:
+    """An optimizer or a schedule: its name and its options (settings.py)."""
+
+    use: str
+    options: Any
+
+
+@frozen(kw_only=True)
+class NetworkSettings:
+    """The reserved keys that generators and discriminators share."""
+
+    optimizer: Chosen
+    schedule: Chosen
+    clip: float | None = None  # largest norm of the gradient
+    init: InitSettings | None = None
+    freeze: bool = False
+    refs: Mapping[str, str] = field(factory=dict)  # option -> address of another network
+
+
+@frozen
+class GeneratorPlan(Part):
+    """An edge of the graph: `sources` are domains or `generators.NAME`."""
+
+    sources: tuple[str, ...]
+    target: str
+    source_specs: tuple[Spec, ...]
+    target_spec: Spec
+    settings: NetworkSettings
+    ema: float | None = None
+
+    @property
+    def address(self) -> str:
+        return f"generators.{self.name}"
+
+
+@frozen
+class DiscriminatorPlan(Part):
+    """A guard of the domain `on`; `judged` is what it sees, after the augmentors."""
+
+    on: str
+    given: tuple[str, ...]
+    judged: Spec
+    given_specs: tuple[Spec, ...]
+    settings: NetworkSettings
+
+    @property
+    def address(self) -> str:
+        return f"discriminators.{self.name}"
+
+
+@frozen
+class LossPlan(Part):
+    """A loss: `on` names the discriminators (of contests) or generators it plays on.
+
+    needs: side -> vocabulary names. start, stop: shares of the run between which it plays.
+    """
+
+    on: tuple[str, ...]
+    of_contests: bool
+    needs: Mapping[str, tuple[str, ...]]
+    weight: Mapping[str, float]
+    every: int = 1
+    start: float = 0.0
+    stop: float = 1.0
+
+
+@frozen
+class AugmentorPlan(Part):
+    """An augmentor in front of the discriminators `on`; acts on every `every`-th update."""
+
+    on: tuple[str, ...]
+    every: int = 1
+
+
+@frozen(kw_only=True)
+class PhasePlan:
+    """Steps first .. last (inclusive, from 1) in which `train` play `losses`."""
+
+    name: str
+    train: tuple[str, ...]  # addresses
+    losses: tuple[str, ...]
+    discriminator_steps: int
+    first: int
+    last: int
+
+
+@frozen(kw_only=True)
+class Plan:
+    """A whole game, checked."""
+
+    name: str
+    preview: bool
+    has_preview: bool
+    train: TrainSettings
+    steps: int
+    data: DataPlan
+    domains: Mapping[str, DomainPlan]
+    generators: Mapping[str, GeneratorPlan]
+    discriminators: Mapping[str, DiscriminatorPlan]
+    losses: Mapping[str, LossPlan]
+    augmentors: Mapping[str, AugmentorPlan]
+    hooks: Mapping[str, Part]
+    metrics: Mapping[str, Part]
+    phases: tuple[PhasePlan, ...]
+    lock: Mapping[str, Any] = field(factory=dict)
+
+    def contests(self, discriminator: str) -> tuple[str, ...]:
+        """The generators that make what this discriminator judges."""
+        on = self.discriminators[discriminator].on
+        return tuple(name for name, g in self.generators.items() if g.target == on)
+
+    def inverse(self, generator: str) -> str | None:
+        """The generator that leads back from this one's target to its first source."""
+        edge = self.generators[generator]
+        back = (
+            name
+            for name, other in self.generators.items()
+            if other.sources[0] == edge.target and other.target == edge.sources[0]
+        )
+        return next(back, None)
+
+    def noise_sources(self, generator: str) -> tuple[str, ...]:
+        """Its sources that are drawn noise."""
+        edge = self.generators[generator]
+        return tuple(
+            name
+            for name, spec in zip(edge.sources, edge.source_specs, strict=True)
+            if isinstance(spec, NoiseSpec)
+        )
+
+    def phase_at(self, step: int) -> PhasePlan:
+        """The phase that step `step` (from 1) belongs to."""
+        return next((p for p in self.phases if step <= p.last), self.phases[-1])

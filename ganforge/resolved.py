@@ -1,0 +1,205 @@
+"""A plan written out: every default, exact component ids, locked decisions. It runs again as is.
+
+Light. `resolved.toml` is both the run folder's memory and a recipe of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ganforge import __version__
+from ganforge.compose import ALWAYS_ON
+from ganforge.plan import (
+    SIDES,
+    AugmentorPlan,
+    DiscriminatorPlan,
+    DomainPlan,
+    GeneratorPlan,
+    LossPlan,
+    NetworkSettings,
+    Part,
+    Plan,
+)
+from ganforge.specs import ImageSpec, NoiseSpec, spec_to_dict
+from ganforge.structure import unstructure
+
+# What may differ when a run is resumed: how long, how it is watched, and where it runs.
+FREE = ("name", "train.steps", "train.device", "train.threads", "hooks", "metrics", "lock")
+
+
+def resolved_tables(plan: Plan, locked: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The recipe that builds exactly this plan, as nested dicts for a TOML writer.
+
+    locked: keys of [train] decided on this machine (device, precision, threads, layout).
+    """
+    train = {**unstructure(plan.train), "steps": plan.steps, **(locked or {})}
+    train.pop("epochs", None)
+    tables: dict[str, Any] = {
+        "recipe": 1,
+        "name": plan.name,
+        "data": {**_use(plan.data), **unstructure(plan.data.image)},
+        "train": train | _phases(plan),
+    }
+    drawn = {d.name: _domain(d) for d in plan.domains.values() if d.origin != "data"}
+    tables["noise"] = drawn.pop("noise")
+    tables["domains"] = drawn
+    tables["generators"] = {g.name: _generator(g) for g in plan.generators.values()}
+    tables["discriminators"] = {d.name: _discriminator(d) for d in plan.discriminators.values()}
+    tables["losses"] = {loss.name: _loss(loss) for loss in plan.losses.values()}
+    tables["augmentors"] = {a.name: _augmentor(a) for a in plan.augmentors.values()}
+    tables["hooks"] = {part.name: _use(part) for part in plan.hooks.values()}
+    tables["hooks"] |= {name: {"off": True} for name in ALWAYS_ON if name not in plan.hooks}
+    tables["metrics"] = {part.name: _use(part) for part in plan.metrics.values()}
+    tables["lock"] = lock_of(plan)
+    return {key: value for key, value in tables.items() if value != {}}
+
+
+def to_toml(tables: Mapping[str, Any], heading: str) -> str:
+    """TOML text under a comment."""
+    import tomli_w
+
+    comment = "".join(f"# {line}\n" for line in heading.splitlines())
+    return comment + "\n" + tomli_w.dumps(dict(tables))
+
+
+def lock_of(plan: Plan) -> dict[str, Any]:
+    """Versions, and what the data yields, so that a run folder is enough to look at a run."""
+    providers = {part.component.provider: part.component.version for part in _parts(plan)}
+    description = plan.data.description
+    lock: dict[str, Any] = {
+        "versions": {"ganforge": __version__, **providers, **_installed("torch", "torchvision")},
+        "data": {
+            "domains": {name: spec_to_dict(s) for name, s in description.domains.items()},
+            "aligned": [list(group) for group in description.aligned],
+            "counts": {split: dict(rows) for split, rows in description.counts.items()},
+        },
+    }
+    if plan.has_preview:
+        lock["has_preview"] = True
+    if "stand_in" in plan.lock:
+        lock["stand_in"] = plan.lock["stand_in"]
+    return lock
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(key, old value, new value) of what makes two resolved recipes different games.
+
+    What the new one leaves to `auto` is not a difference.
+    """
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    found = []
+    for key in dict.fromkeys((*before, *after)):
+        if any(key == free or key.startswith(f"{free}.") for free in FREE):
+            continue
+        was, now = before.get(key), after.get(key)
+        if was != now and now != "auto":
+            found.append((key, _written(was), _written(now)))
+    return found
+
+
+def _parts(plan: Plan) -> Iterator[Part]:
+    yield plan.data
+    for group in (
+        plan.generators,
+        plan.discriminators,
+        plan.losses,
+        plan.augmentors,
+        plan.hooks,
+        plan.metrics,
+    ):
+        yield from group.values()
+
+
+def _installed(*names: str) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _use(part: Part) -> dict[str, Any]:
+    return {"use": part.component.id, **unstructure(part.options)}
+
+
+def _domain(domain: DomainPlan) -> dict[str, Any]:
+    if isinstance(domain.spec, NoiseSpec):
+        return {"dim": domain.spec.dim, "distribution": domain.spec.distribution}
+    assert isinstance(domain.spec, ImageSpec)
+    size = [domain.spec.height, domain.spec.width]
+    return {"of": domain.of, "size": size, "channels": domain.spec.channels}
+
+
+def _settings(settings: NetworkSettings) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "optimizer": {"use": settings.optimizer.use, **unstructure(settings.optimizer.options)},
+        "schedule": {"use": settings.schedule.use, **unstructure(settings.schedule.options)},
+        "freeze": settings.freeze,
+    }
+    if settings.clip is not None:
+        table["clip"] = settings.clip
+    if settings.init is not None:
+        table["init"] = unstructure(settings.init)
+    return table
+
+
+def _generator(plan: GeneratorPlan) -> dict[str, Any]:
+    table = {**_use(plan), "from": list(plan.sources), "to": plan.target}
+    if plan.ema is not None:
+        table["ema"] = plan.ema
+    return table | _settings(plan.settings)
+
+
+def _discriminator(plan: DiscriminatorPlan) -> dict[str, Any]:
+    table = {**_use(plan), "on": plan.on}
+    if plan.given:
+        table["given"] = list(plan.given)
+    return table | _settings(plan.settings)
+
+
+def _loss(plan: LossPlan) -> dict[str, Any]:
+    return {
+        **_use(plan),
+        "on": list(plan.on),
+        "weight": {side: plan.weight[side] for side in SIDES},
+        "every": plan.every,
+        "start": plan.start,
+        "stop": plan.stop,
+    }
+
+
+def _augmentor(plan: AugmentorPlan) -> dict[str, Any]:
+    return {**_use(plan), "on": list(plan.on), "every": plan.every}
+
+
+def _phases(plan: Plan) -> dict[str, Any]:
+    if len(plan.phases) == 1 and plan.phases[0].name == "all":
+        return {}
+    return {
+        "phases": {
+            phase.name: {
+                "train": list(phase.train),
+                "losses": list(phase.losses),
+                "discriminator_steps": phase.discriminator_steps,
+                "steps": phase.last - phase.first + 1,
+            }
+            for phase in plan.phases
+        }
+    }
+
+
+def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        where = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping):
+            yield from _leaves(value, where)
+        else:
+            yield where, list(value) if isinstance(value, tuple) else value
+
+
+def _written(value: Any) -> str:
+    return "not there" if value is None else repr(value)

@@ -1,0 +1,174 @@
+"""The run folder: one training and all of it. Light; nothing here needs torch.
+
+recipe.toml  resolved.toml  metrics.jsonl  samples/  snapshots/  checkpoints/  report.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from ganforge.errors import RunError
+
+
+@frozen
+class RunFolder:
+    """Paths and small files of one run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def resolved(self) -> Path:
+        return self.path / "resolved.toml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.path / "snapshots"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.resolved.is_file()
+
+    def create(self, recipe: str, resolved: str) -> None:
+        """Write the recipe and its resolved form. Raises RunError where that is not possible."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.recipe.exists():
+                write_whole(self.recipe, recipe)
+            write_whole(self.resolved, resolved)
+        except OSError as error:
+            raise RunError(
+                f"cannot write the run folder {self.path}: {error.strerror or error}; "
+                "choose another place with `--out DIR`"
+            ) from error
+
+    def resolved_tables(self) -> dict[str, Any]:
+        """The content of resolved.toml. Raises RunError when there is none."""
+        try:
+            return tomllib.loads(self.resolved.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{self.path} is no run folder: it has no resolved.toml") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {self.resolved}: {error}") from error
+
+    def metric_lines(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics.jsonl; a line cut off by a kill is left out."""
+        if not self.metrics.exists():
+            return
+        with self.metrics.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                    yield entry
+
+    def cut_metrics(self, step: int) -> None:
+        """Remove the lines after a step: a resumed run writes them again."""
+        if not self.metrics.exists():
+            return
+        lines = [json.dumps(e) + "\n" for e in self.metric_lines() if e["step"] <= step]
+        write_whole(self.metrics, "".join(lines))
+
+    def checkpoint_steps(self) -> list[int]:
+        """The steps that have a whole checkpoint, ascending."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = (
+            re.fullmatch(r"step-(\d+)", p.name)
+            for p in self.checkpoints.iterdir()
+            if (p / "state.json").is_file()
+        )
+        return sorted(int(match[1]) for match in found if match)
+
+    def sheets(self) -> list[Path]:
+        """The sample sheets, oldest first."""
+        return sorted(self.samples.glob("step-*.png"))
+
+    def state(self) -> Mapping[str, Any]:
+        """name, step, steps, state ("finished" or "stopped"), changed (ISO time), for `runs`."""
+        tables = self.resolved_tables()
+        steps = tables.get("train", {}).get("steps", 0)
+        saved = self.checkpoint_steps()
+        step = saved[-1] if saved else 0
+        newest = _changed(self.path)
+        return {
+            "name": self.name,
+            "recipe": tables.get("name", ""),
+            "step": step,
+            "steps": steps,
+            "state": "finished" if saved and step >= steps else "stopped" if saved else "started",
+            "changed": datetime.fromtimestamp(newest).isoformat(timespec="seconds"),
+            "folder": str(self.path),
+        }
+
+
+def find_runs(root: Path = Path("runs")) -> list[RunFolder]:
+    """Every run below a folder, the newest last."""
+    if not root.is_dir():
+        return []
+    folders = [RunFolder(path) for path in root.iterdir() if (path / "resolved.toml").is_file()]
+    return sorted(folders, key=lambda folder: _changed(folder.path))
+
+
+def find_run(name: str | Path | None, root: Path = Path("runs")) -> RunFolder:
+    """A run by its folder, its name, or nothing for the newest. Raises RunError."""
+    if name is None:
+        runs = find_runs(root)
+        if not runs:
+            raise RunError(f"there is no run in {root}; start one with `ganforge run RECIPE`")
+        return runs[-1]
+    for path in (Path(name), root / name):
+        if (path / "resolved.toml").is_file():
+            return RunFolder(path)
+    from ganforge.suggest import nearest
+
+    close = nearest(str(name), [folder.name for folder in find_runs(root)])
+    hint = f"did you mean '{close[0]}'?" if close else "`ganforge runs` lists what there is"
+    raise RunError(f"there is no run '{name}'; {hint}")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _changed(path: Path) -> float:
+    newest = [
+        p.stat().st_mtime for p in (path / "metrics.jsonl", path / "resolved.toml") if p.exists()
+    ]
+    return max(newest, default=0.0)

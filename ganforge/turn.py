@@ -1,0 +1,403 @@
+"""What the losses of one update may look at; each thing is made once, when it is first read.
+
+A `Batch` holds data, noise and what the generators made of them. A `Turn` is one update of one
+side over a batch. An `Exhibit` is one input (real, fake, ...) before one discriminator, a
+`Sighting` is what the discriminator said of it in one view. Where D's last turn and G's turn
+share a batch, the fakes are made once: they depend on the generators only, which have not
+stepped in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganforge.draws import Draw
+from ganforge.interfaces import Made, Verdict
+from ganforge.plan import GeneratorPlan, Side
+from ganforge.specs import LabelSpec, NoiseSpec
+from ganforge.vocabulary import TRANSLATION, VERDICT, split
+
+if TYPE_CHECKING:
+    from ganforge.game import Game
+
+
+class Batch:
+    """The rows of one discriminator update: number `update` of the run, counting from 0.
+
+    rows: the part of the whole batch that is played (all of it, or one share of it).
+    graph: whether the generators' forwards can be differentiated.
+    """
+
+    def __init__(self, game: Game, update: int, rows: slice, *, graph: bool) -> None:
+        self.game = game
+        self.update = update
+        self.rows = rows
+        self.graph = graph
+        self._data: dict[str, Tensor] | None = None
+        self._made: dict[tuple[str, str], Made] = {}
+        self._sources: dict[tuple[str, str], tuple[Tensor, ...]] = {}
+
+    def __getitem__(self, domain: str) -> Tensor:
+        """Real data of a domain, [N, *spec.shape]."""
+        if self._data is None:
+            self._data = dict(self.game.feed.batch(self.update, self.rows))
+        if domain not in self._data:
+            plan = self.game.plan.domains[domain]
+            self._data[domain] = resized(self[plan.of], plan.spec.shape)
+        return self._data[domain]
+
+    def draw(self, *address: str) -> Draw:
+        """Draws of this batch for one purpose."""
+        generator = self.game.draws.generator(*address, self.update)
+        return Draw(generator, self.game.plan.train.batch, self.rows, self.game.device)
+
+    def sources(self, name: str, purpose: str = "made") -> tuple[Tensor, ...]:
+        """What a generator is given; `twin` keeps all but the noise."""
+        key = (name, purpose)
+        if key not in self._sources:
+            edge = self.game.plan.generators[name]
+            self._sources[key] = tuple(self._source(edge, s, purpose) for s in edge.sources)
+        return self._sources[key]
+
+    def _source(self, edge: GeneratorPlan, source: str, purpose: str) -> Tensor:
+        if source.startswith("generators."):
+            return self.made(source.removeprefix("generators.")).data
+        spec = self.game.plan.domains[source].spec
+        if isinstance(spec, NoiseSpec):
+            address = ("noise", edge.name, source) + (("twin",) if purpose == "twin" else ())
+            return noise(spec, self.draw(*address))
+        if isinstance(spec, LabelSpec) and not self._beside_rows(edge, source):
+            return self.draw("label", edge.name, source).integers(spec.classes)
+        return self[source]
+
+    def _beside_rows(self, edge: GeneratorPlan, source: str) -> bool:
+        """Whether a generator reads this label together with the rows that it belongs to."""
+        group = set(self.game.plan.data.description.group(source)) - {source}
+        return bool(group & set(edge.sources))
+
+    def made(self, name: str, purpose: str = "made") -> Made:
+        """What a generator made of its sources."""
+        key = (name, purpose)
+        if key not in self._made:
+            sources = self.sources(name, purpose)
+            with torch.set_grad_enabled(self.graph):
+                self._made[key] = self.game.generate(
+                    name, sources, address=(purpose, self.update), records=self.graph
+                )
+        return self._made[key]
+
+
+class Turn:
+    """One update of one side. `wants` are the names that its losses will read.
+
+    step counts from 1; `exhibit` and `contest` memoise, so that everything exists once.
+    """
+
+    def __init__(self, batch: Batch, side: Side, step: int, wants: Collection[str]) -> None:
+        self.batch = batch
+        self.game = batch.game
+        self.side: Side = side
+        self.step = step
+        self.wants = frozenset(wants)
+        self._exhibits: dict[tuple[str, str, str], Exhibit] = {}
+        self._journeys: dict[str, Journey] = {}
+
+    def exhibit(self, guard: str, kind: str, generator: str) -> Exhibit:
+        """The input `kind` before discriminator `guard`; real data is the same for all fakes."""
+        key = (guard, kind, "" if kind in ("real", "mismatched") else generator)
+        if key not in self._exhibits:
+            self._exhibits[key] = Exhibit(self, guard, kind, key[2])
+        return self._exhibits[key]
+
+    def journey(self, generator: str) -> Journey:
+        """What concerns one generator alone."""
+        if generator not in self._journeys:
+            self._journeys[generator] = Journey(self, generator)
+        return self._journeys[generator]
+
+    def contest(self, guard: str, generator: str, view: str, name: str) -> Any:
+        """The value of a vocabulary name in one contest."""
+        if name == "turn":
+            return self
+        if name in TRANSLATION:
+            return getattr(self.journey(generator), name)
+        source, quantity = split(name)
+        exhibit = self.exhibit(guard, source, generator)
+        if quantity in VERDICT:
+            return getattr(exhibit.sighting(view), quantity)
+        return getattr(exhibit, quantity)
+
+    def known_scores(self, guard: str) -> tuple[Tensor, Tensor] | None:
+        """(scores of real, scores of fakes) that this turn's losses have read, detached."""
+        scores: dict[str, Tensor] = {}
+        for (name, kind, _), exhibit in self._exhibits.items():
+            if name == guard and kind in ("real", "fake"):
+                found = exhibit.known_scores()
+                if found is not None:
+                    scores[kind] = found
+        return (scores["real"], scores["fake"]) if len(scores) == 2 else None
+
+    def views(self, guard: str) -> tuple[str, ...]:
+        """The views that a discriminator has of its data."""
+        return tuple(self.exhibit(guard, "real", "").views)
+
+
+class Journey:
+    """A generator's sources, what it makes of them, and the way back."""
+
+    def __init__(self, turn: Turn, generator: str) -> None:
+        self._turn = turn
+        self._batch = turn.batch
+        self._game = turn.game
+        self._name = generator
+        self._plan = turn.game.plan.generators[generator]
+
+    def value(self, name: str) -> Any:
+        """The value of a vocabulary name for this generator."""
+        if name == "turn":
+            return self._turn
+        if name in TRANSLATION:
+            return getattr(self, name)
+        kind, quantity = split(name)
+        if kind == "real":
+            return self._real(quantity)
+        purpose = "twin" if kind == "twin" else "made"
+        made = self._batch.made(self._name, purpose)
+        if quantity == "labels":
+            return labels_among(self._plan, self._batch.sources(self._name, purpose))
+        if quantity == "latents" and made.latents is None:
+            return noise_among(self._plan, self._batch.sources(self._name, purpose))
+        return getattr(made, quantity)
+
+    def _real(self, quantity: str) -> Any:
+        domain = self._plan.target
+        return self._batch[domain] if quantity == "data" else real_labels(self._batch, domain)
+
+    @property
+    def source(self) -> Tensor:
+        return self._batch.sources(self._name)[0]
+
+    @property
+    def made(self) -> Tensor:
+        return self._batch.made(self._name).data
+
+    @cached_property
+    def cycled(self) -> Tensor:
+        """F(G(x)), where F is the inverse generator."""
+        back = self._game.plan.inverse(self._name)
+        assert back is not None, "composition refused this"
+        made = self._game.generate(
+            back, (self.made,), address=("cycled", self._batch.update), records=True
+        )
+        return made.data
+
+    @cached_property
+    def same(self) -> Tensor:
+        """G(y) of real data y of its own target domain."""
+        real = self._batch[self._plan.target]
+        made = self._game.generate(
+            self._name, (real,), address=("same", self._batch.update), records=True
+        )
+        return made.data
+
+
+class Exhibit:
+    """One input before one discriminator, whatever the view."""
+
+    def __init__(self, turn: Turn, guard: str, kind: str, generator: str) -> None:
+        self._turn = turn
+        self._batch = turn.batch
+        self._game = turn.game
+        self._guard = turn.game.plan.discriminators[guard]
+        self._kind = kind
+        self._generator = generator
+        self._sightings: dict[str, Sighting] = {}
+
+    @cached_property
+    def data(self) -> Tensor:
+        """[N, *spec.shape]; a leaf where its gradient will be read and no generator made it."""
+        data = getattr(self, f"_{self._kind}")()
+        if f"{self._kind}_gradient" in self._turn.wants and not data.requires_grad:
+            data = data.detach().requires_grad_()
+        return data
+
+    def _real(self) -> Tensor:
+        return self._batch[self._guard.on]
+
+    def _mismatched(self) -> Tensor:
+        return self._batch[self._guard.on]
+
+    def _fake(self, purpose: str = "made") -> Tensor:
+        made = self._batch.made(self._generator, purpose).data
+        if self._turn.side == "generator":
+            return made
+        return self._game.replayed(self._guard.name, made.detach(), self._batch)
+
+    def _twin(self) -> Tensor:
+        return self._fake("twin")
+
+    def _mixed(self) -> Tensor:
+        """Points on the lines between real and fake (WGAN-GP, arXiv:1704.00028, algorithm 1)."""
+        real = self._turn.exhibit(self._guard.name, "real", "").data.detach()
+        fake = self._turn.exhibit(self._guard.name, "fake", self._generator).data.detach()
+        draw = self._batch.draw("mixed", self._guard.name, self._generator)
+        share = draw.uniform(*[1] * (real.dim() - 1))
+        return torch.lerp(fake, real, share)
+
+    @cached_property
+    def views(self) -> Mapping[str, Tensor]:
+        """The data after the augmentors, by view; real and fake get the same draws."""
+        return self._game.views(self._guard.name, self.data, self._batch, self._turn.side)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Class numbers: the rows' own for real data, those asked for of a generator."""
+        if self._kind in ("real", "mismatched"):
+            return real_labels(self._batch, self._guard.on)
+        plan = self._game.plan.generators[self._generator]
+        return labels_among(plan, self._batch.sources(self._generator))
+
+    @cached_property
+    def given(self) -> tuple[Tensor, ...] | None:
+        """The condition: of the same row, of another row, or what the generator was given."""
+        return tuple(self._condition(domain) for domain in self._guard.given) or None
+
+    def _condition(self, domain: str) -> Tensor:
+        if self._kind in ("fake", "twin", "mixed"):
+            edge = self._game.plan.generators[self._generator]
+            if domain in edge.sources:
+                sources = self._batch.sources(self._generator)
+                return sources[edge.sources.index(domain)].detach()
+        condition = self._batch[domain]
+        return condition.roll(1, 0) if self._kind == "mismatched" else condition
+
+    @property
+    def latents(self) -> Tensor:
+        """The code that a fake was made from; the noise where the generator names none."""
+        made = self._batch.made(self._generator, self._purpose)
+        if made.latents is not None:
+            return made.latents
+        plan = self._game.plan.generators[self._generator]
+        return noise_among(plan, self._batch.sources(self._generator, self._purpose))
+
+    @property
+    def posterior(self) -> tuple[Tensor, Tensor] | None:
+        return self._batch.made(self._generator, self._purpose).posterior
+
+    @property
+    def log_probs(self) -> Tensor | None:
+        return self._batch.made(self._generator, self._purpose).log_probs
+
+    @property
+    def _purpose(self) -> str:
+        return "twin" if self._kind == "twin" else "made"
+
+    def known_scores(self) -> Tensor | None:
+        """The scores of the first view, if a loss has read them."""
+        for sighting in self._sightings.values():
+            if "verdict" in vars(sighting) and sighting.scores is not None:
+                return sighting.scores.detach()
+        return None
+
+    def sighting(self, view: str) -> Sighting:
+        """What the discriminator says of this input in one view."""
+        if view not in self._sightings:
+            address = (self._kind, self._generator, view, self._turn.side, self._batch.update)
+            self._sightings[view] = Sighting(self, self._guard.name, view, address, self._turn)
+        return self._sightings[view]
+
+
+class Sighting:
+    """One forward of one discriminator, and what was read off it."""
+
+    def __init__(
+        self, exhibit: Exhibit, guard: str, view: str, address: tuple[str | int, ...], turn: Turn
+    ) -> None:
+        self._exhibit = exhibit
+        self._guard = guard
+        self._view = view
+        self._address = address
+        self._turn = turn
+
+    @property
+    def seen(self) -> Tensor:
+        return self._exhibit.views[self._view]
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        return self._turn.game.judge(
+            self._guard,
+            self.seen,
+            self._exhibit.given,
+            address=self._address,
+            records=self._turn.side == "discriminator",
+        )
+
+    @property
+    def scores(self) -> Tensor | None:
+        return self.verdict.scores
+
+    @property
+    def class_scores(self) -> Tensor | None:
+        return self.verdict.class_scores
+
+    @property
+    def features(self) -> Tensor | None:
+        return self.verdict.features
+
+    @property
+    def reconstruction(self) -> Tensor | None:
+        return self.verdict.reconstruction
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Of the scores' sum with respect to the data before the augmentors."""
+        assert self.verdict.scores is not None
+        (gradient,) = torch.autograd.grad(
+            self.verdict.scores.float().sum(), self._exhibit.data, create_graph=True
+        )
+        return gradient
+
+
+def noise(spec: NoiseSpec, draw: Draw) -> Tensor:
+    """Drawn noise, float32 [N, dim]."""
+    if spec.distribution == "uniform":
+        return draw.uniform(spec.dim, low=-1.0, high=1.0)
+    return draw.normal(spec.dim)
+
+
+def labels_among(plan: GeneratorPlan, sources: tuple[Tensor, ...]) -> Tensor:
+    """The class numbers among a generator's sources."""
+    pairs = zip(sources, plan.source_specs, strict=True)
+    return next(value for value, spec in pairs if isinstance(spec, LabelSpec))
+
+
+def noise_among(plan: GeneratorPlan, sources: tuple[Tensor, ...]) -> Tensor:
+    """The noise among a generator's sources."""
+    pairs = zip(sources, plan.source_specs, strict=True)
+    return next(value for value, spec in pairs if isinstance(spec, NoiseSpec))
+
+
+def real_labels(batch: Batch, domain: str) -> Tensor:
+    """The labels of the rows that a domain's data comes from."""
+    plan = batch.game.plan
+    group = plan.data.description.group(plan.domains[domain].of or domain)
+    label = next(name for name in group if isinstance(plan.domains[name].spec, LabelSpec))
+    return batch[label]
+
+
+def resized(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Images at another size, and in grey where fewer channels are asked for."""
+    channels, height, width = shape
+    if channels == 1 and images.shape[1] == 3:
+        weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601
+        images = (images * weights).sum(1, keepdim=True)
+    if images.shape[2:] == (height, width):
+        return images
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
