@@ -111,7 +111,7 @@ def _folder(request: Request, plan: Plan) -> RunFolder:
 def _with_data(request: Request, registry: Registry, plan: Plan, say: Say) -> tuple[Plan, str]:
     """The plan with its data at hand, and, where its stand-in was taken, why."""
     try:
-        prepare(plan.data.component.name, plan.data.options)
+        prepare(plan.data.options)
     except DataError as error:
         fallback = getattr(plan.data.options, "fallback", None)
         if fallback is None:
@@ -156,6 +156,7 @@ def _build(plan: Plan, registry: Registry, decided: Machine, folder: RunFolder) 
         batch=plan.train.batch,
         draws=Draws(plan.train.seed),
         device=decided.device,
+        flip=plan.data.image.flip,
     )
     game = Game(plan, registry, decided, feed)
     for address, network in game.networks.items():

@@ -1,0 +1,1 @@
+"""The readers that compose.py is made of, each building on the one before."""

@@ -1,0 +1,102 @@
+"""What the data yields, and every kind of data in the game."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ganforge.composing.reader import Reader
+from ganforge.document import Table
+from ganforge.plan import DataPlan, DomainPlan, Part
+from ganforge.plugin import DataDescription, ImageOptions
+from ganforge.settings import NoiseSettings
+from ganforge.specs import ImageSpec, NoiseSpec, spec_from_dict
+from ganforge.structure import structure
+
+
+class DataReader(Reader):
+    """`[data]`, `[noise]` and `[domains.NAME]`."""
+
+    def data(self) -> DataPlan | None:
+        if "data" not in self.root:
+            self.problem(
+                "the recipe has no data",
+                self.root.span,
+                'write a table `[data]` with `use = "..."`; `ganforge list dataset` shows what '
+                "there is",
+            )
+            return None
+        table = self.table("data")
+        image_keys = {a.name for a in attrs.fields(ImageOptions)}
+        part = self.part("data", "dataset", table, skip={"use"} | image_keys)
+        others = {entry.key for entry in table} - image_keys
+        image = structure(table, ImageOptions, owner="[data]", problems=self.problems, skip=others)
+        if part is None or image is None:
+            return None
+        description = self.describe(part, image, table)
+        if description is None:
+            return None
+        return DataPlan(part.name, part.component, part.options, image, description)
+
+    def describe(self, part: Part, image: ImageOptions, table: Table) -> DataDescription | None:
+        locked = self.lock().get("data")
+        if self.offline and locked:
+            return description_from_dict(locked)
+        if part.component.describe is None:
+            self.problem(f"dataset '{part.component.id}' does not describe itself", table.span)
+            return None
+        described: DataDescription | None = self.refused(
+            part.component.describe, table, part.options, image
+        )
+        return described
+
+    def domain_plans(self, data: DataPlan, noise: NoiseSettings) -> dict[str, DomainPlan]:
+        domains = {
+            "noise": DomainPlan(
+                name="noise", spec=NoiseSpec(noise.dim, noise.distribution), origin="drawn"
+            )
+        }
+        for name, spec in data.description.domains.items():
+            domains[name] = DomainPlan(name=name, spec=spec, origin="data")
+        for name, table in self.table("domains").tables():
+            plan = self.domain(name, table, domains)
+            if plan is not None:
+                domains[name] = plan
+        return domains
+
+    def domain(self, name: str, table: Table, known: Mapping[str, DomainPlan]) -> DomainPlan | None:
+        of = table.entry("of")
+        if of is None:
+            settings = structure(
+                table, NoiseSettings, owner=f"domain '{name}'", problems=self.problems
+            )
+            if settings is None:
+                return None
+            spec = NoiseSpec(settings.dim, settings.distribution)
+            return DomainPlan(name=name, spec=spec, origin="drawn")
+        if of.value not in known:
+            self.unknown("domain", str(of.value), known, of.value_span)
+            return None
+        derived = structure(
+            table, ImageOptions, owner=f"domain '{name}'", problems=self.problems, skip={"of"}
+        )
+        parent = known[of.value].spec
+        if derived is None:
+            return None
+        if not isinstance(parent, ImageSpec):
+            self.problem(f"domain '{name}' resizes '{of.value}', which is no image", of.value_span)
+            return None
+        height, width = derived.pixels(parent.height, parent.width)
+        spec_ = ImageSpec(derived.channels or parent.channels, height, width)
+        return DomainPlan(name=name, spec=spec_, origin="derived", of=of.value)
+
+
+def description_from_dict(data: Mapping[str, Any]) -> DataDescription:
+    """The description that `resolved.py` wrote into the lock."""
+    return DataDescription(
+        domains={name: spec_from_dict(spec) for name, spec in data.get("domains", {}).items()},
+        aligned=tuple(tuple(group) for group in data.get("aligned", ())),
+        counts=data.get("counts", {}),
+    )

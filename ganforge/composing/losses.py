@@ -1,0 +1,189 @@
+"""Losses: what they ask for, and whether the game can give it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ganforge.composing.networks import NetworkReader
+from ganforge.document import Table
+from ganforge.errors import GanforgeError
+from ganforge.needs import loss_needs
+from ganforge.plan import SIDES, DataPlan, DiscriminatorPlan, GeneratorPlan, LossPlan, Part
+from ganforge.specs import LabelSpec, NoiseSpec
+from ganforge.suggest import nearest
+from ganforge.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
+
+_SHARES = {"start": 0.0, "stop": 1.0}
+
+
+class LossReader(NetworkReader):
+    """`[losses.NAME]`."""
+
+    data_plan: DataPlan
+    discriminators: Mapping[str, DiscriminatorPlan]
+
+    def loss_plans(self, parts: Mapping[str, Part]) -> dict[str, LossPlan]:
+        if not self.table("losses").entries:
+            self.problem(
+                "the recipe has no losses, so nothing would be learned",
+                None,
+                'write a table such as `[losses.adversarial]` with `use = "non-saturating"`',
+            )
+        plans = {}
+        for name, part in parts.items():
+            plan = self.loss(part)
+            if plan is not None:
+                plans[name] = plan
+        return plans
+
+    def loss(self, part: Part) -> LossPlan | None:
+        table = self.table("losses").get(part.name)
+        try:
+            needs = {side: tuple(names) for side, names in loss_needs(part.component).items()}
+        except GanforgeError as error:
+            self.problem(str(error), table.span)
+            return None
+        for side, names in needs.items():
+            for name in names:
+                if name not in VOCABULARY:
+                    close = nearest(name, VOCABULARY)
+                    self.problem(
+                        f"loss '{part.component.id}' asks for '{name}' ({side}), which is not in "
+                        "the vocabulary",
+                        table.span,
+                        f"close: {', '.join(close)}" if close else "see docs/first-plugin.md",
+                    )
+                    return None
+        of_contests = any(reads_verdict(n) for names in needs.values() for n in names)
+        on = self.plays_on(part, table, needs, of_contests)
+        share = {key: self.share(table, key, default) for key, default in _SHARES.items()}
+        return LossPlan(
+            part.name,
+            part.component,
+            part.options,
+            on,
+            of_contests,
+            needs,
+            self.weight(table, part.name),
+            self.every(table),
+            share["start"],
+            share["stop"],
+        )
+
+    def plays_on(
+        self, part: Part, table: Table, needs: Mapping[str, tuple[str, ...]], of_contests: bool
+    ) -> tuple[str, ...]:
+        """The discriminators or generators a loss plays on, each able to give what it needs.
+
+        Without `on`, a loss of contests plays on every discriminator and must be able to; one of
+        generators plays on those that can give what it needs.
+        """
+        known: Mapping[str, Any] = self.discriminators if of_contests else self.generators
+        names = self.chosen_names(table, known, "discriminator" if of_contests else "generator")
+        asked = tuple(dict.fromkeys(n for side in SIDES for n in needs.get(side, ())))
+        lacks = {name: self.lacking(name, asked, of_contests) for name in names}
+        able = tuple(name for name, reason in lacks.items() if not reason)
+        if able and not of_contests and "on" not in table:
+            return able
+        for name, reason in lacks.items():
+            if reason:
+                entry = table.entry("on") or table.entry("use")
+                self.problem(
+                    f"loss '{part.name}' cannot play on '{name}': {reason}",
+                    entry.value_span if entry else table.span,
+                )
+                break
+        return able
+
+    def lacking(self, name: str, asked: Iterable[str], of_contests: bool) -> str:
+        """Why a discriminator's contests, or a generator, cannot give what a loss asks for."""
+        generators = (
+            [g for g in self.generators.values() if g.target == self.discriminators[name].on]
+            if of_contests
+            else [self.generators[name]]
+        )
+        for need in asked:
+            reason = self.lacking_verdict(name, need) if of_contests else ""
+            for generator in generators:
+                reason = reason or self.lacking_made(generator, need)
+            if reason:
+                return f"it asks for '{need}', but {reason}"
+        return ""
+
+    def lacking_verdict(self, discriminator: str, need: str) -> str:
+        plan = self.discriminators[discriminator]
+        source, quantity = split(need)
+        if quantity in VERDICT and quantity not in ("seen", "scores", "gradient"):
+            declared = plan.component.offered(plan.options)
+            if quantity not in declared and (declared or plan.component.provider == "ganforge"):
+                return f"discriminator '{plan.component.name}' offers no {quantity}"
+        if (source == "mismatched" or quantity == "given") and not plan.given:
+            return f"discriminator '{discriminator}' is given no condition (`given = ...`)"
+        if quantity == "labels" and source in ("real", "mismatched", "mixed"):
+            group = self.data_plan.description.group(plan.on)
+            if not any(isinstance(self.domains[d].spec, LabelSpec) for d in group):
+                return f"the rows of '{plan.on}' have no labels"
+        return ""
+
+    def lacking_made(self, generator: GeneratorPlan, need: str) -> str:
+        source, quantity = split(need)
+        edge = f"generator '{generator.name}'"
+        if need == "cycled" and self.inverse(generator) is None:
+            return f"no generator leads back from '{generator.target}' to '{generator.sources[0]}'"
+        if need == "same" and generator.source_specs != (generator.target_spec,):
+            return (
+                f"{edge} turns {', '.join(map(str, generator.source_specs))} into "
+                f"{generator.target_spec}: only the same shape can stay the same"
+            )
+        if need in ("source", "cycled") and isinstance(generator.source_specs[0], NoiseSpec):
+            return f"{edge} starts from noise, not from data"
+        if source == "twin" and not any(isinstance(s, NoiseSpec) for s in generator.source_specs):
+            return f"{edge} draws no noise, so it makes nothing twice"
+        labelled = any(isinstance(s, LabelSpec) for s in generator.source_specs)
+        if quantity == "labels" and source in ("fake", "twin") and not labelled:
+            return f'{edge} is given no label (`from = ["noise", "label"]`)'
+        offered = generator.component.offered(generator.options)
+        known = offered or generator.component.provider == "ganforge"
+        if quantity in ("posterior", "log_probs") and quantity not in offered and known:
+            return f"generator '{generator.component.name}' offers no {quantity}"
+        return ""
+
+    def inverse(self, generator: GeneratorPlan) -> GeneratorPlan | None:
+        back = (
+            other
+            for other in self.generators.values()
+            if other.sources[0] == generator.target and other.target == generator.sources[0]
+        )
+        return next(back, None)
+
+    def weight(self, table: Table, name: str) -> dict[str, float]:
+        entry = table.entry("weight")
+        if entry is None:
+            return dict.fromkeys(SIDES, 1.0)
+        value = entry.value.plain() if isinstance(entry.value, Table) else entry.value
+        weights = dict.fromkeys(SIDES, value) if not isinstance(value, dict) else value
+        wrong = set(weights) - set(SIDES)
+        numbers = all(_is_number(weight) and math.isfinite(weight) for weight in weights.values())
+        if wrong or not numbers:
+            self.problem(
+                f"weight of loss '{name}' takes a number, or one for each side",
+                entry.value_span,
+                "write `weight = 10.0` or `weight = { discriminator = 0.5, generator = 1.0 }`",
+            )
+            return dict.fromkeys(SIDES, 1.0)
+        return {side: float(weights.get(side, 1.0)) for side in SIDES}
+
+    def share(self, table: Table, key: str, default: float) -> float:
+        entry = table.entry(key)
+        if entry is None:
+            return default
+        if _is_number(entry.value) and 0 <= entry.value <= 1:
+            return float(entry.value)
+        self.problem(f"'{key}' is a share of the run, from 0 to 1", entry.value_span)
+        return default
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,337 @@
+"""Generators as edges between domains, discriminators as guards, augmentors before them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ganforge.composing.data import DataReader
+from ganforge.document import Span, Table
+from ganforge.plan import (
+    AugmentorPlan,
+    Chosen,
+    DiscriminatorPlan,
+    DomainPlan,
+    GeneratorPlan,
+    NetworkSettings,
+    Part,
+)
+from ganforge.plugin import Ref, option, options
+from ganforge.settings import OPTIMIZERS, SCHEDULES, InitSettings
+from ganforge.specs import ImageSpec, Spec
+from ganforge.structure import structure
+
+
+class NetworkReader(DataReader):
+    """`[generators.NAME]`, `[discriminators.NAME]` and `[augmentors.NAME]`."""
+
+    domains: Mapping[str, DomainPlan]
+    generators: Mapping[str, GeneratorPlan]
+    augmentors: Mapping[str, AugmentorPlan]
+
+    def network_settings(self, key: str, part: Part) -> NetworkSettings | None:
+        table = self.table(key).get(part.name)
+        own = structure(
+            table,
+            _NetworkKeys,
+            owner=f"{key[:-1]} '{part.name}'",
+            problems=self.problems,
+            skip={e.key for e in table} - {a.name for a in attrs.fields(_NetworkKeys)},
+        )
+        optimizer = self.chosen(table, "optimizer", OPTIMIZERS, "adam")
+        schedule = self.chosen(table, "schedule", SCHEDULES, "constant")
+        if own is None or optimizer is None or schedule is None:
+            return None
+        return NetworkSettings(
+            optimizer=optimizer,
+            schedule=schedule,
+            clip=own.clip,
+            init=self.init(table, part.name),
+            freeze=own.freeze,
+            refs=self.refs(part, table),
+        )
+
+    def chosen(
+        self, table: Table, key: str, choices: Mapping[str, type], default: str
+    ) -> Chosen | None:
+        """The network's optimizer or schedule, over that of `[optimizer]`."""
+        whole = self.table("optimizer")
+        common = whole.get("schedule") if key == "schedule" else whole
+        own = table.get(key)
+        if key == "schedule" and own is None and isinstance(table.get("optimizer"), Table):
+            own = table.get("optimizer").get("schedule")
+        merged = _overlaid(common, own, self.root.span)
+        use = merged.get("use", default)
+        if use not in choices:
+            entry = merged.entry("use")
+            self.unknown(key, str(use), choices, entry.value_span if entry else None)
+            return None
+        options = structure(
+            merged,
+            choices[use],
+            owner=f"{key} '{use}'",
+            problems=self.problems,
+            skip={"use", "schedule"} if key == "optimizer" else {"use"},
+        )
+        return None if options is None else Chosen(use, options)
+
+    def init(self, table: Table, name: str) -> InitSettings | None:
+        entry = table.entry("init")
+        if entry is None:
+            return None
+        if not isinstance(entry.value, Table):
+            self.problem(
+                f"'init' of '{name}' takes a table",
+                entry.value_span,
+                'write `init = { normal = 0.02 }` or `init = { run = "runs/NAME" }`',
+            )
+            return None
+        settings: InitSettings | None = structure(
+            entry.value, InitSettings, owner=f"init of '{name}'", problems=self.problems
+        )
+        if settings is not None and (settings.normal is None) == (settings.run is None):
+            self.problem(f"'init' of '{name}' takes either `normal` or `run`", entry.value_span)
+        if settings is not None and settings.run is not None:
+            run = entry.value.entry("run")
+            folder = run.value_span.source.folder if run else Path()
+            settings = attrs.evolve(settings, run=(folder / settings.run).resolve().as_posix())
+        return settings
+
+    def refs(self, part: Part, table: Table) -> dict[str, str]:
+        """Options that name other networks, as addresses."""
+        refs = {}
+        for attribute in attrs.fields(type(part.options)):
+            if attribute.type not in (Ref, "Ref", Ref | None, "Ref | None"):
+                continue
+            value = getattr(part.options, attribute.name)
+            if value is None:
+                continue
+            address = self.address(value)
+            entry = table.entry(attribute.name)
+            if address is None:
+                self.unknown(
+                    "network", value, self.addresses(), entry.value_span if entry else table.span
+                )
+            else:
+                refs[attribute.name] = address
+        return refs
+
+    def generator_plans(self, parts: Mapping[str, Part]) -> dict[str, GeneratorPlan]:
+        if not self.table("generators").entries:
+            self.problem(
+                "the recipe has no generator",
+                None,
+                'write a table `[generator]` with `use = "..."`',
+            )
+        edges = {name: self.edge(name) for name in parts}
+        plans: dict[str, GeneratorPlan] = {}
+        waiting = [name for name, edge in edges.items() if edge is not None]
+        while waiting:  # a generator that reads another's output comes after it
+            ready = [n for n in waiting if not _upstream(edges[n]) & set(waiting)]
+            if not ready:
+                table = self.table("generators").get(waiting[0])
+                self.problem(
+                    f"generators feed each other in a circle: {', '.join(waiting)}", table.span
+                )
+                break
+            for name in ready:
+                plan = self.generator(parts[name], edges[name], plans)
+                if plan is not None:
+                    plans[name] = plan
+            waiting = [n for n in waiting if n not in ready]
+        return {name: plans[name] for name in parts if name in plans}
+
+    def edge(self, name: str) -> tuple[tuple[str, ...], str] | None:
+        """(sources, target) of a generator, names checked."""
+        table = self.table("generators").get(name)
+        sources = self.names(table.entry("from")) if "from" in table else ("noise",)
+        if sources is None:
+            return None
+        known = {f"generators.{n}" for n, _ in self.table("generators").tables()}
+        for source in sources:
+            if source not in self.domains and source not in known:
+                entry = table.entry("from")
+                self.unknown(
+                    "domain",
+                    source,
+                    self.domains.keys() | known,
+                    entry.value_span if entry else table.span,
+                )
+                return None
+        target = self.target(name, table)
+        return None if target is None else (sources, target)
+
+    def target(self, name: str, table: Table) -> str | None:
+        entry = table.entry("to")
+        if entry is not None:
+            if entry.value not in self.domains:
+                self.unknown("domain", str(entry.value), self.domains, entry.value_span)
+                return None
+            return str(entry.value)
+        images = self.image_domains()
+        if len(images) == 1:
+            return images[0]
+        self.problem(
+            f"generator '{name}' does not say what it makes",
+            table.span,
+            f"the data has several images: {', '.join(images)}"
+            if images
+            else "the data has no image",
+            'write `to = "..."`',
+        )
+        return None
+
+    def image_domains(self) -> list[str]:
+        return [
+            name
+            for name, domain in self.domains.items()
+            if isinstance(domain.spec, ImageSpec) and domain.origin == "data"
+        ]
+
+    def generator(
+        self,
+        part: Part,
+        edge: tuple[tuple[str, ...], str] | None,
+        done: Mapping[str, GeneratorPlan],
+    ) -> GeneratorPlan | None:
+        assert edge is not None
+        sources, target = edge
+        table = self.table("generators").get(part.name)
+        upstream = {f"generators.{n}": plan.target_spec for n, plan in done.items()}
+        if any(s not in self.domains and s not in upstream for s in sources):
+            return None  # what it reads has a problem of its own
+        specs = tuple(self.domains[s].spec if s in self.domains else upstream[s] for s in sources)
+        spec = self.domains[target].spec
+        self.refused(part.component.check, table, part.options, specs, spec)
+        settings = self.network_settings("generators", part)
+        ema = table.get("ema")
+        if ema is not None and not (isinstance(ema, float) and 0 < ema < 1):
+            entry = table.entry("ema")
+            self.problem(
+                f"'ema' of generator '{part.name}' lies between 0 and 1, as in `ema = 0.999`",
+                entry.value_span if entry else None,
+            )
+            ema = None
+        if settings is None:
+            return None
+        return GeneratorPlan(
+            part.name, part.component, part.options, sources, target, specs, spec, settings, ema
+        )
+
+    def discriminator_plans(self, parts: Mapping[str, Part]) -> dict[str, DiscriminatorPlan]:
+        plans = {}
+        for name, part in parts.items():
+            plan = self.discriminator(part)
+            if plan is not None:
+                plans[name] = plan
+        return plans
+
+    def guarded(self, name: str) -> str | None:
+        """The domain that a discriminator is `on`."""
+        table = self.table("discriminators").get(name)
+        entry = table.entry("on")
+        if entry is not None:
+            if entry.value not in self.domains:
+                self.unknown("domain", str(entry.value), self.domains, entry.value_span)
+                return None
+            return str(entry.value)
+        made = {generator.target for generator in self.generators.values()}
+        if len(made) == 1:
+            return next(iter(made))
+        if made:
+            self.problem(
+                f"discriminator '{name}' does not say which domain it guards",
+                table.span,
+                f"generators make: {', '.join(sorted(made))}",
+                'write `on = "..."`',
+            )
+        return None
+
+    def discriminator(self, part: Part) -> DiscriminatorPlan | None:
+        table = self.table("discriminators").get(part.name)
+        on = self.guarded(part.name)
+        given = self.names(table.entry("given")) or ()
+        for name in given:
+            if name not in self.domains:
+                entry = table.entry("given")
+                self.unknown("domain", name, self.domains, entry.value_span if entry else None)
+                return None
+        settings = self.network_settings("discriminators", part)
+        if on is None or settings is None:
+            return None
+        judged = self.judged(part.name, on)
+        if judged is None:
+            return None
+        specs = tuple(self.domains[name].spec for name in given)
+        self.refused(part.component.check, table, part.options, judged, specs)
+        made = {generator.target for generator in self.generators.values()}
+        if on not in made:
+            entry = table.entry("on")
+            self.problem(
+                f"discriminator '{part.name}' guards '{on}', which no generator makes",
+                entry.value_span if entry else table.span,
+                f"generators make: {', '.join(sorted(made))}",
+            )
+        return DiscriminatorPlan(
+            part.name, part.component, part.options, on, given, judged, specs, settings
+        )
+
+    def judged(self, discriminator: str, on: str) -> Spec | None:
+        """The spec of what a discriminator sees, through its augmentors in order."""
+        views = {"plain": self.domains[on].spec}
+        for name, augmentor in self.augmentors.items():
+            if discriminator not in augmentor.on or augmentor.component.views is None:
+                continue
+            table = self.table("augmentors").get(name)
+            seen: dict[str, Spec] = {}
+            for spec in views.values():
+                made = self.refused(augmentor.component.views, table, augmentor.options, spec)
+                if made is None:
+                    return None
+                seen |= made
+            views = seen
+        specs = set(views.values())
+        if len(specs) > 1:
+            self.problem(
+                f"discriminator '{discriminator}' would see views of different shapes: "
+                + ", ".join(f"{view} ({spec})" for view, spec in views.items()),
+                self.table("discriminators").get(discriminator).span,
+            )
+            return None
+        return specs.pop()
+
+    def augmentor_plans(
+        self, parts: Mapping[str, Part], discriminators: Mapping[str, Part]
+    ) -> dict[str, AugmentorPlan]:
+        plans = {}
+        for name, part in parts.items():
+            table = self.table("augmentors").get(name)
+            on = self.chosen_names(table, discriminators, "discriminator")
+            every = self.every(table)
+            plans[name] = AugmentorPlan(name, part.component, part.options, on, every)
+        return plans
+
+
+def _upstream(edge: tuple[tuple[str, ...], str] | None) -> set[str]:
+    sources = edge[0] if edge else ()
+    return {s.removeprefix("generators.") for s in sources if s.startswith("generators.")}
+
+
+def _overlaid(below: Any, above: Any, span: Span) -> Table:
+    """One table over another; where `use` differs, nothing of the lower one is left."""
+    lower = below if isinstance(below, Table) else Table(span)
+    upper = above if isinstance(above, Table) else Table(span)
+    if "use" in upper and upper.get("use") != lower.get("use"):
+        return upper
+    return Table(upper.span if upper.entries else lower.span, {**lower.entries, **upper.entries})
+
+
+@options
+class _NetworkKeys:
+    """Reserved keys of a network that are plain values."""
+
+    clip: float | None = option(None, above=0, help="largest norm of the gradient")
+    freeze: bool = option(False, help="never trained")

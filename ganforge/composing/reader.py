@@ -1,0 +1,166 @@
+"""Reading a recipe's tables: finding components, typing options, noting what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, TypeVar
+
+from ganforge.document import Entry, Span, Table
+from ganforge.errors import GanforgeError
+from ganforge.plan import Part
+from ganforge.plugin import Component, Impossible, Kind
+from ganforge.problems import Problem
+from ganforge.recipe import Recipe
+from ganforge.registry import NotFound, Registry
+from ganforge.structure import structure
+from ganforge.suggest import nearest
+
+T = TypeVar("T")
+
+
+class Reader:
+    """What the layers above share. `problems` collects; nothing here raises for a mistake."""
+
+    def __init__(self, recipe: Recipe, registry: Registry, offline: bool) -> None:
+        self.recipe = recipe
+        self.registry = registry
+        self.offline = offline
+        self.root: Table = recipe.table
+        self.problems: list[Problem] = list(recipe.problems)
+
+    def problem(self, message: str, span: Span | None, *notes: str, label: str = "") -> None:
+        self.problems.append(Problem(message, span or self.root.span, notes, label))
+
+    def table(self, key: str) -> Table:
+        value = self.root.get(key)
+        return value if isinstance(value, Table) else Table(self.root.span)
+
+    def settings(self, key: str, cls: type[T]) -> T | None:
+        skip = {"phases"} if key == "train" else ()
+        settings: T | None = structure(
+            self.table(key), cls, owner=f"[{key}]", problems=self.problems, skip=skip
+        )
+        return settings
+
+    def lock(self) -> dict[str, Any]:
+        return self.table("lock").plain()
+
+    def parts(self, key: str, kind: Kind, *, skip: Collection[str]) -> dict[str, Part]:
+        """Every table below `[key]` as a component with its options."""
+        found = {}
+        for name, table in self.table(key).tables():
+            part = self.part(name, kind, table, skip)
+            if part is not None:
+                found[name] = part
+        return found
+
+    def part(self, name: str, kind: Kind, table: Table, skip: Collection[str]) -> Part | None:
+        named = table.entry("use")
+        default = "" if kind in ("generator", "discriminator", "dataset") else name
+        use = named.value if named else default
+        span = named.value_span if named else table.span
+        if not isinstance(use, str) or not use:
+            self.problem(
+                f"{kind} '{name}' does not say which component to use",
+                span,
+                f'write `use = "..."`; `ganforge list {kind}` shows what there is',
+            )
+            return None
+        component = self.find(kind, use, span)
+        if component is None:
+            return None
+        options = structure(
+            table,
+            component.options,
+            owner=f"{kind} '{use}'",
+            problems=self.problems,
+            skip=skip,
+            provider=f"{component.provider} {component.version}; "
+            f"see `ganforge show {kind}/{component.name}`",
+        )
+        return None if options is None else Part(name, component, options)
+
+    def find(self, kind: Kind, use: str, span: Span | None) -> Component | None:
+        try:
+            return self.registry.find(kind, use)
+        except NotFound as error:
+            self.problem(error.message, span, *error.notes)
+            return None
+
+    def names(self, entry: Entry | None) -> tuple[str, ...] | None:
+        """The value of a key that takes a name or a list of names."""
+        if entry is None:
+            return None
+        value = [entry.value] if isinstance(entry.value, str) else entry.value
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        self.problem(
+            f"'{entry.key}' takes a name or a list of names, not {_shown(entry.value)}",
+            entry.value_span,
+        )
+        return None
+
+    def unknown(self, what: str, name: str, known: Iterable[str], span: Span | None) -> None:
+        known = sorted(known)
+        close = nearest(name, known)
+        self.problem(
+            f"there is no {what} '{name}'",
+            span,
+            f"there are: {', '.join(known) or 'none'}",
+            label=f"did you mean '{close[0]}'?" if close else "",
+        )
+
+    def refused(self, fact: Any, table: Table, *arguments: Any) -> Any:
+        """Call a fact function of a manifest; a refusal becomes a problem at the option's line."""
+        if fact is None:
+            return None
+        try:
+            return fact(*arguments)
+        except Impossible as error:
+            entry = table.entry(error.key) if error.key else None
+            self.problem(str(error), entry.value_span if entry else table.span)
+        except GanforgeError as error:
+            self.problem(str(error), table.span)
+        return None
+
+    def addresses(self) -> list[str]:
+        return [
+            f"{key}.{name}"
+            for key in ("generators", "discriminators")
+            for name, _ in self.table(key).tables()
+        ]
+
+    def address(self, name: str) -> str | None:
+        """`generators.NAME` for a full address or for a name that only one network has."""
+        addresses = self.addresses()
+        if name in addresses:
+            return name
+        short = {"generator": "generators.main", "discriminator": "discriminators.main"}
+        if short.get(name) in addresses:
+            return short[name]
+        matches = [address for address in addresses if address.split(".", 1)[1] == name]
+        return matches[0] if len(matches) == 1 else None
+
+    def chosen_names(self, table: Table, known: Iterable[str], what: str) -> tuple[str, ...]:
+        """`on` of a table: names among `known`, all of them where it is not written."""
+        entry = table.entry("on")
+        if entry is None:
+            return tuple(known)
+        names = self.names(entry) or ()
+        for name in names:
+            if name not in known:
+                self.unknown(what, name, known, entry.value_span)
+        return tuple(name for name in names if name in known)
+
+    def every(self, table: Table) -> int:
+        entry = table.entry("every")
+        if entry is None:
+            return 1
+        if isinstance(entry.value, int) and not isinstance(entry.value, bool) and entry.value > 0:
+            return entry.value
+        self.problem("'every' takes a whole number from 1", entry.value_span)
+        return 1
+
+
+def _shown(value: Any) -> str:
+    return "a table" if isinstance(value, (Table, dict)) else repr(value)
