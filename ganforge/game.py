@@ -196,9 +196,13 @@ class Game:
             player.module.requires_grad_(False)
 
     def open_side(self, side: Side) -> list[Player]:
-        """Let this side's trained parameters take gradients, and no others."""
+        """Let this side's trained parameters take gradients. Returns the side's trained players.
+
+        D is closed while G updates. G stays open while D updates, since the fakes of D's last turn
+        are G's own in the turn after it; D is only ever shown them detached.
+        """
         for player in self.players:
-            takes = player.trained and player.side == side
+            takes = player.trained and (player.side == side or player.side == "generator")
             for parameter in player.parameters:
                 parameter.requires_grad_(takes)
         return [player for player in self.players if player.trained and player.side == side]

@@ -24,6 +24,7 @@ from ganforge.interfaces import Hook, Loss
 from ganforge.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
+from ganforge.runs import Run
 from ganforge.suggest import nearest
 from ganforge.turn import Batch, Turn
 
@@ -45,6 +46,7 @@ class Training:
         self.first_step = 0  # what this process started from
         self.seconds = 0.0
         self.stop_reason = ""
+        self.interrupted = False  # by Ctrl-C or SIGTERM
         self.watching = _build_hooks(plan, registry)
         self._hooks = _manager(self.watching)
         self._gauges: dict[str, Tensor | float] = {}
@@ -53,6 +55,11 @@ class Training:
         self._clock = time.perf_counter()
 
     # --- what hooks may ask ---------------------------------------------------------------------
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training up to now, over all sittings."""
+        return self.seconds + time.perf_counter() - self._clock
 
     @property
     def images(self) -> int:
@@ -85,6 +92,25 @@ class Training:
         """The generator to sample from: averaged where the recipe averages; in eval mode."""
         return self.game.best_generator(name)
 
+    @contextmanager
+    def looking(self) -> Iterator[Run]:
+        """The run as it is now, to sample from and to measure; every network is put back into
+        the mode it was in."""
+        networks = (*self.game.networks.values(), *self.game.averages.values())
+        modes = {module: module.training for net in networks for module in net.modules()}
+        try:
+            yield Run.during(self)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    def real(self, domain: str, count: int) -> Tensor:
+        """The first real items of a domain as discriminators are shown them, [<= count, ...]."""
+        count = min(count, self.game.feed.count(self.plan.domains[domain].of or domain))
+        updates = range(-(-count // self.plan.train.batch))
+        batches = (Batch(self.game, update, slice(None), graph=False) for update in updates)
+        return torch.cat([batch[domain] for batch in batches])[:count]
+
     def computed(self, metrics: Mapping[str, float]) -> None:
         """Tell every hook that metrics were computed; keys are `metric/NAME/FIGURE`."""
         self._hooks.hook.metrics_computed(training=self, step=self.step, metrics=metrics)
@@ -98,7 +124,7 @@ class Training:
         self._guard.raise_if_broken()
         state = {
             "images": self.images,
-            "seconds": self.seconds + time.perf_counter() - self._clock,
+            "seconds": self.elapsed,
             "machine": self.game.machine.locked(),
             "torch": torch.__version__,
             "hooks": {name: hook.save_state() for name, hook in self.watching.items()},
@@ -107,6 +133,10 @@ class Training:
         checkpoint.save(
             self.folder.checkpoints, self.step, tensors["networks"], tensors["optimizers"], state
         )
+
+    def keep_checkpoints(self, count: int) -> None:
+        """Remove all but the newest `count` checkpoints."""
+        checkpoint.keep_last(self.folder.checkpoints, count)
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -209,8 +239,13 @@ class Training:
                     total = term * weight if total is None else total + term * weight
                     seen = term.detach() * share if share != 1 else term.detach()
                     kept[name] = kept[name] + seen if name in kept else seen
-        if total is None or not total.requires_grad:
+        if total is None:
             return
+        if not total.requires_grad:
+            raise PluginError(
+                f"no gradient flows from the {turn.side}'s losses "
+                f"({', '.join(loss.name for loss in losses)}) to any network that is trained"
+            )
         self._guard.watch(total, turn.side, turn.step, values)
         total.backward()  # type: ignore[no-untyped-call]
         if turn.side == "discriminator":
@@ -260,6 +295,7 @@ class Training:
         def ask(number: int, frame: FrameType | None) -> None:
             if self.stop_reason:
                 raise KeyboardInterrupt
+            self.interrupted = True
             self.stop(f"interrupted by {signal.Signals(number).name}")
 
         numbers = (signal.SIGINT, signal.SIGTERM)

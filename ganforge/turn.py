@@ -185,7 +185,8 @@ class Journey:
 
     @property
     def made(self) -> Tensor:
-        return self._batch.made(self._name).data
+        made = self._batch.made(self._name).data
+        return made if self._turn.side == "generator" else made.detach()
 
     @cached_property
     def cycled(self) -> Tensor:
