@@ -141,10 +141,9 @@ class _Composer(LossReader):
     def phases(
         self, train: TrainSettings, steps: int, losses: Mapping[str, LossPlan]
     ) -> tuple[PhasePlan, ...]:
-        networks = tuple(
-            plan.address
-            for plan in (*self.generators.values(), *self.discriminators.values())
-            if not plan.settings.freeze
+        networks = (
+            *(plan.address for plan in self.generators.values() if not plan.settings.freeze),
+            *(plan.address for plan in self.discriminators.values() if not plan.settings.freeze),
         )
         value = self.table("train").get("phases")
         tables = list(value.tables()) if isinstance(value, Table) else []
@@ -199,27 +198,25 @@ class _Composer(LossReader):
                 self.unknown("network", name, self.addresses(), entry.value_span if entry else None)
             else:
                 trained.append(address)
-        played = tuple(losses) if settings.losses is None else tuple(settings.losses)
-        for name in played:
+        playing = tuple(losses) if settings.losses is None else tuple(settings.losses)
+        for name in playing:
             if name not in losses:
                 entry = table.entry("losses")
                 self.unknown("loss", name, losses, entry.value_span if entry else None)
-        return tuple(trained), played
+        return tuple(trained), playing
 
     def check_played(self, plan: Plan) -> None:
         """Every network is trained by some loss in some phase, unless it is frozen."""
         trained = {address for phase in plan.phases for address in trained_in(plan, phase)}
-        for address in self.addresses():
+        for address, network in plan.networks.items():
+            if address in trained or network.settings.freeze:
+                continue
             key, name = address.split(".", 1)
-            table = self.table(key).get(name)
-            network = plan.generators.get(name) if key == "generators" else None
-            network = network or plan.discriminators.get(name)
-            if address not in trained and network is not None and not network.settings.freeze:
-                self.problem(
-                    f"no loss trains {key[:-1]} '{name}' in any phase",
-                    table.span,
-                    "add a loss that plays on it, or write `freeze = true`",
-                )
+            self.problem(
+                f"no loss trains {key[:-1]} '{name}' in any phase",
+                self.table(key).get(name).span,
+                "add a loss that plays on it, or write `freeze = true`",
+            )
 
 
 def trained_in(plan: Plan, phase: PhasePlan) -> set[str]:

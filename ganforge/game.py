@@ -114,7 +114,7 @@ class Game:
         """`losses.NAME@DISCRIMINATOR` for losses of contests, else `losses.NAME`."""
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
-            cls = registry.load_target(loss.component)
+            cls: type[Loss] = registry.load_target(loss.component)
             if not loss.of_contests:
                 built[f"losses.{name}"] = cls(loss.options)
                 continue
@@ -156,11 +156,7 @@ class Game:
         return averages
 
     def _build_players(self) -> Iterator[Player]:
-        plans: Sequence[GeneratorPlan | DiscriminatorPlan] = (
-            *self.plan.discriminators.values(),
-            *self.plan.generators.values(),
-        )
-        for plan in plans:
+        for plan in self.plan.networks.values():
             yield self._build_player(
                 plan.address, side_of(plan.address), self.networks[plan.address], plan.settings
             )
@@ -320,7 +316,7 @@ class Game:
                     instance,
                     loss,
                     turn,
-                    lambda n, d=guard, g=g, v=view: turn.contest(d, g, v, n),  # type: ignore[misc]
+                    lambda n, d=guard, g=g, v=view: turn.contest(d, g, v, n),
                 )
                 for view in turn.views(guard)
                 for g in sources
@@ -402,7 +398,7 @@ class Game:
             if not player.trained or plan.ema is None:
                 continue
             decay = min(plan.ema, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), player.parameters, 1 - decay)
+            torch._foreach_lerp_([*average.parameters()], [*player.parameters], 1 - decay)
             for kept, new in zip(average.buffers(), player.module.buffers(), strict=True):
                 kept.copy_(new)
 
@@ -422,9 +418,7 @@ class Game:
 
 def build_networks(plan: Plan, registry: Registry, draws: Draws) -> dict[str, nn.Module]:
     """Every network of a plan, on the CPU, initialised from the seed; what `Ref`s name first."""
-    plans: dict[str, GeneratorPlan | DiscriminatorPlan] = {
-        p.address: p for p in (*plan.generators.values(), *plan.discriminators.values())
-    }
+    plans = plan.networks
     built: dict[str, nn.Module] = {}
     waiting = list(plans)
     while waiting:

@@ -20,6 +20,7 @@ from ganforge.game import Game
 from ganforge.machine import Machine
 from ganforge.memory import largest_batch, remembers_no_memory
 from ganforge.plan import Plan
+from ganforge.plugin import with_options
 from ganforge.recipe import Recipe, load
 from ganforge.registry import Registry
 from ganforge.resolved import differences, resolved_tables, to_toml
@@ -160,16 +161,10 @@ def _build(plan: Plan, registry: Registry, decided: Machine, folder: RunFolder) 
     )
     game = Game(plan, registry, decided, feed)
     for address, network in game.networks.items():
-        init = _settings_of(plan, address).init
+        init = plan.networks[address].settings.init
         if init is not None and init.run is not None:
             _take_weights(network, address, Path(init.run))
     return Training(plan, game, folder, registry)
-
-
-def _settings_of(plan: Plan, address: str) -> Any:
-    key, name = address.split(".", 1)
-    plans: Mapping[str, Any] = plan.generators if key == "generators" else plan.discriminators
-    return plans[name].settings
 
 
 def _take_weights(network: Any, address: str, run: Path) -> None:
@@ -265,12 +260,12 @@ def _decided_before(plan: Plan, locked: Mapping[str, Any], say: Say) -> Machine:
         if key in locked and getattr(asked, key) in ("auto", None)
     }
     try:
-        return machine.decide(attrs.evolve(asked, **kept))
+        return machine.decide(with_options(asked, **kept))
     except Exception as error:
         if "device" not in kept:
             raise
         kept.pop("device")
-        decided = machine.decide(attrs.evolve(asked, **kept))
+        decided = machine.decide(with_options(asked, **kept))
         say(f"{error}; going on with {decided.device}, which is not bit-exact")
         return decided
 

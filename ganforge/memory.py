@@ -7,6 +7,7 @@ import gc
 import torch
 
 from ganforge.errors import TrainingError
+from ganforge.plan import SIDES
 from ganforge.turn import Batch, Turn
 
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
@@ -52,11 +53,11 @@ def _fits(training: object, size: int) -> bool:
     assert isinstance(training, Training)
     game = training.game
     try:
-        for side in ("discriminator", "generator"):
-            losses = list(game.active(side, training.step + 1, 0))  # type: ignore[arg-type]
-            game.open_side(side)  # type: ignore[arg-type]
+        for side in SIDES:
+            losses = list(game.active(side, training.step + 1, 0))
+            game.open_side(side)
             batch = Batch(game, 0, slice(0, size), graph=side == "generator")
-            turn = Turn(batch, side, 1, game.wants(losses, side))  # type: ignore[arg-type]
+            turn = Turn(batch, side, 1, game.wants(losses, side))
             terms = [
                 t for loss in losses for _, named in game.terms(loss, turn) for t in named.values()
             ]

@@ -50,9 +50,9 @@ def state_tensors(
 ) -> dict[str, Tensor]:
     """The optimizer's state, `parameter/quantity` -> tensor."""
     return {
-        f"{names[parameter]}/{quantity}": value
-        for parameter, state in optimizer.state.items()
-        for quantity, value in state.items()
+        f"{name}/{quantity}": value
+        for parameter, name in names.items()
+        for quantity, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, Tensor)
     }
 

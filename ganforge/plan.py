@@ -156,6 +156,16 @@ class Plan:
     phases: tuple[PhasePlan, ...]
     lock: Mapping[str, Any] = field(factory=dict)
 
+    @property
+    def networks(self) -> dict[str, GeneratorPlan | DiscriminatorPlan]:
+        """Every network by its address, discriminators first, as they play."""
+        plans: dict[str, GeneratorPlan | DiscriminatorPlan] = {}
+        for discriminator in self.discriminators.values():
+            plans[discriminator.address] = discriminator
+        for generator in self.generators.values():
+            plans[generator.address] = generator
+        return plans
+
     def contests(self, discriminator: str) -> tuple[str, ...]:
         """The generators that make what this discriminator judges."""
         on = self.discriminators[discriminator].on

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, dataclass_transform, get_args
+from typing import Any, Literal, TypeVar, cast, dataclass_transform, get_args
 
 import attrs
 import pluggy
@@ -43,7 +43,9 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "option",
+    "option_names",
     "options",
+    "with_options",
 ]
 
 ENTRY_POINT_GROUP = "ganforge.v1"
@@ -102,6 +104,17 @@ def option(
 def options(cls: type[T]) -> type[T]:
     """Class decorator: an options class, frozen and keyword-only."""
     return attrs.frozen(kw_only=True)(cls)
+
+
+def option_names(cls: type) -> tuple[str, ...]:
+    """The names of the options of an options class, in order."""
+    return tuple(attribute.name for attribute in attrs.fields(cls))
+
+
+def with_options(instance: T, **changes: Any) -> T:
+    """The same options with some of them changed."""
+    changed: Any = attrs.evolve(cast(Any, instance), **changes)
+    return cast(T, changed)
 
 
 @options
@@ -213,5 +226,5 @@ class ManifestSpecs:
         """The components that this plugin offers."""
 
     @hookspec
-    def ganforge_recipes(self) -> Path | None:  # type: ignore[empty-body]
+    def ganforge_recipes(self) -> Path | None:
         """A folder of recipes (*.toml) that this plugin ships, or None."""

@@ -140,7 +140,7 @@ class Run:
         plans = self.plan.generators
         if name is None and len(plans) == 1:
             return next(iter(plans.values()))
-        if name not in plans:
+        if name is None or name not in plans:
             raise GanforgeError(
                 f"say which generator: {', '.join(plans)}"
                 if name is None
@@ -166,11 +166,7 @@ class Run:
         return network.to(self.device).eval().requires_grad_(False)
 
     def _blank(self, address: str) -> nn.Module:
-        key, name = address.split(".", 1)
-        plans: Mapping[str, Any] = (
-            self.plan.generators if key == "generators" else self.plan.discriminators
-        )
-        return build_network(plans[name], self.registry, Draws(0), {})
+        return build_network(self.plan.networks[address], self.registry, Draws(0), {})
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, as dicts."""

@@ -223,7 +223,7 @@ class Exhibit:
     @cached_property
     def data(self) -> Tensor:
         """[N, *spec.shape]; a leaf where its gradient will be read and no generator made it."""
-        data = getattr(self, f"_{self._kind}")()
+        data: Tensor = getattr(self, f"_{self._kind}")()
         if f"{self._kind}_gradient" in self._turn.wants and not data.requires_grad:
             data = data.detach().requires_grad_()
         return data

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
 from ganforge.composing.reader import Reader
 from ganforge.document import Table
 from ganforge.plan import DataPlan, DomainPlan, Part
-from ganforge.plugin import DataDescription, ImageOptions
+from ganforge.plugin import DataDescription, ImageOptions, option_names
 from ganforge.settings import NoiseSettings
 from ganforge.specs import ImageSpec, NoiseSpec, spec_from_dict
 from ganforge.structure import structure
@@ -29,7 +27,7 @@ class DataReader(Reader):
             )
             return None
         table = self.table("data")
-        image_keys = {a.name for a in attrs.fields(ImageOptions)}
+        image_keys = set(option_names(ImageOptions))
         part = self.part("data", "dataset", table, skip={"use"} | image_keys)
         others = {entry.key for entry in table} - image_keys
         image = structure(table, ImageOptions, owner="[data]", problems=self.problems, skip=others)

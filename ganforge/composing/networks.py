@@ -19,7 +19,7 @@ from ganforge.plan import (
     NetworkSettings,
     Part,
 )
-from ganforge.plugin import Ref, option, options
+from ganforge.plugin import Ref, option, option_names, options, with_options
 from ganforge.settings import OPTIMIZERS, SCHEDULES, InitSettings
 from ganforge.specs import ImageSpec, Spec
 from ganforge.structure import structure
@@ -39,7 +39,7 @@ class NetworkReader(DataReader):
             _NetworkKeys,
             owner=f"{key[:-1]} '{part.name}'",
             problems=self.problems,
-            skip={e.key for e in table} - {a.name for a in attrs.fields(_NetworkKeys)},
+            skip={e.key for e in table} - set(option_names(_NetworkKeys)),
         )
         optimizer = self.chosen(table, "optimizer", OPTIMIZERS, "adam")
         schedule = self.chosen(table, "schedule", SCHEDULES, "constant")
@@ -97,7 +97,7 @@ class NetworkReader(DataReader):
         if settings is not None and settings.run is not None:
             run = entry.value.entry("run")
             folder = run.value_span.source.folder if run else Path()
-            settings = attrs.evolve(settings, run=(folder / settings.run).resolve().as_posix())
+            settings = with_options(settings, run=(folder / settings.run).resolve().as_posix())
         return settings
 
     def refs(self, part: Part, table: Table) -> dict[str, str]:
