@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganforge.plugin import DataDescription, ImageOptions
-from ganforge.specs import LabelSpec, Spec
+from ganforge.specs import ImageSpec, LabelSpec, Spec
 
 if TYPE_CHECKING:
     from ganforge.draws import Draw
@@ -97,6 +97,25 @@ def as_vectors(values: Sequence[Tensor], specs: Sequence[Spec]) -> Tensor:
         for value, spec in zip(values, specs, strict=True)
     ]
     return torch.cat(vectors, 1) if len(vectors) > 1 else vectors[0]
+
+
+def as_maps(values: Sequence[Tensor], specs: Sequence[Spec], height: int, width: int) -> Tensor:
+    """Items of several domains side by side as channels, [N, map_channels(specs), height, width].
+
+    Images must have this height and width; everything else is tiled over the map as a vector.
+    """
+    maps = [
+        value
+        if isinstance(spec, ImageSpec)
+        else as_vectors([value], [spec])[:, :, None, None].expand(-1, -1, height, width)
+        for value, spec in zip(values, specs, strict=True)
+    ]
+    return torch.cat(maps, 1) if len(maps) > 1 else maps[0]
+
+
+def map_channels(specs: Sequence[Spec]) -> int:
+    """Channels that `as_maps` makes of items with these specs."""
+    return sum(spec.channels if isinstance(spec, ImageSpec) else spec.flat for spec in specs)
 
 
 @frozen(kw_only=True)
@@ -203,6 +222,12 @@ class Dataset(ABC):
     def rows(self, split: str, domain: str) -> Tensor | None:
         """All rows as one tensor, where that is cheaper than one by one; else None."""
         return None
+
+    def verify(self) -> None:
+        """Raise DataError for rows that cannot be read, as far as a quick look can tell.
+
+        Called before training where the data is too large to be decoded first.
+        """
 
 
 class Metric(ABC):

@@ -1,0 +1,168 @@
+"""Archives of data that are known by name, and the options of datasets that may fetch one.
+
+Light, and public for plugins: a dataset's `describe` answers from here while its files are
+missing. Fetching itself is in fetch.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+from ganforge.errors import DataError
+from ganforge.plugin import Impossible, option, options
+from ganforge.suggest import nearest
+
+__all__ = ["ARCHIVES", "Archive", "FetchOptions", "RemoteFile", "known"]
+
+
+@frozen
+class RemoteFile:
+    """One file to download: from any of these places, with exactly this size and content."""
+
+    name: str
+    urls: tuple[str, ...]
+    bytes: int
+    sha256: str
+
+
+@frozen(kw_only=True)
+class Archive:
+    """A public data set.
+
+    files: what is downloaded. unpack: the folder inside the (only) zip file that becomes the
+    dataset's folder; None: the files are used as they are.
+    places: folders below the dataset's where its files are looked for, the last one where they
+    are put. counts: folders of images it holds, with the number of images in each.
+    pixels: channels, height and width of its images.
+    """
+
+    name: str
+    summary: str
+    source: str
+    licence: str
+    files: tuple[RemoteFile, ...]
+    unpack: str | None = None
+    places: tuple[str, ...] = (".",)
+    counts: Mapping[str, int] = field(factory=dict)
+    pixels: tuple[int, int, int]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the download."""
+        return sum(file.bytes for file in self.files)
+
+    def missing(self, root: Path) -> list[str]:
+        """Files or folders that this folder lacks."""
+        if self.unpack is not None:
+            return [name for name in self.counts if not _holds_files(root / name)]
+        return [file.name for file in self.files if self.find(root, file.name) is None]
+
+    def find(self, root: Path, name: str) -> Path | None:
+        """Where a file lies, unpacked (without `.gz`) or as it is; None if nowhere."""
+        places = [root / place / name for place in self.places]
+        candidates = [path.with_suffix("") for path in places if path.suffix == ".gz"] + places
+        return next((path for path in candidates if path.is_file()), None)
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def known(name: str) -> Archive:
+    """The archive of this name. Raises DataError, which lists the names there are."""
+    if name in ARCHIVES:
+        return ARCHIVES[name]
+    near = nearest(name, ARCHIVES)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise DataError(f"no archive is called '{name}': {hint}known are {', '.join(ARCHIVES)}")
+
+
+@options
+class FetchOptions:
+    """Options of every dataset that reads files from a folder, written beside its own."""
+
+    root: Path = option(help="folder that holds the data")
+    fetch: str | None = option(
+        None, help="known archive to download when files are missing (`ganforge data list`)"
+    )
+    fallback: str | None = option(
+        None, help="dataset to take when the files are missing and cannot be fetched"
+    )
+
+    def must_fetch(self) -> bool:
+        """Whether `fetch` names an archive that the dataset still lacks."""
+        return self.archive is not None and bool(self.archive.missing(self.root))
+
+    @property
+    def archive(self) -> Archive | None:
+        """The archive that `fetch` names. Raises Impossible for a name that is not known."""
+        try:
+            return None if self.fetch is None else known(self.fetch)
+        except DataError as error:
+            raise Impossible(str(error), key="fetch") from error
+
+
+def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:
+    mirrors = (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    )
+    return RemoteFile(name, tuple(mirror + name for mirror in mirrors), size, sha256)
+
+
+_MNIST = Archive(
+    name="mnist",
+    summary="60,000 + 10,000 handwritten digits, 28 x 28 grey",
+    source="Y. LeCun, C. Cortes, C. J. C. Burges: The MNIST database of handwritten digits",
+    licence="CC BY-SA 3.0",
+    files=(
+        _mnist_file(
+            "train-images-idx3-ubyte.gz",
+            9653849,
+            "6bfda81aff8eec4f4f4cab078fc06dbddd1d1b9586e2f553bd83f189b0c103cc",
+        ),
+        _mnist_file(
+            "train-labels-idx1-ubyte.gz",
+            29499,
+            "0eb5fab4565d39ac4e82c98556175a7fa806cc3366b3c98a60afff46bfd31179",
+        ),
+        _mnist_file(
+            "t10k-images-idx3-ubyte.gz",
+            1606981,
+            "366e55918e21f4aba624b0381e453bc4c0cef133fef392e10475cc0b58079668",
+        ),
+        _mnist_file(
+            "t10k-labels-idx1-ubyte.gz",
+            5127,
+            "ea813b10d383997cddbc36f922cf499d14dc8952e4c4f88c367bd4d1c133a3f4",
+        ),
+    ),
+    places=(".", "raw", "MNIST/raw"),
+    pixels=(1, 28, 28),
+)
+
+_HORSE2ZEBRA = Archive(
+    name="horse2zebra",
+    summary="1,067 + 120 photographs of horses, 1,334 + 140 of zebras, unpaired, 256 x 256",
+    source="the data of CycleGAN (arXiv:1703.10593), photographs of ImageNet",
+    licence="the photographs belong to their authors; research use",
+    files=(
+        RemoteFile(
+            "horse2zebra.zip",
+            (
+                "https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/horse2zebra.zip",
+                "https://people.eecs.berkeley.edu/~taesung_park/CycleGAN/datasets/horse2zebra.zip",
+            ),
+            116867962,
+            "a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1",
+        ),
+    ),
+    unpack="horse2zebra",
+    counts={"trainA": 1067, "trainB": 1334, "testA": 120, "testB": 140},
+    pixels=(3, 256, 256),
+)
+
+ARCHIVES: dict[str, Archive] = {archive.name: archive for archive in (_HORSE2ZEBRA, _MNIST)}

@@ -1,0 +1,463 @@
+"""Image files: finding, checking, reading and writing them. Public for plugins.
+
+Light: numpy and Pillow are imported where they are used, torch never, so that a dataset's
+`describe` may look at folders and at the headers of files.
+
+Everywhere: arrays are uint8 [C, H, W] unless said otherwise; what cannot be used raises DataError
+with one line that names the file, what is wrong with it and what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ganforge.errors import DataError, GanforgeError
+from ganforge.plugin import ImageOptions, Impossible
+from ganforge.specs import ImageSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from torch import Tensor
+
+__all__ = [
+    "ENDINGS",
+    "THREADS",
+    "check_images",
+    "folder_names",
+    "grid",
+    "image_files",
+    "image_size",
+    "image_spec",
+    "natural_key",
+    "one_line",
+    "read_image",
+    "spec_under",
+    "write_gif",
+    "write_png",
+]
+
+ENDINGS = (
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".pbm",
+    ".pgm",
+    ".png",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+THREADS = min(8, os.cpu_count() or 1)  # for decoding, which runs outside Python's global lock
+_AGAIN = "delete it or save it again as PNG"
+T = TypeVar("T")
+_GAP = 2  # pixels between the tiles of a sheet
+
+
+# ---------------------------------------------------------------- folders
+
+
+def image_files(folder: Path, *, recursive: bool = True) -> list[Path]:
+    """The images of a folder in the order of their relative names, the same on every system.
+
+    Names count naturally (`2.png` before `10.png`); hidden files and folders are left out.
+    Raises DataError for a folder that is missing, empty, unreadable, a file, or without images.
+    """
+    others: Counter[str] = Counter()
+    found = []
+    for path in _walk(_existing(folder), recursive, set()):
+        if path.suffix.lower() in ENDINGS:
+            found.append(path)
+        else:
+            others[path.suffix.lower() or "no ending"] += 1
+    if not found:
+        raise DataError(_without_images(folder, others, recursive))
+    return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Names of the folders below this one, naturally sorted, without hidden ones."""
+    return sorted(
+        (entry.name for entry in _entries(_existing(folder)) if entry.is_dir()), key=natural_key
+    )
+
+
+def natural_key(name: str) -> tuple[Any, ...]:
+    """A sort key in which numbers count as numbers; equal on every system and locale."""
+    return (tuple(_with_numbers(part) for part in name.split("/")), name)
+
+
+def _with_numbers(part: str) -> tuple[str | int, ...]:
+    """`cat10.png` -> ("cat", 10, ".png"); every second piece is a number, so any two compare."""
+    pieces = re.split(r"([0-9]+)", part)
+    return tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces))
+
+
+def _existing(folder: Path) -> Path:
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise DataError(f"{folder} is a file, not a folder of images: unpack it or name its folder")
+    above = folder.parent
+    while not above.is_dir() and above != above.parent:
+        above = above.parent
+    names = folder_names(above) if above == folder.parent else []
+    there = f"; {above} has the folders {_several(names)}" if names else ""
+    raise DataError(f"there is no folder {folder}{there}")
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def _walk(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:
+    """Files below a folder; links to folders are followed, each folder once."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    for entry in _entries(folder):
+        if entry.is_file():
+            yield Path(folder, entry.name)
+        elif recursive and entry.is_dir():
+            yield from _walk(Path(folder, entry.name), recursive, seen)
+
+
+def _without_images(folder: Path, others: Counter[str], recursive: bool) -> str:
+    wanted = "images end in " + ", ".join(ENDINGS)
+    if others:
+        kinds = _several([f"{count} {kind}" for kind, count in others.most_common()])
+        return f"{folder} holds no images, only {kinds}: {wanted}"
+    folders = [] if recursive else folder_names(folder)
+    if folders:
+        return f"{folder} holds no images itself, only the folders {_several(folders)}"
+    return f"{folder} is empty: put images into it; {wanted}"
+
+
+def _several(names: Sequence[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+# ---------------------------------------------------------------- reading
+
+
+def image_size(path: Path) -> tuple[int, int, int]:
+    """(channels, height, width) of a file as `read_image` sees it, read from its header.
+
+    Channels: 1 grey, 3 colour, 4 colour with alpha; grey with alpha counts as grey.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        if _orientation(image) >= 5:  # lies on its side
+            width, height = height, width
+        return _channels(image), height, width
+
+
+def read_image(
+    path: Path,
+    *,
+    height: int,
+    width: int,
+    channels: int,
+    fit: Literal["cover", "contain", "stretch"] = "cover",
+) -> np.ndarray:
+    """A file as uint8 [C, H, W] of the given size; of an animation the first frame.
+
+    Turned as its EXIF says. 16 bits become 8 by dividing by 257, never by the image's own
+    extremes. Transparency is put on white unless `channels` is 4. `contain` pads with black
+    (with transparent black where `channels` is 4).
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        # JPEG decodes to 1/2, 1/4 or 1/8 directly; twice the wanted size keeps the quality.
+        longest = 2 * max(height, width)
+        image.draft(None, (longest, longest) if orientation >= 5 else (2 * width, 2 * height))
+        picture = _with_channels(image, channels)
+        picture = _fitted(_turned(picture, orientation), height, width, fit)
+        return _to_array(picture)
+
+
+def check_images(paths: Sequence[Path]) -> None:
+    """Reads the header of every file. Raises one DataError for all that cannot be used."""
+
+    def fault(path: Path) -> str | None:
+        try:
+            image_size(path)
+        except DataError as error:
+            return str(error)
+        return None
+
+    faults = [found for found in _each(fault, paths) if found]
+    if faults:
+        raise DataError(one_line(faults, len(paths)))
+
+
+def _each(look: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
+    """`look` at every file, in their order, with threads: disks and networks are slow to answer."""
+    parts = [paths[start : start + 256] for start in range(0, len(paths), 256)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        for results in pool.map(lambda part: [look(path) for path in part], parts):
+            yield from results
+
+
+def one_line(faults: Sequence[str], total: int) -> str:
+    """Several faults as one line: how many, and the first few in full."""
+    if len(faults) == 1:
+        return faults[0]
+    more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+    return f"{len(faults)} of {total} images cannot be used: " + "; ".join(faults[:3]) + more
+
+
+@cache
+def _pillow() -> Any:
+    """Pillow, which warns of images over 89 megapixels (they are read) and refuses over 179."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    return Image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file, header read; whatever goes wrong with it inside the block becomes a DataError."""
+    from PIL import UnidentifiedImageError
+
+    pillow = _pillow()
+    try:
+        with pillow.open(path) as image:
+            if min(image.size) < 2:
+                size = f"{image.size[0]} x {image.size[1]}"
+                raise DataError(f"{path} is {size} px, too small to be of use: delete it")
+            if image.mode == "F":
+                raise DataError(f"{path} holds floating-point pixels of unknown range: {_AGAIN}")
+            yield image
+    except (GanforgeError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} {_unidentified(path)}") from error
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+        limit = 2 * (pillow.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise DataError(
+            f"{path} has more than {limit} million pixels: scale it down or delete it"
+        ) from error
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read: change its permissions") from error
+    except Exception as error:  # decoders raise nearly anything on broken files
+        what = "is cut off" if "truncated" in str(error) else f"cannot be decoded ({error})"
+        raise DataError(f"{path} {what}: {_AGAIN}") from error
+
+
+def _unidentified(path: Path) -> str:
+    if path.stat().st_size == 0:
+        return "is an empty file: delete it"
+    return f"is no image that can be read, whatever its name says: {_AGAIN}"
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8. TIFF files are turned by Pillow itself.
+
+    Only what stands before the pixels is read: `getexif` would decode a whole PNG to look behind.
+    """
+    raw = image.info.get("exif")
+    if image.format == "TIFF" or not isinstance(raw, bytes):
+        return 1
+    exif = _pillow().Exif()
+    try:
+        exif.load(raw)
+        orientation = exif.get(0x0112, 1)
+    except Exception:  # broken EXIF does not make an image unusable
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+    how = _pillow().Transpose
+    methods = {
+        2: how.FLIP_LEFT_RIGHT,
+        3: how.ROTATE_180,
+        4: how.FLIP_TOP_BOTTOM,
+        5: how.TRANSPOSE,
+        6: how.ROTATE_270,
+        7: how.TRANSVERSE,
+        8: how.ROTATE_90,
+    }
+    return picture if orientation == 1 else picture.transpose(methods[orientation])
+
+
+def _channels(image: Image.Image) -> int:
+    if image.mode.startswith(("1", "L", "I")) and image.mode != "LAB":
+        return 1
+    return 4 if image.has_transparency_data else 3
+
+
+def _with_channels(image: Image.Image, channels: int) -> Image.Image:
+    """As mode L, RGB or RGBA."""
+    pillow = _pillow()
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if channels == 4:
+        return image.convert("RGBA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey: 65535 is white in every image. Pillow itself would clip at 255."""
+    import numpy as np
+
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("32-bit pixels of unknown range")
+    grey: Image.Image = _pillow().fromarray(((values + 128) // 257).astype(np.uint8))
+    return grey
+
+
+def _fitted(picture: Image.Image, height: int, width: int, fit: str) -> Image.Image:
+    pillow = _pillow()
+    across, down = picture.size
+    size, box = (width, height), (0.0, 0.0, float(across), float(down))
+    if fit == "cover":
+        scale = max(width / across, height / down)
+        x, y = (across - width / scale) / 2, (down - height / scale) / 2
+        box = (max(x, 0.0), max(y, 0.0), min(across - x, across), min(down - y, down))
+    elif fit == "contain":
+        scale = min(width / across, height / down)
+        size = (max(1, round(across * scale)), max(1, round(down * scale)))
+    # reducing_gap: first a cheap whole-number reduction to three times the size, then Lanczos.
+    fitted = picture.resize(size, pillow.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    if size == (width, height):
+        return fitted
+    padded: Image.Image = pillow.new(picture.mode, (width, height))
+    padded.paste(fitted, ((width - size[0]) // 2, (height - size[1]) // 2))
+    return padded
+
+
+def _to_array(picture: Image.Image) -> np.ndarray:
+    import numpy as np
+
+    pixels = np.array(picture)
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+# ---------------------------------------------------------------- specs
+
+
+def image_spec(paths: Sequence[Path], image: ImageOptions) -> ImageSpec:
+    """The spec of these files under the shared image options.
+
+    Without `size` all files must agree in size; without `channels` it is 3 unless all are grey.
+    Raises Impossible, which names the option to set, and DataError for files that are broken.
+    """
+    if image.size is None:
+        sizes = list(_each(image_size, paths))
+        for path, other in zip(paths, sizes, strict=True):
+            if other[1:] != sizes[0][1:]:
+                raise Impossible(
+                    f"the images differ in size: {paths[0]} has {_pixels(sizes[0])}, "
+                    f"{path} {_pixels(other)}; set `size`",
+                    key="size",
+                )
+        height, width = sizes[0][1:]
+        grey = all(channels == 1 for channels, _, _ in sizes)
+    else:
+        height = width = 0  # `size` decides
+        grey = image.channels is None and all(image_size(path)[0] == 1 for path in paths)
+    return spec_under(image, channels=1 if grey else 3, height=height, width=width)
+
+
+def spec_under(image: ImageOptions, *, channels: int, height: int, width: int) -> ImageSpec:
+    """The spec of images of the given kind and size in pixels under the shared image options."""
+    if image.channels == 2:
+        raise Impossible("images have 1 (grey), 3 (colour) or 4 (alpha) channels", key="channels")
+    final = image.pixels(height, width)
+    loaded = image.loaded_pixels(height, width)
+    if loaded[0] < final[0] or loaded[1] < final[1]:
+        raise Impossible(
+            f"`load` is {loaded[0]} x {loaded[1]}, less than the {final[0]} x {final[1]} that are "
+            "cropped from it",
+            key="load",
+        )
+    return ImageSpec(image.channels or channels, *final)
+
+
+def _pixels(size: tuple[int, int, int]) -> str:
+    return f"{size[2]} x {size[1]} px"
+
+
+# ---------------------------------------------------------------- writing
+
+
+def grid(images: Tensor, columns: int) -> np.ndarray:
+    """Images float [N, C, H, W] in [-1, 1] as one sheet, uint8 [H', W', C] (or [H', W'] for grey).
+
+    -1 is black and 1 is white whatever the images hold; nothing is normalised. Tiles are two
+    white pixels apart, and places without an image are white.
+    """
+    import numpy as np
+
+    count, channels, height, width = images.shape
+    pixels = images.detach().float().add(1).mul(127.5).round().clamp(0, 255)
+    tiles = pixels.byte().permute(0, 2, 3, 1).cpu().numpy()  # [N, H, W, C]
+    columns = max(1, min(columns, count))
+    rows = max(1, -(-count // columns))
+    shape = (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, channels)
+    sheet = np.full(shape, 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = (number // columns) * (height + _GAP), (number % columns) * (width + _GAP)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet[:, :, 0] if channels == 1 else sheet
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Write uint8 [H, W], [H, W, 3] or [H, W, 4]; the file is whole or not there at all."""
+    picture = _pillow().fromarray(pixels)
+    _write_whole(path, lambda part: picture.save(part, format="PNG"))
+
+
+def write_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> None:
+    """Write frames, uint8 [H, W] or [H, W, 3] of one size, as an endless animation.
+
+    Each is shown for `milliseconds` (GIF counts in tens). Raises ValueError without frames.
+    """
+    pictures = (_pillow().fromarray(frame) for frame in frames)
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError("an animation needs at least one frame")
+    settings = {"save_all": True, "append_images": pictures, "duration": milliseconds, "loop": 0}
+    _write_whole(path, lambda part: first.save(part, format="GIF", **settings))
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` with a name beside `path`, then move the file to its place."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise GanforgeError(f"cannot write {path}: {error.strerror or error}") from error

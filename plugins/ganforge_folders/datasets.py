@@ -1,0 +1,69 @@
+"""The datasets that read folders of images."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganforge import DataError, Dataset
+from ganforge.images import check_images, read_image
+from ganforge.plugin import DataDescription, ImageOptions, Impossible
+from ganforge_folders.layout import image_folder, unpaired_folders
+
+
+class _Files(Dataset):
+    """Rows that are image files: split -> domain -> files."""
+
+    files: dict[str, dict[str, list[Path]]]
+
+    def count(self, split: str, domain: str) -> int:
+        return len(self.files.get(split, {}).get(domain, ()))
+
+    def item(self, split: str, domain: str, index: int) -> Tensor:
+        channels, height, width = self.description.domains[domain].shape
+        down, across = self.image.loaded_pixels(height, width)
+        path = self.files[split][domain][index]
+        pixels = read_image(path, height=down, width=across, channels=channels, fit=self.image.fit)
+        return torch.from_numpy(pixels)
+
+    def verify(self) -> None:
+        check_images([path for files in self.files["train"].values() for path in files])
+
+
+class ImageFolder(_Files):
+    """Domain `image`, uint8 [C, H, W], and with `labels` also `label`, int64 []."""
+
+    def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
+        super().__init__(options, image, description)
+        try:
+            layout = image_folder(options)
+        except Impossible as error:
+            raise DataError(str(error)) from error
+        self.files = {split: {"image": rows.files} for split, rows in layout.splits.items()}
+        self._labels = {
+            split: torch.tensor(rows.labels, dtype=torch.int64)
+            for split, rows in layout.splits.items()
+        }
+
+    def count(self, split: str, domain: str) -> int:
+        return super().count(split, "image")  # labels are as many
+
+    def item(self, split: str, domain: str, index: int) -> Tensor:
+        return (
+            self._labels[split][index] if domain == "label" else super().item(split, domain, index)
+        )
+
+    def rows(self, split: str, domain: str) -> Tensor | None:
+        return self._labels[split] if domain == "label" else None
+
+
+class UnpairedFolders(_Files):
+    """The domains that the options name, each uint8 [C, H, W], in no relation to each other."""
+
+    def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
+        super().__init__(options, image, description)
+        try:
+            self.files = unpaired_folders(options)
+        except Impossible as error:
+            raise DataError(str(error)) from error
