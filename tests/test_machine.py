@@ -1,0 +1,71 @@
+"""What `auto` stands for."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ganforge import machine
+from ganforge.errors import GanforgeError
+from ganforge.settings import TrainSettings
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed"),
+    [
+        ("", True),
+        ("ALL", True),
+        ("AVX512_CORE_BF16", True),
+        ("AVX512_CORE_AMX", True),
+        ("AVX2", False),
+        ("AVX512_CORE", False),
+        ("AVX512_CORE_VNNI", False),
+        ("SSE41", False),
+    ],
+)
+def test_bf16_is_native_only_where_onednn_may_use_it(limit, allowed):
+    environment = {"ONEDNN_MAX_CPU_ISA": limit} if limit else {}
+    assert machine._onednn_may_use_bf16(environment) is allowed
+
+
+def test_auto_is_fp32_in_a_process_that_is_held_to_avx2():
+    code = (
+        "from ganforge.machine import decide; from ganforge.settings import TrainSettings; "
+        "print(decide(TrainSettings(device='cpu')).precision)"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "fp32"
+
+
+def test_a_precision_that_is_asked_for_is_taken():
+    assert machine.decide(TrainSettings(device="cpu", precision="bf16")).precision == "bf16"
+    assert machine.decide(TrainSettings(device="cpu", precision="fp32")).precision == "fp32"
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu:0", "cuda:77", "meta"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(name):
+    with pytest.raises(GanforgeError, match=f"'{name}'"):
+        machine.find_device(name)
+
+
+def test_denormals_are_flushed_on_the_cpu():
+    machine.decide(TrainSettings(device="cpu"))
+    tiny = torch.full((4,), 1e-39)
+    assert torch.equal(tiny * 1.0, torch.zeros(4))
+    torch.set_flush_denormal(False)
+
+
+def test_bf16_forwards_do_not_keep_casts_that_would_cut_gradients():
+    decided = machine.decide(TrainSettings(device="cpu", precision="bf16"))
+    layer = torch.nn.Linear(4, 4)
+    with decided.autocast():
+        with torch.no_grad():
+            layer(torch.ones(1, 4))
+        out = layer(torch.ones(1, 4))
+    out.float().sum().backward()
+    assert layer.weight.grad is not None
