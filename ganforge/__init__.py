@@ -34,7 +34,9 @@ _HOME = {
     "Training": "trainer",
     "VectorSpec": "specs",
     "Verdict": "interfaces",
+    "as_maps": "interfaces",
     "as_vectors": "interfaces",
+    "map_channels": "interfaces",
     "open_run": "runs",
     "train": "runs",
 }
