@@ -146,8 +146,7 @@ def ganforge_components() -> list[Component]:
             "image-pool",
             "ganforge_cyclegan.image_pool:ImagePool",
             ImagePoolOptions,
-            summary="Shows D half of its fakes from a pool of earlier ones; images only, so not "
-            "for discriminators that are given a condition",
+            summary="Shows D half of its fakes from a pool of earlier ones, without conditions",
             paper="arXiv:1612.07828",
             views=pool_views,
         ),
