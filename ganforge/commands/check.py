@@ -1,0 +1,122 @@
+"""`ganforge check RECIPE`: every mistake of a recipe, before anything is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from ganforge.commands import compose_recipe, recipe_options, with_registry
+from ganforge.commands.tables import Row, print_tables
+from ganforge.plan import GeneratorPlan, LossPlan, Part, Plan
+from ganforge.problems import RecipeError, to_json
+from ganforge.registry import Registry
+
+
+@click.command()
+@click.argument("recipe")
+@recipe_options
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_registry
+@click.pass_context
+def command(
+    ctx: click.Context,
+    registry: Registry,
+    recipe: str,
+    preview: bool,
+    sets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Check a recipe: a path, or the name of a shipped one.
+
+    Every mistake is shown with its place; exit status 2 if there are some. Nothing is built.
+    """
+    try:
+        plan = compose_recipe(registry, recipe, preview=preview, sets=sets)
+    except RecipeError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"ok": False, "problems": to_json(error.problems)}, indent=2))
+        ctx.exit(error.exit_status)
+    if as_json:
+        report = {"ok": True, "name": plan.name, "steps": plan.steps, "problems": []}
+        click.echo(json.dumps(report, indent=2))
+        return
+    _print(plan, recipe)
+
+
+def _print(plan: Plan, recipe: str) -> None:
+    name = plan.name + (" (preview)" if plan.preview else "")
+    click.echo(click.style(name, bold=True) + ": no mistakes\n")
+    print_tables([("", list(summary(plan)))])
+    flag = " --preview" if plan.preview else ""
+    click.echo(f"\ntrain it with `ganforge run {recipe}{flag}`")
+    if plan.has_preview and not plan.preview:
+        click.echo(f"or a small version first: `ganforge run {recipe} --preview`")
+
+
+def summary(plan: Plan) -> Iterator[Row]:
+    """A plan in a few labelled lines: the game as a graph, losses, data, length."""
+    edges = [_edge(plan, generator) for generator in plan.generators.values()]
+    yield from _labelled("game", edges)
+    yield from _labelled("losses", [_loss(loss) for loss in plan.losses.values()])
+    yield from _labelled("augmentors", [_part(part) for part in plan.augmentors.values()])
+    yield from _labelled("data", list(_data(plan)))
+    yield from _labelled("length", [_length(plan)])
+    if len(plan.phases) > 1:
+        yield from _labelled(
+            "phases", [f"{p.name}: steps {p.first:,} to {p.last:,}" for p in plan.phases]
+        )
+    yield from _labelled("metrics", [_part(part) for part in plan.metrics.values()])
+
+
+def _labelled(label: str, lines: list[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines):
+        yield ("" if number else label, line)
+
+
+def _edge(plan: Plan, generator: GeneratorPlan) -> str:
+    sources = " + ".join(source.removeprefix("generators.") for source in generator.sources)
+    guards = [d.name for d in plan.discriminators.values() if d.on == generator.target]
+    judged = f"  judged by {', '.join(guards)}" if guards else ""
+    edge = f"{sources} -> {generator.name} -> {generator.target}"
+    return f"{edge}{judged}  ({generator.component.name}{_guards_are(plan, guards)})"
+
+
+def _guards_are(plan: Plan, guards: list[str]) -> str:
+    names = dict.fromkeys(plan.discriminators[name].component.name for name in guards)
+    return f" against {', '.join(names)}" if names else ""
+
+
+def _part(part: Part) -> str:
+    same = part.name == part.component.name
+    return part.name if same else f"{part.name} ({part.component.name})"
+
+
+def _loss(loss: LossPlan) -> str:
+    weight = _weight(loss.weight)
+    return f"{_part(loss)}{weight}" + (f", every {loss.every} updates" if loss.every > 1 else "")
+
+
+def _weight(weight: Mapping[str, float]) -> str:
+    values = set(weight.values())
+    if len(values) == 1:
+        (value,) = values
+        return "" if value == 1 else f" x {value:g}"
+    return " x " + ", ".join(f"{value:g} ({side})" for side, value in weight.items())
+
+
+def _data(plan: Plan) -> Iterator[str]:
+    counts: Mapping[str, Any] = plan.data.description.counts.get("train", {})
+    for name, spec in plan.data.description.domains.items():
+        rows = f"{counts[name]:,} x " if name in counts else ""
+        yield f"{name}: {rows}{spec}  ({plan.data.component.name})"
+
+
+def _length(plan: Plan) -> str:
+    train = plan.train
+    many = train.discriminator_steps
+    critic = f", {many} discriminator steps each" if many > 1 else ""
+    return f"{plan.steps:,} steps of batch {train.batch}{critic}"
