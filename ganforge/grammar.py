@@ -55,12 +55,6 @@ def reserved_keys(kind: str) -> tuple[str, ...]:
     return tables.get(kind, DATA_KEYS)
 
 
-def reserved_keys(kind: str) -> tuple[str, ...]:
-    """The keys that a component of this kind ("loss", "dataset") may not name an option."""
-    tables = {singular: plural for plural, singular in KIND.items()}
-    return DATA_KEYS if kind == "dataset" else RESERVED.get(tables.get(kind, ""), ())
-
-
 Layer = Literal["recipe", "preview", "--set"]
 
 _TABLES = ("data", "train", "noise", "optimizer", *SINGULAR.values())
