@@ -1,0 +1,274 @@
+"""Each thing is made once in a turn, and gives the gradients that separate forwards would."""
+
+import pytest
+import torch
+from playing import CYCLE, ONE_PAIR, plan_of, training_of
+
+from ganforge import Discriminator, Loss, Verdict
+from ganforge.plugin import Component
+from ganforge.problems import RecipeError
+from ganforge.turn import Batch, Turn
+
+
+class Judge(Discriminator):
+    """Scores, features and class scores from one body, deterministic."""
+
+    def __init__(self, options, judged, given=()):
+        super().__init__(options, judged, given)
+        self.body = torch.nn.Linear(judged.flat, 10)
+        self.score = torch.nn.Linear(10, 1)
+        self.classes = torch.nn.Linear(10, 3)
+        self.calls = 0
+
+    def forward(self, data, given=None):
+        self.calls += 1
+        features = torch.tanh(self.body(data.flatten(1)))
+        return Verdict(self.score(features).squeeze(1), self.classes(features), features)
+
+
+class Everything(Loss):
+    """Adversarial, R1, a penalty between real and fake, a class head, relativistic pairing."""
+
+    def discriminator(
+        self,
+        real_scores,
+        fake_scores,
+        real_gradient,
+        mixed_gradient,
+        real_class_scores,
+        real_labels,
+    ):
+        pair = torch.nn.functional.softplus(fake_scores - real_scores)
+        classes = torch.nn.functional.cross_entropy(
+            real_class_scores, real_labels, reduction="none"
+        )
+        r1 = real_gradient.square().flatten(1).sum(1)
+        penalty = (mixed_gradient.flatten(1).norm(dim=1) - 1).square()
+        return pair + classes + r1 + penalty
+
+    def generator(self, real_scores, fake_scores):
+        return torch.nn.functional.softplus(real_scores - fake_scores)
+
+
+class FeatureMatching(Loss):
+    mixes_batch = True
+
+    def discriminator(self, fake_features):
+        return fake_features.mean(0).square().sum()
+
+    def generator(self, real_features, fake_features):
+        return (real_features.mean(0) - fake_features.mean(0)).square().sum()
+
+
+def _here(kind, name, cls, **facts):
+    return Component(kind, name, f"test_turn:{cls}", provider="tests", version="0", **facts)
+
+
+JUDGE = _here("discriminator", "judge", "Judge", offers=("features", "class_scores"))
+EVERYTHING = _here("loss", "everything", "Everything")
+FEATURES = _here("loss", "feature-matching", "FeatureMatching")
+
+RECIPE = (
+    ONE_PAIR.replace('[discriminator]\nuse = "mlp"\nhidden = [12]\ndropout = 0.0', "")
+    .replace('use = "non-saturating"', 'use = "everything"')
+    .replace("[losses.adversarial]", '[discriminator]\nuse = "judge"\n[losses.adversarial]')
+    + "[losses.features]\nuse = 'feature-matching'\n"
+)
+
+
+@pytest.fixture
+def training(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "test_turn", sys.modules[__name__])
+    training = training_of(tmp_path, RECIPE, JUDGE, EVERYTHING, FEATURES)
+    training.game.enter(training.plan.phases[0])
+    return training
+
+
+def _turn(training, side, losses=("adversarial", "features")):
+    plans = [training.plan.losses[name] for name in losses]
+    training.game.open_side(side)
+    batch = Batch(training.game, 0, slice(0, 6), graph=True)
+    return Turn(batch, side, 1, training.game.wants(plans, side)), plans
+
+
+def _gradients(training, total, side):
+    players = [p for p in training.game.players if p.side == side]
+    parameters = [q for p in players for q in p.parameters]
+    return torch.autograd.grad(total, parameters, allow_unused=True)
+
+
+@pytest.mark.parametrize("side", ["discriminator", "generator"])
+def test_losses_that_share_forwards_get_the_gradients_of_separate_ones(training, side):
+    turn, plans = _turn(training, side)
+    shared = sum(
+        t for p in plans for _, named in training.game.terms(p, turn) for t in named.values()
+    )
+    together = _gradients(training, shared, side)
+    apart = None
+    for name in ("adversarial", "features"):
+        own_turn, own = _turn(training, side, (name,))
+        total = sum(t for _, named in training.game.terms(own[0], own_turn) for t in named.values())
+        parts = _gradients(training, total, side)
+        parts = [torch.zeros(()) if g is None else g for g in parts]
+        apart = parts if apart is None else [a + b for a, b in zip(apart, parts, strict=True)]
+    for one, other in zip(together, apart, strict=True):
+        torch.testing.assert_close(one, other.expand_as(one), rtol=1e-5, atol=1e-6)
+
+
+def test_shared_gradients_equal_those_written_out_by_hand(training):
+    turn, plans = _turn(training, "discriminator", ("adversarial",))
+    terms = next(training.game.terms(plans[0], turn))[1]
+    ours = _gradients(training, terms["loss"], "discriminator")
+
+    judge = training.game.networks["discriminators.main"]
+    real = turn.batch["image"].clone().requires_grad_()
+    fake = turn.batch.made("main").data.detach()
+    share = turn.batch.draw("mixed", "main", "main").uniform(1, 1, 1)
+    mixed = (fake + share * (real - fake)).detach().requires_grad_()
+    verdict, other = judge(real), judge(fake)
+    softplus = torch.nn.functional.softplus
+    (slope,) = torch.autograd.grad(verdict.scores.sum(), real, create_graph=True)
+    (mixed_slope,) = torch.autograd.grad(judge(mixed).scores.sum(), mixed, create_graph=True)
+    classes = torch.nn.functional.cross_entropy(
+        verdict.class_scores, turn.batch["label"], reduction="none"
+    )
+    by_hand = (
+        softplus(other.scores - verdict.scores)
+        + classes
+        + slope.square().flatten(1).sum(1)
+        + (mixed_slope.flatten(1).norm(dim=1) - 1).square()
+    ).mean()
+    for one, two in zip(ours, _gradients(training, by_hand, "discriminator"), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_d_looks_at_each_input_once_however_many_losses_ask(training):
+    judge = training.game.networks["discriminators.main"]
+    turn, plans = _turn(training, "discriminator")
+    judge.calls = 0
+    for plan in plans:
+        list(training.game.terms(plan, turn))
+    assert judge.calls == 3  # real, fake, mixed
+
+
+def test_the_fakes_of_ds_last_turn_serve_gs_turn(training, monkeypatch):
+    calls = []
+    generate = training.game.generate
+    monkeypatch.setattr(
+        training.game,
+        "generate",
+        lambda *a, **k: (calls.append(k["address"]), generate(*a, **k))[1],
+    )
+    training._take_step(1)
+    assert calls == [("made", 0)]
+
+
+def test_d_is_frozen_while_g_is_updated_and_open_in_its_own_turn(training):
+    judge = training.game.networks["discriminators.main"]
+    training.game.open_side("generator")
+    assert not any(p.requires_grad for p in judge.parameters())
+    training.game.open_side("discriminator")
+    assert all(p.requires_grad for p in judge.parameters())
+
+
+def test_ds_losses_send_no_gradient_into_g(training):
+    turn, plans = _turn(training, "discriminator")
+    total = sum(
+        t for p in plans for _, named in training.game.terms(p, turn) for t in named.values()
+    )
+    total.backward()
+    generator = training.game.networks["generators.main"]
+    assert all(p.grad is None for p in generator.parameters())
+
+
+def test_a_cycle_is_translated_back_and_both_generators_learn_from_it(tmp_path):
+    training = training_of(tmp_path, CYCLE)
+    training.game.enter(training.plan.phases[0])
+    training.game.open_side("generator")
+    batch = Batch(training.game, 0, slice(0, 2), graph=True)
+    turn = Turn(batch, "generator", 1, {"source", "cycled"})
+    there = training.game.networks["generators.l2d"]
+    back = training.game.networks["generators.d2l"]
+    journey = turn.journey("l2d")
+    torch.testing.assert_close(journey.source, batch["light"])
+    torch.testing.assert_close(journey.cycled, back(there(batch["light"])))
+    journey.cycled.sum().backward()
+    assert all(p.grad is not None for n in (there, back) for p in n.parameters())
+
+
+def test_same_is_what_a_generator_makes_of_its_own_target(tmp_path):
+    training = training_of(tmp_path, CYCLE)
+    training.game.enter(training.plan.phases[0])
+    batch = Batch(training.game, 0, slice(0, 2), graph=True)
+    turn = Turn(batch, "generator", 1, {"same", "real"})
+    there = training.game.networks["generators.l2d"]
+    torch.testing.assert_close(turn.journey("l2d").same, there(batch["dark"]))
+    torch.testing.assert_close(turn.journey("l2d").value("real"), batch["dark"])
+
+
+CONDITIONAL = ONE_PAIR.replace("[generator]\n", '[generator]\nfrom = ["noise", "label"]\n').replace(
+    "[discriminator]\n", '[discriminator]\ngiven = "label"\n'
+)
+
+
+def test_conditions_go_with_their_rows_and_mismatched_ones_with_another(tmp_path):
+    training = training_of(tmp_path, CONDITIONAL)
+    training.game.enter(training.plan.phases[0])
+    batch = Batch(training.game, 0, slice(0, 6), graph=False)
+    turn = Turn(batch, "discriminator", 1, set())
+    labels = batch["label"]
+    assert torch.equal(turn.contest("main", "main", "plain", "real_given")[0], labels)
+    assert torch.equal(turn.contest("main", "main", "plain", "real_labels"), labels)
+    other = turn.contest("main", "main", "plain", "mismatched_given")[0]
+    assert torch.equal(other, labels.roll(1))
+    asked = batch.sources("main")[1]
+    assert torch.equal(turn.contest("main", "main", "plain", "fake_labels"), asked)
+    assert torch.equal(turn.contest("main", "main", "plain", "fake_given")[0], asked)
+
+
+def test_a_twin_keeps_the_condition_and_draws_other_noise(tmp_path):
+    training = training_of(tmp_path, CONDITIONAL)
+    training.game.enter(training.plan.phases[0])
+    batch = Batch(training.game, 0, slice(0, 6), graph=True)
+    turn = Turn(batch, "generator", 1, set())
+    noise, labels = batch.sources("main")
+    other_noise, other_labels = batch.sources("main", "twin")
+    assert torch.equal(labels, other_labels)
+    assert not torch.equal(noise, other_noise)
+    assert torch.equal(turn.contest("main", "main", "plain", "twin_latents"), other_noise)
+    assert torch.equal(turn.contest("main", "main", "plain", "fake_latents"), noise)
+
+
+def test_real_and_fake_get_the_same_draw_of_an_augmentor(tmp_path):
+    training = training_of(tmp_path, ONE_PAIR + "[augmentors.flip]\n")
+    training.game.enter(training.plan.phases[0])
+    batch = Batch(training.game, 0, slice(0, 6), graph=False)
+    images = torch.arange(6 * 64.0).reshape(6, 1, 8, 8)
+    one = training.game.views("main", images, batch, "discriminator")["plain"]
+    two = training.game.views("main", images.clone(), batch, "discriminator")["plain"]
+    assert torch.equal(one, two)
+    flipped = (one != images).flatten(1).any(1)
+    assert 0 < flipped.sum() < 6
+
+
+def test_a_gradient_view_is_judged_beside_the_plain_one_and_their_losses_add(tmp_path):
+    training = training_of(tmp_path, ONE_PAIR + "[augmentors.gradient-image]\n")
+    training.game.enter(training.plan.phases[0])
+    turn, plans = _turn(training, "discriminator", ("adversarial",))
+    assert turn.views("main") == ("plain", "gradient")
+    terms = next(training.game.terms(plans[0], turn))[1]
+    judge = training.game.networks["discriminators.main"]
+    softplus = torch.nn.functional.softplus
+    expected = 0.0
+    for view in ("plain", "gradient"):
+        real = judge(turn.exhibit("main", "real", "main").views[view])
+        expected = expected + softplus(-real.scores).mean()
+    torch.testing.assert_close(terms["real"], expected)
+
+
+def test_a_loss_that_asks_for_what_a_discriminator_does_not_offer_is_refused(tmp_path):
+    text = ONE_PAIR + '[losses.classes]\nuse = "everything"\n'
+    with pytest.raises(RecipeError, match="offers no class_scores"):
+        plan_of(tmp_path, text, EVERYTHING)
