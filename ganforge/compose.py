@@ -10,35 +10,13 @@ from collections.abc import Mapping
 
 from ganforge.composing.losses import LossReader
 from ganforge.document import Table
+from ganforge.grammar import AUGMENTOR_KEYS, HOOK_KEYS, LOSS_KEYS, METRIC_KEYS, NETWORK_KEYS
 from ganforge.plan import DataPlan, LossPlan, Part, PhasePlan, Plan, Side
 from ganforge.problems import RecipeError
-from ganforge.recipe import Recipe
+from ganforge.recipe import ALWAYS_ON, Recipe
 from ganforge.registry import Registry
 from ganforge.settings import NoiseSettings, PhaseSettings, TrainSettings
 from ganforge.structure import structure
-
-ALWAYS_ON = ("progress", "metrics", "checkpoint", "samples")
-
-_NETWORK_KEYS = frozenset(
-    [
-        "use",
-        "like",
-        "from",
-        "to",
-        "on",
-        "given",
-        "optimizer",
-        "schedule",
-        "clip",
-        "ema",
-        "init",
-        "freeze",
-        "off",
-    ]
-)
-_LOSS_KEYS = frozenset(("use", "like", "weight", "every", "on", "start", "stop", "off"))
-_AUGMENTOR_KEYS = frozenset(("use", "on", "every", "off"))
-_PLAIN_KEYS = frozenset(("use", "off"))
 
 
 def compose(recipe: Recipe, registry: Registry, *, offline: bool = False) -> Plan:
@@ -59,11 +37,11 @@ class _Composer(LossReader):
         train = self.settings("train", TrainSettings)
         noise = self.settings("noise", NoiseSettings)
         data = self.data()
-        generator_parts = self.parts("generators", "generator", skip=_NETWORK_KEYS)
-        discriminator_parts = self.parts("discriminators", "discriminator", skip=_NETWORK_KEYS)
-        loss_parts = self.parts("losses", "loss", skip=_LOSS_KEYS)
-        augmentor_parts = self.parts("augmentors", "augmentor", skip=_AUGMENTOR_KEYS)
-        metrics = self.parts("metrics", "metric", skip=_PLAIN_KEYS)
+        generator_parts = self.parts("generators", "generator", skip=NETWORK_KEYS)
+        discriminator_parts = self.parts("discriminators", "discriminator", skip=NETWORK_KEYS)
+        loss_parts = self.parts("losses", "loss", skip=LOSS_KEYS)
+        augmentor_parts = self.parts("augmentors", "augmentor", skip=AUGMENTOR_KEYS)
+        metrics = self.parts("metrics", "metric", skip=METRIC_KEYS)
         hooks = self.hooks()
         if data is None or noise is None or train is None:
             return None
@@ -97,14 +75,14 @@ class _Composer(LossReader):
         return plan
 
     def hooks(self) -> dict[str, Part]:
-        parts = self.parts("hooks", "hook", skip=_PLAIN_KEYS)
+        parts = self.parts("hooks", "hook", skip=HOOK_KEYS)
         removed = self.recipe.removed.get("hooks", ())
         for name in ALWAYS_ON:
             if name not in self.table("hooks") and name not in removed:
-                part = self.part(name, "hook", Table(self.root.span), _PLAIN_KEYS)
+                part = self.part(name, "hook", Table(self.root.span), HOOK_KEYS)
                 if part is not None:
                     parts[name] = part
-        for name, part in parts.items():
+        for name, part in parts.items() if not self.offline else ():
             table = self.table("hooks").get(name) or Table(self.root.span)
             self.refused(part.component.check, table, part.options)
         return parts

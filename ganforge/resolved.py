@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ganforge import __version__
-from ganforge.compose import ALWAYS_ON
 from ganforge.plan import (
     SIDES,
     AugmentorPlan,
@@ -22,6 +21,7 @@ from ganforge.plan import (
     Part,
     Plan,
 )
+from ganforge.recipe import ALWAYS_ON
 from ganforge.specs import ImageSpec, NoiseSpec, spec_to_dict
 from ganforge.structure import unstructure
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from ganforge.composing.reader import Reader
 from ganforge.document import Table
+from ganforge.grammar import IMAGE_KEYS
 from ganforge.plan import DataPlan, DomainPlan, Part
-from ganforge.plugin import DataDescription, ImageOptions, option_names
+from ganforge.plugin import DataDescription, ImageOptions
 from ganforge.settings import NoiseSettings
 from ganforge.specs import ImageSpec, NoiseSpec, spec_from_dict
 from ganforge.structure import structure
@@ -27,7 +28,7 @@ class DataReader(Reader):
             )
             return None
         table = self.table("data")
-        image_keys = set(option_names(ImageOptions))
+        image_keys = set(IMAGE_KEYS)
         part = self.part("data", "dataset", table, skip={"use"} | image_keys)
         others = {entry.key for entry in table} - image_keys
         image = structure(table, ImageOptions, owner="[data]", problems=self.problems, skip=others)
