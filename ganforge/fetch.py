@@ -74,7 +74,6 @@ def fetch(
 
 def _fetch_files(archive: Archive, folder: Path, report: _Report, timeout: float) -> None:
     into = folder / archive.places[-1]
-    into.mkdir(parents=True, exist_ok=True)
     by_hand = f"put {', '.join(file.name for file in archive.files)} into {folder}"
     for file in archive.files:
         if archive.find(folder, file.name) is None:
@@ -90,7 +89,6 @@ def _fetch_zip(archive: Archive, folder: Path, report: _Report, timeout: float) 
             f"or give another folder for {archive.name}"
         )
     (file,) = archive.files
-    folder.parent.mkdir(parents=True, exist_ok=True)
     zipped = folder.parent / file.name
     brought = zipped.exists()  # put there by hand: used, and not deleted
     if brought and not _is_genuine(zipped, file):
@@ -106,6 +104,8 @@ def _fetch_zip(archive: Archive, folder: Path, report: _Report, timeout: float) 
 
 
 def _need_space(folder: Path, size: int) -> None:
+    while not folder.is_dir():
+        folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < size:
         raise DataError(f"{folder} has {free >> 20} MB free, {(size >> 20) + 1} MB are needed")
@@ -172,6 +172,8 @@ def _receive(url: str, part: Path, file: RemoteFile, report: _Report, timeout: f
     """Bring `part` to its full size, continuing what is there and what breaks off."""
     _refuse_unsafe(url)
     _reach(url, min(timeout, _CONNECT_SECONDS))
+    part.parent.mkdir(parents=True, exist_ok=True)
+    trouble = _BrokeOff("cannot resume")
     for _ in range(_ATTEMPTS):
         before = _size(part)
         if before == file.bytes:
@@ -180,11 +182,12 @@ def _receive(url: str, part: Path, file: RemoteFile, report: _Report, timeout: f
             part.unlink()
         try:
             _receive_more(url, part, file, report, timeout)
-        except _BrokeOff:
+        except _BrokeOff as error:
+            trouble = error
             if _size(part) <= before:
                 raise
     if _size(part) != file.bytes:
-        raise _BrokeOff(f"broke off {_ATTEMPTS} times, at last after {_size(part):,} bytes")
+        raise trouble
 
 
 def _receive_more(url: str, part: Path, file: RemoteFile, report: _Report, timeout: float) -> None:
@@ -233,7 +236,8 @@ def _requested(url: str, have: int, timeout: float) -> Any:
 
 
 def _chunks(response: Any, timeout: float) -> Iterator[bytes]:
-    """What arrives; _BrokeOff when that is nothing, or next to nothing, for `timeout` seconds."""
+    """What arrives. _BrokeOff when it ends or stops for `timeout` seconds; _Refused when it is next
+    to nothing, for such a server is not worth another attempt."""
     since, arrived = time.monotonic(), 0
     while True:
         try:
@@ -247,7 +251,7 @@ def _chunks(response: Any, timeout: float) -> Iterator[bytes]:
         seconds = time.monotonic() - since
         if seconds > timeout:
             if arrived < _SLOWEST * seconds:
-                raise _BrokeOff(f"stalls: {arrived:,} bytes in {seconds:.0f} s")
+                raise _Refused(f"stalls: {arrived:,} bytes in {seconds:.0f} s")
             since, arrived = time.monotonic(), 0
 
 

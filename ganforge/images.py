@@ -226,10 +226,12 @@ def one_line(faults: Sequence[str], total: int) -> str:
 
 @cache
 def _pillow() -> Any:
-    """Pillow, which warns of images over 89 megapixels (they are read) and refuses over 179."""
+    """Pillow, without its warnings of images over 89 megapixels (it refuses over 179 only) and of
+    broken EXIF."""
     from PIL import Image
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", message="Corrupt EXIF data")
     return Image
 
 

@@ -1,0 +1,220 @@
+"""`ganforge data list / fetch NAME / check RECIPE`: get datasets, and find bad files in them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ganforge.archives import ARCHIVES, Archive, known
+from ganforge.commands import compose_recipe, recipe_options, with_registry
+from ganforge.commands.list_ import component_record
+from ganforge.commands.tables import print_tables
+from ganforge.errors import DataError
+from ganforge.registry import Registry
+
+if TYPE_CHECKING:
+    from ganforge.interfaces import Dataset
+    from ganforge.plan import DataPlan
+
+
+@click.group()
+def command() -> None:
+    """Fetch and verify datasets."""
+
+
+# ---------------------------------------------------------------- list
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_registry
+def list_(registry: Registry, as_json: bool) -> None:
+    """List the archives that can be fetched, where they are, and the datasets that are installed.
+
+    Archives are looked for in the folder `data` below the current one.
+    """
+    datasets = registry.of("dataset")
+    if as_json:
+        archives = [_archive_record(archive) for archive in ARCHIVES.values()]
+        records = [component_record(component, registry) for component in datasets]
+        click.echo(json.dumps({"archives": archives, "datasets": records}, indent=2))
+        return
+    rows = [
+        (archive.name, archive.summary, _place(archive), f"licence: {archive.licence}")
+        for archive in ARCHIVES.values()
+    ]
+    components = [(registry.short_name(component), component.summary) for component in datasets]
+    print_tables([("archives", rows), ("datasets", components)])
+
+
+def _archive_record(archive: Archive) -> dict[str, Any]:
+    return {
+        "name": archive.name,
+        "summary": archive.summary,
+        "source": archive.source,
+        "licence": archive.licence,
+        "bytes": archive.bytes,
+        "folder": str(_folder(archive)) if _is_there(archive) else None,
+    }
+
+
+def _place(archive: Archive) -> str:
+    there = _is_there(archive)
+    return f"in {_folder(archive)}" if there else f"not fetched, {_megabytes(archive.bytes)}"
+
+
+def _folder(archive: Archive) -> Path:
+    """Where an archive is put if nothing else is said."""
+    return Path("data", archive.name)
+
+
+def _is_there(archive: Archive) -> bool:
+    return not archive.missing(_folder(archive))
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size < 1e7 else f"{size / 1e6:.0f} MB"
+
+
+# ---------------------------------------------------------------- fetch
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "--to",
+    "folder",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="folder that will hold it; otherwise data/NAME",
+)
+def fetch(name: str, folder: Path | None) -> None:
+    """Download a known archive, verified by its SHA-256. The same command again resumes."""
+    from ganforge.fetch import fetch as fetch_archive
+
+    archive = known(name)
+    folder = folder or _folder(archive)
+    if not archive.missing(folder):
+        click.echo(f"{name} is in {folder} already")
+        return
+    click.echo(f"{name}: {archive.summary}, {_megabytes(archive.bytes)}")
+    click.echo(f"source: {archive.source}; licence: {archive.licence}")
+    with _progress(f"fetching {name}", bytes_=True) as on_progress:
+        fetch_archive(name, folder, on_progress=on_progress)
+    click.echo(f'it is in {folder}; in a recipe: data.root = "{folder.as_posix()}"')
+
+
+# ---------------------------------------------------------------- check
+
+
+@command.command()
+@click.argument("recipe")
+@recipe_options
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_registry
+@click.pass_context
+def check(
+    ctx: click.Context,
+    registry: Registry,
+    recipe: str,
+    preview: bool,
+    sets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Read every file of a recipe's dataset and name each that cannot be used.
+
+    Exit status 2 if there are some.
+    """
+    data = compose_recipe(registry, recipe, preview=preview, sets=sets).data
+    dataset = _dataset(data, registry)
+    with _progress("reading", shown=not as_json) as on_progress:
+        faults, total = _faults(dataset, on_progress)
+    if as_json:
+        click.echo(json.dumps({"ok": not faults, "rows": total, "faults": faults}, indent=2))
+    else:
+        for fault in faults:
+            click.echo(fault)
+        bad = f"{len(faults):,} of {total:,} rows cannot be used"
+        click.echo(bad if faults else f"all {total:,} rows of '{data.component.name}' are sound")
+    if faults:
+        ctx.exit(DataError.exit_status)
+
+
+def _dataset(data: DataPlan, registry: Registry) -> Dataset:
+    must_fetch = getattr(data.options, "must_fetch", lambda: False)
+    if must_fetch():
+        name, root = data.options.fetch, data.options.root
+        raise DataError(f"{name} is not fetched yet: `ganforge data fetch {name} --to {root}`")
+    dataset: Dataset = registry.load_target(data.component)(
+        data.options, data.image, data.description
+    )
+    return dataset
+
+
+def _faults(dataset: Dataset, on_progress: Callable[[int, int], None]) -> tuple[list[str], int]:
+    """What is wrong with which rows, each said once, and how many rows there are."""
+    parts = [
+        (split, domain, dataset.count(split, domain))
+        for split in ("train", "test")
+        for domain in dataset.description.domains
+    ]
+    total, done, faults = sum(count for _, _, count in parts), 0, dict[str, None]()
+    for split, domain, count in parts:
+        for fault in _faults_of(dataset, split, domain, count):
+            done += 1
+            if fault:
+                faults[fault] = None
+            if done % 64 == 0 or done == total:
+                on_progress(done, total)
+    return list(faults), total
+
+
+def _faults_of(dataset: Dataset, split: str, domain: str, count: int) -> Iterator[str | None]:
+    """For each row what is wrong with it, or None."""
+    from ganforge.images import THREADS
+
+    def fault(index: int) -> str | None:
+        try:
+            dataset.item(split, domain, index)
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from pool.map(fault, range(count))
+
+
+# ---------------------------------------------------------------- progress
+
+
+@contextmanager
+def _progress(
+    what: str, *, bytes_: bool = False, shown: bool = True
+) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere; called with (done, total)."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    amount = (DownloadColumn(), TransferSpeedColumn()) if bytes_ else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *amount, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
