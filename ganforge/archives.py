@@ -105,6 +105,9 @@ class FetchOptions:
             raise Impossible(str(error), key="fetch") from error
 
 
+# Sizes and sums are those that TensorFlow Datasets lists (url_checksums: mnist, cycle_gan).
+
+
 def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:
     mirrors = (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -121,23 +124,23 @@ _MNIST = Archive(
     files=(
         _mnist_file(
             "train-images-idx3-ubyte.gz",
-            9653849,
-            "6bfda81aff8eec4f4f4cab078fc06dbddd1d1b9586e2f553bd83f189b0c103cc",
+            9_912_422,
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
         ),
         _mnist_file(
             "train-labels-idx1-ubyte.gz",
-            29499,
-            "0eb5fab4565d39ac4e82c98556175a7fa806cc3366b3c98a60afff46bfd31179",
+            28_881,
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
         ),
         _mnist_file(
             "t10k-images-idx3-ubyte.gz",
-            1606981,
-            "366e55918e21f4aba624b0381e453bc4c0cef133fef392e10475cc0b58079668",
+            1_648_877,
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
         ),
         _mnist_file(
             "t10k-labels-idx1-ubyte.gz",
-            5127,
-            "ea813b10d383997cddbc36f922cf499d14dc8952e4c4f88c367bd4d1c133a3f4",
+            4_542,
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         ),
     ),
     places=(".", "raw", "MNIST/raw"),
@@ -156,7 +159,7 @@ _HORSE2ZEBRA = Archive(
                 "https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/horse2zebra.zip",
                 "https://people.eecs.berkeley.edu/~taesung_park/CycleGAN/datasets/horse2zebra.zip",
             ),
-            116867962,
+            116_867_962,
             "a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1",
         ),
     ),

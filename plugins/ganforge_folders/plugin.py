@@ -80,6 +80,7 @@ def describe_unpaired(options: UnpairedFoldersOptions, image: ImageOptions) -> D
         counts = {
             split: {domain: len(files) for domain, files in domains.items() if files}
             for split, domains in splits.items()
+            if any(domains.values())
         }
         spec = image_spec(
             [path for domains in splits.values() for files in domains.values() for path in files],

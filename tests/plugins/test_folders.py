@@ -1,0 +1,313 @@
+"""Datasets that read folders of images."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ganforge_folders.datasets import ImageFolder, UnpairedFolders
+from ganforge_folders.plugin import (
+    ImageFolderOptions,
+    UnpairedFoldersOptions,
+    describe_image_folder,
+    describe_unpaired,
+    ganforge_components,
+)
+from PIL import Image
+
+from ganforge import DataError, Draws, ImageOptions
+from ganforge.feed import Feed
+from ganforge.plugin import ImageSpec, Impossible, LabelSpec
+
+CPU = torch.device("cpu")
+
+
+def save(folder: Path, *names: str, size=(8, 6), mode: str = "RGB") -> None:
+    """Images, each of one colour that follows from its name."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size, sum(name.encode()) % 256).save(path)
+
+
+def numbered(count: int) -> list[str]:
+    return [f"{number}.png" for number in range(count)]
+
+
+def folder(root: Path, *, image: dict | None = None, **options) -> ImageFolder:
+    chosen, shared = ImageFolderOptions(root=root, **options), ImageOptions(**(image or {}))
+    return ImageFolder(chosen, shared, describe_image_folder(chosen, shared))
+
+
+def unpaired(root: Path, *, image: dict | None = None, **options) -> UnpairedFolders:
+    options.setdefault("domains", {"horse": "trainA", "zebra": "trainB"})
+    chosen, shared = UnpairedFoldersOptions(root=root, **options), ImageOptions(**(image or {}))
+    return UnpairedFolders(chosen, shared, describe_unpaired(chosen, shared))
+
+
+def names(dataset, split="train", domain="image") -> list[str]:
+    return [path.name for path in dataset.files[split][domain]]
+
+
+# ---------------------------------------------------------------- one folder
+
+
+def test_a_flat_folder_is_one_domain_of_images(tmp_path):
+    save(tmp_path, *numbered(12))
+    dataset = folder(tmp_path)
+    assert dataset.description.domains == {"image": ImageSpec(3, 6, 8)}
+    assert dataset.description.counts == {"train": {"image": 12}}
+    assert dataset.count("train", "image") == 12 and dataset.count("test", "image") == 0
+    item = dataset.item("train", "image", 10)
+    assert item.dtype == torch.uint8 and item.shape == (3, 6, 8)
+    with Image.open(tmp_path / "10.png") as picture:
+        assert np.array_equal(item.permute(1, 2, 0).numpy(), np.asarray(picture))
+
+
+def test_images_are_loaded_in_the_size_that_options_ask_for(tmp_path):
+    save(tmp_path, *numbered(3))
+    dataset = folder(tmp_path, image={"size": (16, 20), "load": 24, "channels": 1})
+    assert dataset.description.domains["image"] == ImageSpec(1, 16, 20)
+    assert dataset.item("train", "image", 0).shape == (1, 24, 24)
+
+
+def test_folders_are_classes_where_labels_are_asked_for(tmp_path):
+    save(tmp_path, "cat/1.png", "cat/2.png", "bird/1.png", "ant10/a/1.png", "ant2/1.png")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").write_text("no class")
+    dataset = folder(tmp_path, labels=True)
+    classes = ("ant2", "ant10", "bird", "cat")
+    assert dataset.description.domains["label"] == LabelSpec(4, classes)
+    assert dataset.description.group("image") == ("image", "label")
+    assert dataset.rows("train", "label").tolist() == [0, 1, 2, 3, 3]
+    assert dataset.item("train", "label", 4).dtype == torch.int64
+    assert dataset.description.counts["train"] == {"image": 5, "label": 5}
+
+
+def test_without_labels_folders_below_are_read_as_one(tmp_path):
+    save(tmp_path, "cat/1.png", "bird/1.png", "2.png")
+    assert names(folder(tmp_path)) == ["2.png", "1.png", "1.png"]
+
+
+def test_an_image_outside_of_classes_is_told(tmp_path):
+    save(tmp_path, "cat/1.png", "2.png")
+    with pytest.raises(Impossible, match=r"2\.png lies in no folder of a class.*cat") as caught:
+        folder(tmp_path, labels=True)
+    assert caught.value.key == "labels"
+    save(tmp_path, "test/dog/1.png")
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(Impossible, match=r"1\.png lies in no folder of a class"):
+        folder(tmp_path, labels=True)
+
+
+def test_a_share_is_held_out_by_name_and_stays_held_out(tmp_path):
+    save(tmp_path, *(f"{number}.png" for number in range(0, 200, 2)))
+    before = folder(tmp_path, holdout=0.2)
+    held_out = set(names(before, "test"))
+    assert 8 <= len(held_out) <= 35
+    assert held_out.isdisjoint(names(before)) and len(held_out) + len(names(before)) == 100
+    save(tmp_path, *(f"{number}.png" for number in range(1, 200, 2)))
+    after = folder(tmp_path, holdout=0.2)
+    assert held_out <= set(names(after, "test"))
+    assert held_out.isdisjoint(names(after))
+    assert after.description.counts["test"]["image"] == len(names(after, "test"))
+
+
+def test_labels_go_with_their_images_in_both_parts(tmp_path):
+    save(tmp_path, *(f"{kind}/{number}.png" for kind in ("a", "b") for number in range(40)))
+    dataset = folder(tmp_path, labels=True, holdout=0.3)
+    for split in ("train", "test"):
+        files = dataset.files[split]["image"]
+        labels = dataset.rows(split, "label").tolist()
+        assert labels == ["ab".index(path.parent.name) for path in files]
+        assert dataset.count(split, "label") == len(files) > 5
+
+
+def test_a_folder_named_test_is_held_out(tmp_path):
+    save(tmp_path, "train/1.png", "train/2.png", "test/3.png", "unused/4.png")
+    dataset = folder(tmp_path)
+    assert (names(dataset), names(dataset, "test")) == (["1.png", "2.png"], ["3.png"])
+    save(tmp_path / "other", "1.png", "test/3.png")
+    dataset = folder(tmp_path / "other")
+    assert (names(dataset), names(dataset, "test")) == (["1.png"], ["3.png"])
+    with pytest.raises(Impossible, match="is held out already: leave `holdout` out") as caught:
+        folder(tmp_path, holdout=0.1)
+    assert caught.value.key == "holdout"
+
+
+def test_a_folder_without_training_images_is_told(tmp_path):
+    save(tmp_path, "test/3.png")
+    with pytest.raises(Impossible, match="none is left to learn from"):
+        folder(tmp_path)
+    with pytest.raises(Impossible, match=r"there is no folder .*absent") as caught:
+        folder(tmp_path / "absent")
+    assert caught.value.key == "root"
+
+
+def test_images_of_several_sizes_need_a_size(tmp_path):
+    save(tmp_path, "1.png")
+    save(tmp_path, "2.png", size=(9, 9))
+    with pytest.raises(Impossible, match=r"the images differ in size: .*set `size`") as caught:
+        folder(tmp_path)
+    assert caught.value.key == "size"
+    assert folder(tmp_path, image={"size": 8}).item("train", "image", 1).shape == (3, 8, 8)
+
+
+def test_grey_images_stay_grey(tmp_path):
+    save(tmp_path, "1.png", "2.png", mode="L")
+    assert folder(tmp_path).item("train", "image", 0).shape == (1, 6, 8)
+    save(tmp_path, "3.png")
+    assert folder(tmp_path).item("train", "image", 0).shape == (3, 6, 8)
+
+
+def test_bad_files_are_told_before_training(tmp_path):
+    save(tmp_path, *numbered(5), size=(64, 64))
+    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:60])
+    dataset = folder(tmp_path, image={"size": 8})
+    with pytest.raises(DataError, match=r"3\.png (is cut off|cannot be decoded)"):
+        Feed(dataset, ["image"], batch=2, draws=Draws(0), device=CPU)
+    (tmp_path / "3.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"3\.png is an empty file"):
+        Feed(dataset, ["image"], batch=2, draws=Draws(0), device=CPU, keep_bytes=0)
+
+
+# ---------------------------------------------------------------- unpaired folders
+
+
+def test_each_named_folder_is_a_domain_of_its_own(tmp_path):
+    save(tmp_path / "trainA", *numbered(5))
+    save(tmp_path / "trainB", *numbered(3))
+    save(tmp_path / "testA", *numbered(2))
+    dataset = unpaired(tmp_path)
+    assert dataset.description.domains == dict.fromkeys(("horse", "zebra"), ImageSpec(3, 6, 8))
+    assert dataset.description.counts == {"train": {"horse": 5, "zebra": 3}, "test": {"horse": 2}}
+    assert dataset.description.group("horse") == ("horse",)
+    assert dataset.count("train", "zebra") == 3
+    assert dataset.count("test", "horse") == 2 and dataset.count("test", "zebra") == 0
+
+
+def test_held_out_folders_are_found_beside_or_named(tmp_path):
+    save(tmp_path, "train/horse/1.png", "train/zebra/1.png", "test/horse/7.png", "extra/8.png")
+    domains = {"horse": "train/horse", "zebra": "train/zebra"}
+    dataset = unpaired(tmp_path, domains=domains, test={"zebra": "extra"})
+    assert names(dataset, "test", "horse") == ["7.png"]
+    assert names(dataset, "test", "zebra") == ["8.png"]
+    with pytest.raises(Impossible, match="'cow' is no domain; there are horse, zebra") as caught:
+        unpaired(tmp_path, domains=domains, test={"cow": "extra"})
+    assert caught.value.key == "test"
+    with pytest.raises(Impossible, match=r"there is no folder .*absent") as caught:
+        unpaired(tmp_path, domains=domains, test={"zebra": "absent"})
+    assert caught.value.key == "test"
+
+
+def test_a_missing_folder_is_told_with_those_that_exist(tmp_path):
+    save(tmp_path / "trainA", "1.png")
+    with pytest.raises(Impossible, match=r"no folder .*trainB; .* has the folders train") as caught:
+        unpaired(tmp_path)
+    assert caught.value.key == "domains"
+    with pytest.raises(Impossible, match="there is no folder") as caught:
+        unpaired(tmp_path / "absent")
+    assert caught.value.key == "root"
+
+
+def test_all_domains_share_one_spec(tmp_path):
+    save(tmp_path / "trainA", "1.png", mode="L")
+    save(tmp_path / "trainB", "1.png")
+    assert {spec.channels for spec in unpaired(tmp_path).description.domains.values()} == {3}
+    save(tmp_path / "trainB", "2.png", size=(9, 9))
+    with pytest.raises(Impossible, match="set `size`"):
+        unpaired(tmp_path)
+
+
+# ---------------------------------------------------------------- archives that are still to come
+
+
+def test_an_archive_to_fetch_is_described_before_it_is_there(tmp_path):
+    options = UnpairedFoldersOptions(
+        root=tmp_path / "h2z", domains={"horse": "trainA", "zebra": "trainB"}, fetch="horse2zebra"
+    )
+    description = describe_unpaired(options, ImageOptions(size=128, load=143))
+    assert description.domains["zebra"] == ImageSpec(3, 128, 128)
+    assert description.counts == {
+        "train": {"horse": 1067, "zebra": 1334},
+        "test": {"horse": 120, "zebra": 140},
+    }
+    assert options.must_fetch()
+    flat = ImageFolderOptions(root=tmp_path / "h2z", fetch="horse2zebra")
+    description = describe_image_folder(flat, ImageOptions())
+    assert description.counts == {"train": {"image": 2661}}
+    assert description.domains == {"image": ImageSpec(3, 256, 256)}
+
+
+def test_folders_that_are_there_are_not_fetched(tmp_path):
+    save(tmp_path / "trainA", "1.png")
+    save(tmp_path / "mine", "1.png")
+    options = UnpairedFoldersOptions(
+        root=tmp_path, domains={"a": "trainA", "b": "mine"}, fetch="horse2zebra"
+    )
+    assert not options.must_fetch()
+    assert describe_unpaired(options, ImageOptions()).counts == {"train": {"a": 1, "b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "key"),
+    [
+        ({"fetch": "horse2zebr"}, "did you mean 'horse2zebra'", "fetch"),
+        ({"fetch": "mnist"}, "'mnist' holds no folders of images", "fetch"),
+        (
+            {"fetch": "horse2zebra", "domains": {"a": "trainC"}},
+            "'horse2zebra' holds only trainA, trainB, testA, testB",
+            "domains",
+        ),
+    ],
+)
+def test_what_an_archive_cannot_give_is_told(tmp_path, options, message, key):
+    options.setdefault("domains", {"a": "trainA"})
+    with pytest.raises(Impossible, match=message) as caught:
+        describe_unpaired(
+            UnpairedFoldersOptions(root=tmp_path / "absent", **options), ImageOptions()
+        )
+    assert caught.value.key == key
+
+
+# ---------------------------------------------------------------- the manifest
+
+
+def test_describing_needs_no_torch(tmp_path):
+    save(tmp_path, "trainA/1.png", "trainB/1.png")
+    code = (
+        "import sys; from pathlib import Path; from ganforge_folders.plugin import *;"
+        "light = not {'torch', 'numpy', 'PIL'} & set(sys.modules);"
+        f"root = Path({str(tmp_path)!r});"
+        "describe_image_folder(ImageFolderOptions(root=root), ImageOptions());"
+        "sys.exit(not (light and 'torch' not in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_manifest_leads_to_the_datasets():
+    targets = {component.name: component.target for component in ganforge_components()}
+    assert targets == {
+        "image-folder": f"{ImageFolder.__module__}:{ImageFolder.__name__}",
+        "unpaired-folders": f"{UnpairedFolders.__module__}:{UnpairedFolders.__name__}",
+    }
+
+
+@pytest.mark.data
+def test_real_photographs_are_fed(tmp_path):
+    archive = Path(os.environ.get("GANFORGE_TEST_DATA", "")) / "horse2deer.zip"
+    if "GANFORGE_TEST_DATA" not in os.environ or not archive.is_file():
+        pytest.skip("needs photographs: GANFORGE_TEST_DATA, a folder that holds horse2deer.zip")
+    from ganforge.fetch import unpack
+
+    unpack(archive, tmp_path)
+    domains = {"horse": "trainA", "deer": "trainB"}
+    dataset = unpaired(tmp_path / "horse2deer", domains=domains)
+    assert dataset.description.counts["train"] == {"horse": 2500, "deer": 2500}
+    feed = Feed(dataset, list(domains), batch=64, draws=Draws(0), device=CPU)
+    batch = feed.batch(0)
+    assert batch["horse"].shape == (64, 3, 32, 32) and batch["deer"].std() > 0.3
+    assert feed.held_out("deer", 8).shape == (8, 3, 32, 32)

@@ -1,0 +1,190 @@
+"""MNIST from its IDX files."""
+
+import gzip
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ganforge_mnist.dataset import Mnist, fitted
+from ganforge_mnist.idx import SPLITS
+from ganforge_mnist.plugin import MnistOptions, describe, ganforge_components
+
+from ganforge import DataError, Draws, ImageOptions
+from ganforge.feed import Feed
+from ganforge.plugin import ImageSpec, Impossible, LabelSpec
+
+ROWS = {"train": 30, "test": 12}
+
+
+def images(count: int) -> bytes:
+    """28 x 28 images; image i is i everywhere but white in its last row."""
+    return b"".join(bytes([i]) * 27 * 28 + b"\xff" * 28 for i in range(count))
+
+
+def idx(content: bytes, *lengths: int) -> bytes:
+    return bytes((0, 0, 8, len(lengths))) + struct.pack(f">{len(lengths)}I", *lengths) + content
+
+
+def write(root: Path, place: str = ".", compressed: bool = True) -> Path:
+    (root / place).mkdir(parents=True, exist_ok=True)
+    for split, (image_stem, label_stem) in SPLITS.items():
+        count = ROWS[split]
+        contents = {
+            image_stem: idx(images(count), count, 28, 28),
+            label_stem: idx(bytes(i % 10 for i in range(count)), count),
+        }
+        for stem, content in contents.items():
+            path = root / place / (f"{stem}.gz" if compressed else stem)
+            path.write_bytes(gzip.compress(content) if compressed else content)
+    return root
+
+
+def mnist(root: Path, **image) -> Mnist:
+    options, image = MnistOptions(root=root), ImageOptions(**image)
+    return Mnist(options, image, describe(options, image))
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("place", [".", "raw", "MNIST/raw"])
+def test_files_are_found_wherever_torchvision_puts_them(tmp_path, place, compressed):
+    dataset = mnist(write(tmp_path, place, compressed))
+    assert dataset.description.domains == {
+        "image": ImageSpec(1, 28, 28),
+        "label": LabelSpec(10, tuple("0123456789")),
+    }
+    assert dataset.description.group("label") == ("image", "label")
+    for split, rows in ROWS.items():
+        assert dataset.description.counts[split] == {"image": rows, "label": rows}
+        assert dataset.count(split, "image") == dataset.count(split, "label") == rows
+        pictures, labels = dataset.rows(split, "image"), dataset.rows(split, "label")
+        assert pictures.dtype == torch.uint8 and pictures.shape == (rows, 1, 28, 28)
+        assert pictures[:, 0, 0, 0].tolist() == list(range(rows))
+        assert (pictures[:, :, 27] == 255).all()
+        assert labels.dtype == torch.int64 and labels.tolist() == [i % 10 for i in range(rows)]
+    assert torch.equal(dataset.item("test", "image", 5), dataset.rows("test", "image")[5])
+
+
+@pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])
+@pytest.mark.parametrize("size", [32, 14, (48, 80), (20, 9)])
+def test_images_come_in_any_size_and_number_of_channels(tmp_path, size, fit):
+    dataset = mnist(write(tmp_path), size=size, fit=fit, channels=3)
+    height, width = (size, size) if isinstance(size, int) else size
+    pictures = dataset.rows("train", "image")
+    assert pictures.dtype == torch.uint8 and pictures.shape == (30, 3, height, width)
+    assert torch.equal(pictures[:, 0], pictures[:, 2])
+
+
+def test_resizing_keeps_the_middle_pads_with_black_and_averages():
+    square = torch.full((1, 1, 4, 4), 200, dtype=torch.uint8)
+    square[..., :2] = 100  # dark left half, bright right half
+    contain = fitted(square, 4, 8, "contain")
+    assert contain[0, 0, 1].tolist() == [0, 0, 100, 100, 200, 200, 0, 0]
+    assert fitted(square, 4, 2, "cover")[0, 0, 1].tolist() == [100, 200]
+    assert fitted(square, 4, 2, "stretch").shape == (1, 1, 4, 2)
+    stripes = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+    stripes[..., ::2] = 255
+    assert (fitted(stripes, 8, 8, "cover")[..., 2:-2].int() - 128).abs().max() <= 2
+
+
+def test_images_are_loaded_larger_where_they_are_cropped(tmp_path):
+    dataset = mnist(write(tmp_path), size=28, load=32)
+    assert dataset.description.domains["image"] == ImageSpec(1, 28, 28)
+    assert dataset.rows("train", "image").shape == (30, 1, 32, 32)
+
+
+def test_it_feeds_a_training(tmp_path):
+    feed = Feed(
+        mnist(write(tmp_path), size=32),
+        ("image", "label"),
+        batch=8,
+        draws=Draws(0),
+        device=torch.device("cpu"),
+    )
+    batch = feed.batch(0)
+    assert batch["image"].shape == (8, 1, 32, 32)
+    row = ((batch["image"][:, 0, 0, 0] + 1) * 127.5).round().long()
+    assert torch.equal(row % 10, batch["label"])
+    assert feed.held_out_split == "test"
+
+
+def test_missing_files_are_no_fault_while_they_can_be_fetched(tmp_path):
+    description = describe(MnistOptions(root=tmp_path), ImageOptions(size=64))
+    assert description.domains["image"] == ImageSpec(1, 64, 64)
+    assert description.counts["train"]["image"] == 60_000
+    with pytest.raises(Impossible, match=r"lacks train-images-idx3-ubyte, .*set `root`") as caught:
+        describe(MnistOptions(root=tmp_path, fetch=None), ImageOptions())
+    assert caught.value.key == "root"
+
+
+def test_a_mistaken_option_is_told():
+    with pytest.raises(Impossible, match="no archive is called 'mnits': did you mean 'mnist'"):
+        describe(MnistOptions(root=Path("nowhere"), fetch="mnits"), ImageOptions())
+    with pytest.raises(Impossible, match="1 channel, or 3") as caught:
+        describe(MnistOptions(root=Path("nowhere")), ImageOptions(channels=4))
+    assert caught.value.key == "channels"
+
+
+def test_damaged_files_are_named(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    whole = path.read_bytes()
+    told = {
+        whole[: len(whole) // 2]: "damaged",
+        b"no gzip at all": "damaged",
+        gzip.compress(idx(images(29), 30, 28, 28)): "its length is not what its header says",
+        gzip.compress(idx(images(31), 30, 28, 28)): "its length is not what its header says",
+    }
+    for content, message in told.items():
+        path.write_bytes(content)
+        with pytest.raises((DataError, Impossible), match=message) as caught:
+            mnist(tmp_path).rows("train", "image")
+        assert "train-images-idx3-ubyte.gz is damaged" in str(caught.value)
+        assert "delete it and fetch it again" in str(caught.value)
+    path.write_bytes(gzip.compress(b"\0\0\x0d\x03" + bytes(12)))
+    with pytest.raises(Impossible, match="no IDX file with 3 dimensions") as caught:
+        mnist(tmp_path)
+    assert caught.value.key == "root"
+
+
+def test_images_and_labels_must_be_as_many_and_labels_digits(tmp_path):
+    write(tmp_path)
+    labels = tmp_path / "train-labels-idx1-ubyte.gz"
+    labels.write_bytes(gzip.compress(idx(bytes(29), 29)))
+    with pytest.raises(DataError, match=r"holds 30 images, .* 29 labels"):
+        mnist(tmp_path).rows("train", "label")
+    labels.write_bytes(gzip.compress(idx(bytes([10] * 30), 30)))
+    with pytest.raises(DataError, match="has the label 10; only 0 to 9 are digits"):
+        mnist(tmp_path).rows("train", "label")
+
+
+def test_describing_needs_no_torch(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from ganforge_mnist.plugin import *;"
+        f"describe(MnistOptions(root=Path({str(write(tmp_path))!r})), ImageOptions());"
+        "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_manifest_leads_to_the_dataset():
+    (component,) = ganforge_components()
+    assert component.target == f"{Mnist.__module__}:{Mnist.__name__}"
+
+
+@pytest.mark.data
+def test_the_real_files_are_read():
+    folder = Path(os.environ.get("GANFORGE_TEST_DATA", "")) / "mnist"
+    if "GANFORGE_TEST_DATA" not in os.environ or not folder.is_dir():
+        pytest.skip("needs MNIST: set GANFORGE_TEST_DATA to a folder that holds mnist/")
+    dataset = mnist(folder)
+    labels = dataset.rows("train", "label")
+    assert dataset.rows("train", "image").shape == (60_000, 1, 28, 28)
+    digits = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert labels.bincount().tolist() == digits
+    assert dataset.rows("test", "label").bincount()[0] == 980
+    ink = dataset.rows("train", "image").float().mean() / 255
+    assert abs(float(ink) - 0.1307) < 1e-4
