@@ -106,7 +106,7 @@ def read(path: Path, name: str = "", extended_at: Span | None = None) -> Source:
     name: what to call it in messages, the path itself if left out.
     """
     name = name or str(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (never raises)
         raise _unreadable(f"{name} is a folder; a recipe is a TOML file", extended_at)
     try:
         with path.open("rb") as file:

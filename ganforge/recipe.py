@@ -117,12 +117,12 @@ def _find(
     """The file of a recipe: a path (relative to `folder`) that exists, else a shipped recipe."""
     path = folder / name if folder else Path(name)
     known = {_plain(other): other for other in shipped}
-    if os.path.exists(path) and not path.is_dir():  # noqa: PTH110 (never raises)
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 (never raise)
         return path
     plain = _plain(str(name))
     if plain in known:
         return shipped[known[plain]]
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (never raises)
         inside = [file for file in ("resolved.toml", "recipe.toml") if (path / file).is_file()]
         notes = [f"it is the folder of a run: its recipe is {path / inside[0]}"] if inside else []
         raise RecipeError([Problem(f"{name} is a folder; a recipe is a TOML file", at, notes)])

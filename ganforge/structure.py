@@ -463,14 +463,15 @@ def _bounds_text(bounds: Mapping[str, float]) -> str:
 
 def _misfit_problem(misfit: _Misfit, entry: Entry, cls: type, owner: str) -> Problem:
     attribute = getattr(attrs.fields(cls), entry.key)
+    span = misfit.span or entry.value_span
     notes = [misfit.note] if misfit.note else []
+    if span.source.name == SET and misfit.label.startswith('write "'):
+        key = span.source.text.partition("=")[0]
+        notes.append(f"in a shell, quotes need quotes: --set '{key}={misfit.label[6:]}'")
     if help := attribute.metadata.get("help"):
         default = _default(attribute)
         usual = "" if default in (attrs.NOTHING, None) else f" (default {toml_text(default)})"
         notes.append(f"{entry.key}: {help}{usual}")
-    span = misfit.span or entry.value_span
-    if span.source.name == SET and misfit.label.startswith('write "'):
-        notes.append(f"in a shell, quotes need quotes: --set '{entry.key}={misfit.label[6:]}'")
     name = f"'{entry.key}{misfit.below}'"
     return Problem(f"{owner}: {name} {misfit.what}", span, notes, misfit.label)
 
@@ -503,11 +504,13 @@ def _unknown(entry: Entry, cls: type, owner: str, skip: Collection[str], provide
 
 def did_you_mean(word: str, candidates: Collection[str], owner: str) -> str:
     """A label that leads to the right name, or nothing."""
+    close = nearest(word, candidates, most=2)
+    same = word.casefold().replace("-", "_") in close
     first = owner.strip("[]").split()[0] if owner else ""
-    answer = foreign(word, _TABLE_OF.get(first, first))
+    answer = None if same else foreign(word, _TABLE_OF.get(first, first))
     if answer and ("." in answer or answer in candidates):
         return f"did you mean '{answer}'?"
-    close = nearest(word, candidates, most=2)
+    close = close[:1] if same else close
     return f"did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 
 

@@ -297,8 +297,8 @@ class _Broken:
         if not inner:
             return Problem("a table without a name", span, label="write [NAME]")
         if closing not in text:
-            wanted = f"write {'[' * len(closing)}{inner}{closing}"
-            return Problem(f"the header of a table ends with {closing}", span, label=wanted)
+            message = f"the header of a table ends with {closing}"
+            return Problem(message, span, label=f"write [{inner}]")
         if " " in inner and "=" not in inner and '"' not in inner:
             wanted = f"write [{re.sub(r'[ .]+', '.', inner)}]"
             return Problem("the names of a table are joined by dots", span, label=wanted)
@@ -391,6 +391,10 @@ class _Broken:
         column, token = self.token
         if self.message == "Invalid value" and self.at and self.at in ",]}":
             return Problem(f"a value is missing before {self.at}", self.here())
+        if self.message == "Invalid value" and self.at == "=":
+            return Problem(
+                "a key and its value are joined by one =", self.here(), label="delete it"
+            )
         if not token or self.message.startswith("Expected '='"):
             return None
         span = self.span(self.row, column, len(token))
@@ -399,6 +403,8 @@ class _Broken:
         if token in _WORDS:
             return Problem(f"{token} is not a value of TOML", span, label=_WORDS[token])
         if label := _number(self.line[column:]):
+            if thousands := _THOUSANDS.match(self.line, column):
+                span = self.span(self.row, column, len(thousands[0].split("#")[0].rstrip()))
             return Problem("not a number of TOML", span, label=label)
         pair = _PAIR.match(self.line)
         if pair and pair.start("value") == column and token[:1] not in "/;":
