@@ -1,0 +1,204 @@
+"""`ganforge run RECIPE`: train, resume, or say that it is finished."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from ganforge.commands import open_registry, plugin_options, recipe_options, say_warnings
+from ganforge.commands.tables import print_tables
+from ganforge.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from ganforge.launch import Outcome, Request
+    from ganforge.plan import Plan
+
+# Exit status by why a run stopped: 128 and the signal's number, as shells count.
+_INTERRUPTED = {"interrupted by SIGINT": 130, "interrupted by SIGTERM": 143}
+
+
+@click.command()
+@click.argument("recipe")
+@recipe_options
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="the run folder; otherwise runs/NAME",
+)
+@click.option("--new", is_flag=True, help="a new folder beside one that is there")
+@click.option("--replace", is_flag=True, help="move a folder that is there aside")
+@click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="as train.precision")
+@plugin_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    recipe: str,
+    preview: bool,
+    sets: tuple[str, ...],
+    out: Path | None,
+    new: bool,
+    replace: bool,
+    device: str | None,
+    precision: str | None,
+    plugin_files: tuple[Path, ...],
+    without: tuple[str, ...],
+) -> None:
+    """Train a recipe: a path, or the name of a shipped one.
+
+    The same command again resumes where the run stopped, bit for bit. Ctrl-C saves first.
+    """
+    if new and replace:
+        raise click.UsageError("--new and --replace exclude each other")
+    if device is not None:
+        sets = (*sets, f'train.device="{device}"')
+    if precision is not None:
+        sets = (*sets, f'train.precision="{precision}"')
+    registry = open_registry(plugin_files, without)
+    from ganforge.compose import compose
+    from ganforge.recipe import load
+
+    loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
+    plan = compose(loaded, registry)
+    say_warnings(registry)
+
+    from ganforge.launch import Request, launch  # imports torch: only now that the recipe is right
+
+    request = Request(
+        recipe=recipe,
+        preview=preview,
+        out=out,
+        sets=sets,
+        plugin_files=plugin_files,
+        without=without,
+        new=new,
+        replace=replace,
+    )
+    try:
+        outcome = launch(request, click.echo, (registry, loaded, plan))
+    except KeyboardInterrupt:
+        _say_cut_short(request, plan)
+        ctx.exit(130)
+    if outcome.stopped in _INTERRUPTED:
+        _say_interrupted(ctx, request, outcome)
+    _say_end(request, outcome)
+
+
+def _say_interrupted(ctx: click.Context, request: Request, outcome: Outcome) -> NoReturn:
+    click.echo(f"\n{outcome.stopped} after step {outcome.step:,} of {outcome.plan.steps:,}; saved")
+    click.echo(f"go on with: {again(request, outcome.folder)}")
+    ctx.exit(_INTERRUPTED[outcome.stopped])
+
+
+def _say_cut_short(request: Request, plan: Plan) -> None:
+    """A second Ctrl-C, or one before the first step: nothing was saved at this moment."""
+    name = plan.name + ("-preview" if plan.preview else "")
+    folder = RunFolder(request.out or Path("runs") / name)
+    saved = folder.checkpoint_steps()
+    kept = f"the checkpoint of step {saved[-1]:,} is there" if saved else "nothing was saved yet"
+    click.echo(f"\nstopped at once; {kept}", err=True)
+    if not request.new:
+        click.echo(f"go on with: {again(request, folder)}", err=True)
+
+
+def _say_end(request: Request, outcome: Outcome) -> None:
+    """The folder, what there is to look at, and what to do next."""
+    folder, plan = outcome.folder, outcome.plan
+    if not outcome.trained:
+        title = f"{folder.path} is finished already: {outcome.step:,} of {plan.steps:,} steps"
+    elif outcome.stopped:
+        title = f"{folder.path} stopped after step {outcome.step:,}: {outcome.stopped}"
+    else:
+        title = f"{folder.path} is finished"
+    click.echo("\n" + click.style(title, bold=True))
+    rows = []
+    sheets = folder.sheets()
+    if sheets:
+        rows.append(("newest sheet", str(sheets[-1])))
+    animation = folder.samples / "progress.gif"
+    if animation.exists():
+        rows.append(("all sheets", str(animation)))
+    if not outcome.trained:
+        rows += [(name, f"{value:.4g}") for name, value in newest_metrics(folder).items()]
+    if outcome.stand_in:
+        rows.append(("data", outcome.stand_in))
+    if rows:
+        print_tables([("", rows)])
+    click.echo("\n" + click.style("next", bold=True))
+    for what, line in _next(request, outcome):
+        click.echo(f"  {what:<20}  {click.style(line, fg='cyan')}")  # never cut: it is copied
+
+
+def newest_metrics(folder: RunFolder) -> dict[str, float]:
+    """The newest value of each metric, `NAME/FIGURE` -> value."""
+    found: dict[str, float] = {}
+    for line in folder.metric_lines():
+        found |= {
+            key.removeprefix("metric/"): value
+            for key, value in line.items()
+            if key.startswith("metric/") and isinstance(value, float)
+        }
+    return found
+
+
+def _next(request: Request, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Three commands that make sense now, and what each is for."""
+    folder, plan = outcome.folder, outcome.plan
+    yield _look(plan, run_argument(folder))
+    if outcome.stopped:
+        yield "go on to the last step", again(request, folder)
+    else:
+        yield "train twice as long", again(request, folder, f"train.steps={2 * plan.steps}")
+    if plan.preview:
+        yield "play it in full", _joined(["run", str(request.recipe), *_plugins(request)])
+    else:
+        yield "every run", "ganforge runs"
+
+
+def _look(plan: Plan, run: str) -> tuple[str, str]:
+    """The command that shows what this game's generators do."""
+    from ganforge.specs import ImageSpec
+
+    edges = [g for g in plan.generators.values() if isinstance(g.source_specs[0], ImageSpec)]
+    if not edges:
+        return "more images", _joined(["sample", run, "--count", "64"])
+    to = ["--to", edges[0].target] if len(edges) > 1 else []
+    return "pictures of yours", _joined(["translate", run, *to, "PICTURES", "--out", "translated"])
+
+
+def run_argument(folder: RunFolder) -> str:
+    """What to write for RUN: the name where that finds it, else the folder."""
+    named = (Path("runs") / folder.name).absolute() == folder.path.absolute()
+    return folder.name if named and not Path(folder.name).exists() else str(folder.path)
+
+
+def again(request: Request, folder: RunFolder, *more: str) -> str:
+    """The command line that goes on with a run. more: `--set` arguments instead of its own."""
+    keys = {argument.partition("=")[0].strip() for argument in more}
+    if "train.steps" in keys:
+        keys.add("train.epochs")
+    kept = [s for s in request.sets if s.partition("=")[0].strip() not in keys]
+    words = ["run", str(request.recipe)]
+    words += ["--preview"] if request.preview else []
+    words += ["--out", str(folder.path)] if request.out is not None or request.new else []
+    words += [word for argument in (*kept, *more) for word in ("--set", argument)]
+    return _joined([*words, *_plugins(request)])
+
+
+def _plugins(request: Request) -> list[str]:
+    files = [word for file in request.plugin_files for word in ("--plugin-file", str(file))]
+    return files + [word for name in request.without for word in ("--no-plugin", name)]
+
+
+def _joined(words: list[str]) -> str:
+    """A line to paste into this system's shell."""
+    if os.name == "nt":
+        return subprocess.list2cmdline(["ganforge", *words])
+    return shlex.join(["ganforge", *words])

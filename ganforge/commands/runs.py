@@ -1,0 +1,78 @@
+"""`ganforge runs`: every run, and how far it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ganforge.commands.tables import print_tables
+from ganforge.errors import RunError
+from ganforge.runfolder import RunFolder, find_runs
+
+_HEADER = ("run", "recipe", "steps", "state", "changed", "newest sheet")
+
+
+@click.command()
+@click.option(
+    "--root",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    help="where the runs are [runs]",
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def command(root: Path, as_json: bool) -> None:
+    """List the runs, the newest last.
+
+    A stopped run goes on when the same `ganforge run` is given again.
+    """
+    records = [record_of(folder) for folder in find_runs(root)]
+    if as_json:
+        click.echo(json.dumps({"runs": records}, indent=2))
+    elif not records:
+        click.echo(f"no runs in {root}; start one with `ganforge run RECIPE`")
+    else:
+        _print([_row(record) for record in records])
+
+
+def record_of(folder: RunFolder) -> dict[str, Any]:
+    """A run for programs. state: finished, stopped, started (no checkpoint yet) or broken."""
+    sheets = folder.sheets()
+    sheet = str(sheets[-1]) if sheets else None
+    try:
+        return {**folder.state(), "sheet": sheet}
+    except RunError as error:
+        broken = {"name": folder.name, "recipe": "", "step": 0, "steps": 0, "state": "broken"}
+        return {**broken, "error": str(error), "changed": "", "folder": str(folder.path)} | {
+            "sheet": sheet
+        }
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    steps = f"{record['step']:,}/{record['steps']:,}" if record["steps"] else ""
+    changed = record["changed"].replace("T", " ")[:16]
+    names = (record["name"], record["recipe"], steps, record["state"])
+    return (*names, changed, record["sheet"] or "")
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    """Paths are folded rather than cut: they are copied."""
+    if not sys.stdout.isatty():
+        print_tables([("", [_HEADER, *rows])])
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    styles = ("cyan", "", "", "", "dim", "dim")
+    for name, style in zip(_HEADER, styles, strict=True):
+        right = "right" if name == "steps" else "left"
+        table.add_column(name, style=style, overflow="fold", justify=right)  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(table)

@@ -1,0 +1,200 @@
+"""What a run costs on this machine: said before it settles in, then measured on its first steps."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+import torch
+
+from ganforge import ImageSpec, Training
+
+_WARM_UP = 2  # steps that are not measured: kernels are chosen, memory is reserved
+_LONG = 600  # seconds after which a run is told that it has a preview
+
+# Numbers that an optimizer keeps for each weight.
+_MOMENTS = {"Adam": 2, "AdamW": 2, "RMSprop": 1, "SGD": 0}
+
+
+def title(training: Training) -> str:
+    """`dcgan-mnist on cpu, bf16, 2 threads`"""
+    machine = training.game.machine
+    threads = f", {_counted(machine.threads, 'thread')}" if machine.device.type == "cpu" else ""
+    preview = " (preview)" if training.plan.preview else ""
+    return f"{training.plan.name}{preview} on {machine.device}, {machine.precision}{threads}"
+
+
+def rows(training: Training) -> Iterator[tuple[str, str]]:
+    """(what, how much): networks, data, length and memory."""
+    yield from _networks(training)
+    yield "data", _data(training)
+    yield "length", _length(training)
+    yield "memory", _memory(training)
+
+
+def _networks(training: Training) -> Iterator[tuple[str, str]]:
+    plan, game = training.plan, training.game
+    for kind, networks in (
+        ("generator", plan.generators),
+        ("discriminator", plan.discriminators),
+    ):
+        for name, network in networks.items():
+            parameters = sum(p.numel() for p in game.networks[network.address].parameters())
+            averaged = ", averaged" if network.address in game.averages else ""
+            label = kind if len(networks) == 1 else f"{kind} {name}"
+            yield label, f"{network.component.name}, {parameters:,} parameters{averaged}"
+    for address, loss in game.losses.items():
+        parameters = sum(p.numel() for p in loss.parameters())
+        if parameters:
+            yield address.removeprefix("losses."), f"{parameters:,} parameters"
+
+
+def _data(training: Training) -> str:
+    plan = training.plan
+    counts = plan.data.description.counts.get("train", {})
+    played = {name for g in plan.generators.values() for name in (*g.sources, g.target)}
+    played |= {name for d in plan.discriminators.values() for name in (d.on, *d.given)}
+    images = [
+        f"{_rows(name, counts.get(name))} of {spec.height} x {spec.width} px"
+        for name, spec in plan.data.description.domains.items()
+        if isinstance(spec, ImageSpec) and name in played
+    ]
+    return f"{plan.data.component.name}: {', '.join(images)}"
+
+
+def _rows(domain: str, count: int | None) -> str:
+    """`60,000 images`, `1,067 horse`"""
+    name = "images" if domain == "image" else domain
+    return name if count is None else f"{count:,} {name}"
+
+
+def _length(training: Training) -> str:
+    plan = training.plan
+    epochs = plan.steps * _images_per_step(training) / plan.train.batch
+    epochs /= training.game.feed.updates_per_epoch
+    length = f"{_counted(plan.steps, 'step')} of batch {plan.train.batch}, {_epochs(epochs)}"
+    return length + (f", {training.first_step:,} done" if training.first_step else "")
+
+
+def _epochs(epochs: float) -> str:
+    written = f"{epochs:.3g}" if epochs < 1000 else f"{epochs:,.0f}"
+    return f"{written} epoch{'' if written == '1' else 's'}"
+
+
+def _memory(training: Training) -> str:
+    game = training.game
+    parts = {
+        "weights": sum(
+            _bytes(module) for module in (*game.networks.values(), *game.losses.values())
+        ),
+        "gradients": sum(p.nbytes for player in game.players for p in player.parameters),
+        "optimizers": sum(_moments(player.optimizer) for player in game.players),
+        "averages": sum(_bytes(module) for module in game.averages.values()),
+        "data": game.feed.held_bytes,
+    }
+    listed = ", ".join(f"{name} {size_of(size)}" for name, size in parts.items() if size)
+    return f"{size_of(sum(parts.values()))}: {listed}; activations come on top"
+
+
+def _bytes(module: torch.nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> int:
+    group = optimizer.param_groups[0]
+    kept = _MOMENTS.get(type(optimizer).__name__, 0) + bool(group.get("momentum"))
+    return kept * sum(p.nbytes for g in optimizer.param_groups for p in g["params"])
+
+
+class Stopwatch:
+    """Measures the first steps of a sitting and says once what the rest will take."""
+
+    def __init__(self, training: Training) -> None:
+        self._first = training.step + _WARM_UP
+        self._start: float | None = None
+        self._images = 0
+        self._done = False
+
+    def step_ended(self, training: Training, step: int) -> list[str]:
+        """Lines to print, when enough was measured."""
+        if self._done or step < self._first:
+            return []
+        if self._start is None:
+            training.gauges()  # waits for the device
+            self._start, self._images = time.perf_counter(), training.images
+            return []
+        steps, seconds = step - self._first, time.perf_counter() - self._start
+        if not (steps >= 6 and seconds >= 2) and not (steps >= 2 and seconds >= 10):
+            return []
+        self._done = True
+        training.gauges()
+        seconds = time.perf_counter() - self._start
+        rate = (training.images - self._images) / seconds
+        return list(_measured(training, seconds / steps, rate))
+
+
+def _measured(training: Training, per_step: float, rate: float) -> Iterator[str]:
+    steps = training.steps - training.first_step
+    rest = "all" if not training.first_step else "the other"
+    peak = peak_memory(training)
+    yield (
+        f"{_per_step(per_step)} per step, {figure(rate)} images/s: "
+        f"{rest} {steps:,} steps take about {duration(steps * per_step)}"
+        + (f"; memory peak {size_of(peak)}" if peak else "")
+    )
+    if steps * per_step > _LONG and training.plan.has_preview and not training.plan.preview:
+        yield "a small version of this game takes minutes: the same command with `--preview`"
+
+
+def peak_memory(training: Training) -> int:
+    """The most bytes that this process (on CUDA: its tensors) has held; 0 where nobody counts."""
+    if training.game.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(training.game.device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _images_per_step(training: Training) -> float:
+    """Real images that a discriminator sees in a step; the mean where phases differ."""
+    batch, phases = training.plan.train.batch, training.plan.phases
+    steps = sum(p.last - p.first + 1 for p in phases)
+    return batch * sum(p.discriminator_steps * (p.last - p.first + 1) for p in phases) / steps
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _per_step(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def figure(value: float) -> str:
+    """A rate for people: 2,637, 41.2, 0.83."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def size_of(count: int) -> str:
+    """Bytes for people: 7 KB, 38 MB, 1.2 GB."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    if count >= 1e6:
+        return f"{count / 1e6:.0f} MB"
+    return f"{max(1, round(count / 1e3))} KB"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 42 s, 3 min 50 s, 2 h 5 min, 4 days 3 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} days {whole % 86400 // 3600} h"

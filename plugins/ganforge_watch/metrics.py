@@ -1,0 +1,83 @@
+"""metrics.jsonl: a line of numbers each logged step, and the recipe's metrics when they are due.
+
+{"step": 50, "images": 3200, "seconds": 2.41, "loss/adversarial/discriminator": 0.69, ...}
+{"step": 500, "images": 32000, "seconds": 24.3, "metric/fid/fid": 31.2}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import rich
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ganforge import GanforgeError, Hook, Metric, Training
+
+
+class Metrics(Hook):
+    """Writes what is logged each `every` steps, measures each `evaluate` steps and at the end."""
+
+    _measured = -1  # the step that was measured last
+
+    def step_ended(self, training: Training, step: int) -> None:
+        if step % self.options.every == 0 or step in (1, training.steps):
+            figures = training.gauges()  # first, since it waits for the device
+            _write(training, dict(sorted(figures.items())))
+        if self.options.evaluate and step % self.options.evaluate == 0:
+            self._measure(training)
+
+    def run_ended(self, training: Training, error: BaseException | None) -> None:
+        if error is None and not training.interrupted and self._measured != training.step:
+            self._measure(training)
+
+    def _measure(self, training: Training) -> None:
+        """Compute every metric of the recipe; write, print and announce the figures."""
+        self._measured = training.step
+        figures: dict[str, float] = {}
+        console = rich.get_console()
+        for name, part in training.plan.metrics.items():
+            try:
+                metric: Metric = training.registry.load_target(part.component)(part.options)
+                with training.looking() as run:
+                    measured = metric.measure(run)
+            except GanforgeError as error:
+                console.print(Text(f"metric {name} could not be computed: {error}"), soft_wrap=True)
+                continue
+            print_metric(console, name, measured, metric.protocol())
+            figures |= {f"metric/{name}/{key}": float(value) for key, value in measured.items()}
+        if figures:
+            _write(training, figures)
+            training.computed(figures)
+
+
+def print_metric(console: Console, name: str, figures: Mapping[str, float], protocol: str) -> None:
+    """The figures of one metric as a small table, and how they came about."""
+    console.print(Text(name, style="bold"), Text(protocol, style="dim"), soft_wrap=True)
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    for key, value in figures.items():
+        table.add_row(Text(key), Text(f"{float(value):.4g}"))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _write(training: Training, figures: Mapping[str, float]) -> None:
+    """Append a line. Numbers that JSON does not know (NaN, infinity) become null."""
+    line = {
+        "step": training.step,
+        "images": training.images,
+        "seconds": round(training.elapsed, 3),
+        **{name: value if math.isfinite(value) else None for name, value in figures.items()},
+    }
+    try:
+        with training.folder.metrics.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise GanforgeError(
+            f"cannot write {training.folder.metrics}: {error.strerror or error}"
+        ) from error

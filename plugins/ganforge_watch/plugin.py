@@ -1,0 +1,96 @@
+"""The hooks that watch a run: what is said, measured, kept and drawn while it trains."""
+
+from importlib.util import find_spec
+from typing import Any
+
+from ganforge.plugin import Component, Impossible, hookimpl, option, options
+
+
+@options
+class ProgressOptions:
+    every: float = option(
+        5.0, above=0, help="seconds between two lines, where the output is no terminal"
+    )
+
+
+@options
+class MetricsOptions:
+    every: int = option(50, at_least=1, help="steps between two lines of metrics.jsonl")
+    evaluate: int = option(
+        0, at_least=0, help="steps between two measurements of [metrics]; 0: only at the end"
+    )
+
+
+@options
+class CheckpointOptions:
+    every: int = option(1000, at_least=1, help="steps between two checkpoints")
+    keep: int = option(3, at_least=1, help="newest checkpoints that are kept")
+
+
+@options
+class SamplesOptions:
+    every: int = option(500, at_least=1, help="steps between two sheets")
+    count: int = option(64, at_least=1, help="images on a sheet")
+    columns: int | None = option(
+        None,
+        at_least=1,
+        help="tiles side by side; unset: about as many as rows, or one a class",
+    )
+    snapshots: int = option(
+        10, at_least=2, help="sheets whose generators are kept, spread evenly over the run"
+    )
+
+
+@options
+class TensorboardOptions:
+    every: int = option(50, at_least=1, help="steps between two points of a curve")
+
+
+def check_tensorboard(options: Any) -> None:
+    if find_spec("tensorboard") is None:
+        raise Impossible(
+            "the hook tensorboard needs a package that is not installed: "
+            'pip install "ganforge[tensorboard]"'
+        )
+
+
+@hookimpl
+def ganforge_components() -> list[Component]:
+    return [
+        Component(
+            "hook",
+            "progress",
+            "ganforge_watch.progress:Progress",
+            ProgressOptions,
+            summary="Tells what a run costs and how far it is",
+        ),
+        Component(
+            "hook",
+            "metrics",
+            "ganforge_watch.metrics:Metrics",
+            MetricsOptions,
+            summary="Writes losses, scores and metrics to metrics.jsonl",
+        ),
+        Component(
+            "hook",
+            "checkpoint",
+            "ganforge_watch.checkpoint:Checkpoint",
+            CheckpointOptions,
+            summary="Saves everything a run needs to go on",
+        ),
+        Component(
+            "hook",
+            "samples",
+            "ganforge_watch.samples:Samples",
+            SamplesOptions,
+            summary="Sheets of sample images from fixed noise or inputs, and a GIF of them",
+        ),
+        Component(
+            "hook",
+            "tensorboard",
+            "ganforge_watch.tensorboard:Tensorboard",
+            TensorboardOptions,
+            summary="Curves and sheets for TensorBoard, in the run folder's tensorboard/",
+            check=check_tensorboard,
+        ),
+    ]
