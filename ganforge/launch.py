@@ -56,11 +56,18 @@ class Outcome:
     stand_in: str = ""  # why other data was taken than the recipe names
 
 
-def launch(request: Request, say: Say) -> Outcome:
+def launch(
+    request: Request, say: Say, checked: tuple[Registry, Recipe, Plan] | None = None
+) -> Outcome:
     """Start or resume the run of a recipe. Raises GanforgeError for everything that is the
-    person's or the machine's to mend."""
-    registry = Registry.load(plugin_files=request.plugin_files, without=request.without)
-    recipe, plan = _composed(request, registry)
+    person's or the machine's to mend.
+
+    checked: what the request comes to, where that is known already.
+    """
+    if checked is None:
+        registry = Registry.load(plugin_files=request.plugin_files, without=request.without)
+        checked = (registry, *_composed(request, registry))
+    registry, recipe, plan = checked
     folder = _folder(request, plan)
     if folder.exists():
         stand_in = folder.resolved_tables().get("lock", {}).get("stand_in", "")
@@ -241,7 +248,9 @@ def _resume(
     else:
         _say_if_inexact(saved, decided, say)
         training.resume(saved)
-        say(f"resuming {folder.path} at step {saved.step} of {plan.steps}")
+        say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
+    if stand_in:
+        say(stand_in)
     write_whole(folder.resolved, _rewritten(plan, decided))
     return _train(training, stand_in)
 

@@ -112,7 +112,11 @@ class RunFolder:
 
     def sheets(self) -> list[Path]:
         """The sample sheets, oldest first."""
-        return sorted(self.samples.glob("step-*.png"))
+        return sorted(self.samples.glob("step-*.png"), key=lambda path: (len(path.name), path.name))
+
+    def snapshot(self, step: int) -> Path:
+        """The generators that made the sheet of a step, where they were kept."""
+        return self.snapshots / f"step-{step:06d}.safetensors"
 
     def state(self) -> Mapping[str, Any]:
         """name, step, steps, state ("finished" or "stopped"), changed (ISO time), for `runs`."""

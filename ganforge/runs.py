@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ganforge import checkpoint
@@ -101,11 +103,12 @@ class Run:
             import json
 
             return int(json.loads(best.read_text(encoding="utf-8"))["step"])
-        if str(step).isdigit() and int(step) in steps:
+        if str(step).isdigit() and (int(step) in steps or self.folder.snapshot(int(step)).exists()):
             return int(step)
+        kept = {int(path.stem[5:]) for path in self.folder.snapshots.glob("step-*.safetensors")}
         raise RunError(
             f"{self.folder.path} has no checkpoint of step {step}; "
-            f"there are: {', '.join(map(str, steps))}, last"
+            f"there are: {', '.join(map(str, sorted({*steps, *kept})))}, last"
         )
 
     @cached_property
@@ -151,7 +154,7 @@ class Run:
     def _load(self, plan: GeneratorPlan) -> nn.Module:
         others = {address: self._blank(address) for address in plan.settings.refs.values()}
         network = build_network(plan, self.registry, Draws(0), others)
-        saved = checkpoint.load(self.folder.checkpoints, self.step).networks
+        saved = self._weights()
         for prefix in (f"ema.{plan.address}/", f"{plan.address}/"):
             own = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
             if own:
@@ -164,6 +167,15 @@ class Run:
                 f"{self.folder.path}: it was trained with another version of the plugin"
             ) from error
         return network.to(self.device).eval().requires_grad_(False)
+
+    def _weights(self) -> Mapping[str, Tensor]:
+        """The networks of this step: its checkpoint, or the generators kept beside its sheet."""
+        if self.step not in self.folder.checkpoint_steps():
+            try:
+                return load_file(self.folder.snapshot(self.step))
+            except (OSError, SafetensorError) as error:
+                raise RunError(f"cannot read the snapshot of step {self.step}: {error}") from error
+        return checkpoint.load(self.folder.checkpoints, self.step).networks
 
     def _blank(self, address: str) -> nn.Module:
         return build_network(self.plan.networks[address], self.registry, Draws(0), {})
@@ -197,12 +209,21 @@ class Run:
         return torch.cat(made)
 
     def sources(
-        self, plan: GeneratorPlan, seeds: Sequence[int], label: int | str | None
+        self,
+        plan: GeneratorPlan,
+        seeds: Sequence[int],
+        label: int | str | None = None,
+        rows: Mapping[str, Tensor] | None = None,
     ) -> list[Tensor]:
-        """What a generator is given for these seeds, one item each."""
+        """What a generator is given for these seeds, one item each.
+
+        rows: data by domain, taken where the generator reads it.
+        """
         values = []
         for source, spec in zip(plan.sources, plan.source_specs, strict=True):
-            if isinstance(spec, NoiseSpec):
+            if rows and source in rows:
+                values.append(rows[source])
+            elif isinstance(spec, NoiseSpec):
                 values.append(torch.stack([noise_of(spec, source, seed) for seed in seeds]))
             elif isinstance(spec, LabelSpec):
                 number = class_number(spec, label)
@@ -218,14 +239,16 @@ class Run:
 
     @torch.no_grad()
     def translate(self, images: Tensor, generator: str | None = None) -> Tensor:
-        """What an image-to-image generator makes of images [N, C, H, W] in [-1, 1]."""
+        """What an image-to-image generator makes of images [N, C, H, W] in [-1, 1]; whatever else
+        it reads is drawn, for image i from seed i."""
         plan = self.generator_plan(generator)
         if not isinstance(plan.source_specs[0], ImageSpec):
             raise GanforgeError(
                 f"generator '{plan.name}' makes images from {plan.source_specs[0]}: use "
                 f"`ganforge sample {self.folder.name}`"
             )
-        result = self.generator(plan.name)(images.to(self.device))
+        sources = self.sources(plan, range(len(images)), rows={plan.sources[0]: images})
+        result = self.generator(plan.name)(*(source.to(self.device) for source in sources))
         return (result.data if isinstance(result, Made) else result).float().cpu()
 
 

@@ -160,6 +160,8 @@ class Training:
                 self._hooks.hook.run_started(training=self)
                 while self.step < self.steps and not self.stop_reason:
                     self._take_step(self.step + 1)
+                if self.step == self.steps:  # whatever came in the last step cut nothing short
+                    self.stop_reason, self.interrupted = "", False
                 self.save()
         except BaseException as caught:
             error = caught
