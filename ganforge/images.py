@@ -13,7 +13,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -370,23 +370,38 @@ def image_spec(paths: Sequence[Path], image: ImageOptions) -> ImageSpec:
     """The spec of these files under the shared image options.
 
     Without `size` all files must agree in size; without `channels` it is 3 unless all are grey.
-    Raises Impossible, which names the option to set, and DataError for files that are broken.
+    Files that cannot be read are passed over here: all are told at once when they are decoded.
+    Raises Impossible, which names the option to set, and DataError if no file can be read.
     """
+    height = width = 0  # where `size` decides
     if image.size is None:
-        sizes = list(_each(image_size, paths))
-        for path, other in zip(paths, sizes, strict=True):
-            if other[1:] != sizes[0][1:]:
-                raise Impossible(
-                    f"the images differ in size: {paths[0]} has {_pixels(sizes[0])}, "
-                    f"{path} {_pixels(other)}; set `size`",
-                    key="size",
-                )
-        height, width = sizes[0][1:]
-        grey = all(channels == 1 for channels, _, _ in sizes)
+        looked = zip(paths, _each(_readable_size, paths), strict=True)
+        sizes = {path: size for path, size in looked if size is not None}
+        _refuse_uneven(sizes or {paths[0]: image_size(paths[0])})
+        _, height, width = next(iter(sizes.values()))
+        grey = all(channels == 1 for channels, _, _ in sizes.values())
     else:
-        height = width = 0  # `size` decides
-        grey = image.channels is None and all(image_size(path)[0] == 1 for path in paths)
+        seen = (_readable_size(path) for path in paths)  # until the first in colour
+        grey = image.channels is None and all(size is None or size[0] == 1 for size in seen)
     return spec_under(image, channels=1 if grey else 3, height=height, width=width)
+
+
+def _readable_size(path: Path) -> tuple[int, int, int] | None:
+    try:
+        return image_size(path)
+    except DataError:
+        return None
+
+
+def _refuse_uneven(sizes: Mapping[Path, tuple[int, int, int]]) -> None:
+    first = next(iter(sizes))
+    for path, size in sizes.items():
+        if size[1:] != sizes[first][1:]:
+            raise Impossible(
+                f"the images differ in size: {first} has {_pixels(sizes[first])}, "
+                f"{path} {_pixels(size)}; set `size`",
+                key="size",
+            )
 
 
 def spec_under(image: ImageOptions, *, channels: int, height: int, width: int) -> ImageSpec:

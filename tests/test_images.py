@@ -328,6 +328,14 @@ def test_images_are_grey_only_if_all_are(tmp_path):
         assert image_spec(grey, ImageOptions(size=size, channels=4)).channels == 4
 
 
+def test_a_spec_passes_over_broken_files_which_are_told_when_they_are_decoded(tmp_path):
+    paths = [tmp_path / "absent.png", saved(tmp_path / "1.png", size=(8, 6))]
+    assert image_spec(paths, ImageOptions()) == ImageSpec(3, 6, 8)
+    assert image_spec(paths, ImageOptions(size=4)) == ImageSpec(3, 4, 4)
+    with pytest.raises(DataError, match="there is no file"):
+        image_spec(paths[:1], ImageOptions())
+
+
 def test_a_crop_must_fit_into_what_is_loaded():
     spec = spec_under(ImageOptions(size=256, load=286), channels=3, height=9, width=9)
     assert spec == ImageSpec(3, 256, 256)
