@@ -117,7 +117,7 @@ class Commands(click.Group):
     ) -> Any:
         def run() -> int | None:
             status: int | None = super(Commands, self).main(
-                args, prog_name or "ganforge", complete_var, standalone_mode=False, **extra
+                args, prog_name, complete_var, standalone_mode=False, **extra
             )
             return status
 
@@ -194,7 +194,11 @@ def _write_rows(
             formatter.write_dl([(first.ljust(column - 2), second)], col_max=column, col_spacing=2)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "ganforge",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, "--version", message="ganforge %(version)s")
 def main() -> None:
     """Games between networks, composed from plugins by recipes."""

@@ -144,6 +144,10 @@ class Registry:
         for other in self.components:
             if other.kind != kind and short in (other.name, *other.aliases):
                 notes.append(f"there is a {other.kind} of this name (from {other.provider})")
+        for plugin in self.plugins:
+            if plugin.entry_point == short:
+                offered = (f"{c.kind}/{self.short_name(c)}" for c in plugin.components)
+                notes.append(f"the plugin '{short}' offers: {', '.join(offered)}")
         notes += self._absent(provider)
         notes.append(f"there are: {', '.join(there) or 'none'}")
         return f"there is no {kind} '{name}'", notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -477,10 +479,15 @@ def test_each_public_class_of_a_plugin_file_is_a_component(tmp_path: Path) -> No
     assert registry.plugin_files[0].text == MY_LOSS
 
 
-def test_a_plugin_file_leaves_no_bytecode_beside_it_and_is_read_anew(tmp_path: Path) -> None:
+def test_a_plugin_file_leaves_no_bytecode_beside_it_and_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = write(tmp_path, MY_LOSS)
     first = Registry.load(plugin_files=[path])
+    times = (path.stat().st_atime, path.stat().st_mtime)
     write(tmp_path, MY_LOSS.replace("4.0", "5.0"))
+    os.utime(path, times)  # the same size and time: cached bytecode would be taken for its own
     second = Registry.load(plugin_files=[path])
     assert first.find("loss", "soft-hinge").version != second.find("loss", "soft-hinge").version
     assert second.find("loss", "soft-hinge").options().sharpness == 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,17 +45,24 @@ def command(
         report = {"ok": True, "name": plan.name, "steps": plan.steps, "problems": []}
         click.echo(json.dumps(report, indent=2))
         return
-    _print(plan, recipe)
+    _print(plan, _run_line(ctx.params))
 
 
-def _print(plan: Plan, recipe: str) -> None:
+def _run_line(params: Mapping[str, Any]) -> str:
+    """The command that trains what was checked, as a shell takes it."""
+    words = ["ganforge", "run", params["recipe"]]
+    for option, name in (("--set", "sets"), ("--plugin-file", "plugin_files")):
+        words += [word for value in params[name] for word in (option, str(value))]
+    return shlex.join(words)
+
+
+def _print(plan: Plan, line: str) -> None:
     name = plan.name + (" (preview)" if plan.preview else "")
     click.echo(click.style(name, bold=True) + ": no mistakes\n")
     print_tables([("", list(summary(plan)))])
-    flag = " --preview" if plan.preview else ""
-    click.echo(f"\ntrain it with `ganforge run {recipe}{flag}`")
+    click.echo(f"\ntrain it with `{line}{' --preview' if plan.preview else ''}`")
     if plan.has_preview and not plan.preview:
-        click.echo(f"or a small version first: `ganforge run {recipe} --preview`")
+        click.echo(f"or a small version first with `{line} --preview`")
 
 
 def summary(plan: Plan) -> Iterator[Row]:
