@@ -24,7 +24,11 @@ from torch import Tensor
 
 from ganforge.errors import RunError
 
-_DISK_TROUBLE = (errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC))
+# What the system says when a disk is full, read-only, failing or over its quota.
+DISK_TROUBLE = (
+    *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    getattr(errno, "EDQUOT", errno.ENOSPC),
+)
 _FILES = ("networks.safetensors", "optimizers.safetensors")
 
 
@@ -158,7 +162,7 @@ def _flush(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno in _DISK_TROUBLE:
+        if error.errno in DISK_TROUBLE:
             raise
     finally:
         os.close(descriptor)

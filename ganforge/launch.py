@@ -207,6 +207,13 @@ def _train(training: Training, stand_in: str) -> Outcome:
         if not remembers_no_memory(error):
             raise
         raise largest_batch(training, error) from error
+    except OSError as error:
+        if error.errno not in checkpoint.DISK_TROUBLE:
+            raise
+        raise RunError(
+            f"cannot write to {training.folder.path}: {error.strerror or error}; what was saved "
+            "before is kept, and the same command goes on from there"
+        ) from error
     return Outcome(
         folder=training.folder,
         plan=training.plan,

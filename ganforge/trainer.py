@@ -331,11 +331,11 @@ class _Guard:
         """Look at a total loss before its gradients are used."""
         if self._waits:
             if not math.isfinite(total.item()):
-                names = [f"{a} ({t}, {side})" for a, terms in values.items() for t in terms]
+                names = _term_names(values, side)
                 flat = [v.item() for terms in values.values() for v in terms.values()]
                 raise _not_finite(names, [math.isfinite(v) for v in flat], step)
             return
-        names = [f"{a} ({t}, {side})" for a, terms in values.items() for t in terms]
+        names = _term_names(values, side)
         finite = torch.stack([v.isfinite() for terms in values.values() for v in terms.values()])
         broken = (~total.detach().isfinite()).float()
         fresh = bool(self._first is None or names != self._names)
@@ -359,12 +359,24 @@ class _Guard:
         raise _not_finite(self._names, [bool(value) for value in finite], int(step))
 
 
+def _term_names(values: Mapping[str, Mapping[str, Tensor]], side: Side) -> list[str]:
+    """What to call each term of a side's losses in an error."""
+    names = []
+    for address, terms in values.items():
+        loss, _, guard = address.removeprefix("losses.").partition("@")
+        where = f" on discriminator '{guard}'" if guard else ""
+        for term in terms:
+            what = "" if term == "loss" else f", term '{term}'"
+            names.append(f"loss '{loss}'{what}{where} ({side} turn)")
+    return names
+
+
 def _not_finite(names: list[str], finite: list[bool], step: int) -> TrainingError:
     broken = [name for name, good in zip(names, finite, strict=True) if not good] or names
     return TrainingError(
-        f"step {step}: the loss is not finite: {', '.join(broken)}; the update was not made. "
-        'A smaller `optimizer.lr`, `clip = 1.0` on the network, or `train.precision = "fp32"` '
-        "often helps"
+        f"step {step}: not finite: {'; '.join(broken)}. The update was not made, and the last "
+        "checkpoint is good. A smaller `optimizer.lr`, `clip = 1.0` on the network or "
+        '`train.precision = "fp32"` often helps'
     )
 
 
