@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -99,6 +100,9 @@ class Commands(click.Group):
         formatter.write("\n`ganforge COMMAND --help` tells more about a command.\n")
 
     def invoke(self, ctx: click.Context) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a plugin's words may not fit a code page
         try:
             super().invoke(ctx)  # what a command returns is no exit status
             sys.stdout.flush()

@@ -54,6 +54,7 @@ class Cli:
 
     def __init__(self) -> None:
         self.path: list[Path] = []  # where fresh processes find made-up plugins
+        self.encoding = "utf-8"  # of what they write
 
     def __call__(self, *arguments: str | Path) -> Answer:
         from click.testing import CliRunner
@@ -85,8 +86,8 @@ class Cli:
             [sys.executable, *arguments],
             capture_output=True,
             text=True,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+            encoding=self.encoding,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": self.encoding},
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -99,6 +99,21 @@ def test_recipes_are_listed_with_their_first_sentence(ganforge_cli) -> None:
     assert all(recipe["summary"] for recipe in listed["recipes"])
 
 
+def test_words_that_the_output_cannot_hold_are_no_error(ganforge_cli, make_plugin) -> None:
+    manifest = """
+from ganforge.plugin import Component, hookimpl
+
+@hookimpl
+def ganforge_components():
+    return [Component("loss", "odd", "a:B", summary="noise \u2192 image")]
+"""
+    make_plugin("acme-gan", manifest)
+    ganforge_cli.encoding = "cp1252"
+    answer = ganforge_cli.fresh("list", "loss")
+    assert answer.status == 0, answer.err
+    assert "odd                noise ? image" in answer.out
+
+
 def test_plugin_files_are_listed(ganforge_cli, tmp_path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("from ganforge import Loss\nclass MyLoss(Loss):\n    'Mine.'\n")
