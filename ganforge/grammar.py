@@ -57,12 +57,15 @@ def reserved_keys(kind: str) -> tuple[str, ...]:
 
 Layer = Literal["recipe", "preview", "--set"]
 
-_TABLES = ("data", "train", "noise", "optimizer", *SINGULAR.values())
 _NAMED = ("domains", *RESERVED)
+_ANYWHERE = (
+    *("data", "train", "noise", "domains", "optimizer", "generator", "generators"),
+    *("discriminator", "discriminators", "losses", "augmentors", "hooks", "metrics"),
+)
 _TOP = {
-    "recipe": ("recipe", "name", "extends", *_TABLES, *_NAMED, "preview", "lock"),
-    "preview": (*_TABLES, *_NAMED),
-    "--set": ("name", *_TABLES, *_NAMED),
+    "recipe": ("recipe", "name", "extends", *_ANYWHERE, "preview", "lock"),
+    "preview": _ANYWHERE,
+    "--set": ("name", *_ANYWHERE),
 }
 _TEXTS = ("use", "like", "to")
 _SUBTABLES = ("optimizer", "schedule", "init")
@@ -78,6 +81,7 @@ class _Checker:
     def __init__(self, problems: list[Problem], layer: Layer) -> None:
         self.problems = problems
         self.layer = layer
+        self.prefix = "preview." if layer == "preview" else ""
 
     def document(self, document: Table) -> Table:
         kept = self.keep(self.unmixed(document), self.top_level)
@@ -107,15 +111,15 @@ class _Checker:
         """The value of an entry that must be a table."""
         if isinstance(entry.value, Table):
             return entry.value
-        if isinstance(entry.value, list) and entry.value and isinstance(entry.value[0], dict):
-            label = f"write [{path}.NAME] for each" if path in _NAMED else f"write [{path}]"
-            self.tell(
-                f"'{path}' must be a table, not a list of tables", entry.key_span, label=label
-            )
-            return None
-        label = f"write [{path}] and its keys below"
-        if isinstance(entry.value, str) and path not in _NAMED:
-            label = f"write [{path}] and below it use = {toml_text(entry.value)}"
+        value, named = entry.value, entry.key in _NAMED
+        label = f"write [{path}.NAME] for each" if named else f"write [{path}] and its keys below"
+        if isinstance(value, str) and not named:
+            label = f"write [{path}] and below it use = {toml_text(value)}"
+        elif value is False:
+            label = f"write [{path}] and below it off = true"
+        if self.layer == "--set":
+            label = f"write {path}.{'off=true' if value is False else f'use={value}'}"
+            label = label if isinstance(value, (str, bool)) and not named else ""
         self.tell(f"'{path}' must be a table, not {_given(entry)}", entry.value_span, label=label)
         return None
 
@@ -142,7 +146,7 @@ class _Checker:
             return entry
         if key in ("name", "extends"):
             return entry if self.text(entry, key) else None
-        table = self.table_at(entry, key)
+        table = self.table_at(entry, self.prefix + key)
         if table is None:
             return None
         if key == "preview":
@@ -150,7 +154,7 @@ class _Checker:
         if key in _NAMED:
             return evolve(entry, value=self.named(table, key))
         if key in SINGULAR.values():
-            return self.component(entry, key, NETWORK_KEYS)
+            return self.component(entry, self.prefix + key, NETWORK_KEYS)
         return self.settings(entry, table)
 
     def text(self, entry: Entry, path: str) -> bool:
@@ -173,30 +177,32 @@ class _Checker:
 
     def unknown(self, entry: Entry) -> None:
         key, table = entry.key, isinstance(entry.value, Table)
-        known = [k for k in _TOP[self.layer] if k in (*_TABLES, *_NAMED, "preview") or not table]
+        known = [
+            k
+            for k in _TOP[self.layer]
+            if k != "lock" and (not table or k in (*_ANYWHERE, "preview"))
+        ]
         if self.layer != "recipe" and key in _TOP["recipe"]:
             what = "[preview]" if self.layer == "preview" else "--set"
             self.tell(f"'{key}' cannot stand in {what}", entry.key_span)
             return
-        close = foreign(key, "") or next(iter(nearest(key, known)), "")
-        if close in known and table:
-            close = f"[{close}]"
-        elif close:
-            close = f"'{close}'"
+        sure = foreign(key, "")
+        close = sure or next(iter(nearest(key, known)), "")
         owner = "[preview]" if self.layer == "preview" else "a recipe"
         what = f"table [{key}]" if table else f"key '{key}' of its own"
-        notes = [] if close else [f"there are: {', '.join(known)}"]
-        label = f"did you mean {close}?" if close else ""
+        notes = [] if sure else [f"there are: {', '.join(known)}"]
+        shown = f"[{self.prefix}{close}]" if close in known and table else f"'{close}'"
+        label = f"did you mean {shown}?" if close else ""
         self.tell(f"{owner} has no {what}", entry.key_span, *notes, label=label)
 
     def settings(self, entry: Entry, table: Table) -> Entry | None:
         """[data], [train], [noise], [optimizer]"""
         if entry.key == "data":
-            return self.component(entry, "data", ("use",))
+            return self.component(entry, f"{self.prefix}data", ("use",))
         if entry.key == "optimizer":
-            return self.subtable(entry, "optimizer")
+            return self.subtable(entry, f"{self.prefix}optimizer")
         if entry.key == "train" and (phases := table.entry("phases")):
-            found = self.table_at(phases, "train.phases")
+            found = self.table_at(phases, f"{self.prefix}train.phases")
             kept = Table(table.span, {k: e for k, e in table.entries.items() if k != "phases"})
             if found is not None:
                 named = self.named(found, "train.phases")
@@ -233,7 +239,7 @@ class _Checker:
         kind = KIND.get(key, "phase")
 
         def check(entry: Entry) -> Entry | None:
-            path = f"{key}.{entry.key}"
+            path = f"{self.prefix}{key}.{entry.key}"
             if not isinstance(entry.value, Table) and entry.key in RESERVED.get(key, ()):
                 single = f"[{SINGULAR[key]}], or " if key in SINGULAR else ""
                 message = f"[{key}] holds tables with a name each, and '{entry.key}' is none"
@@ -301,8 +307,9 @@ class _Checker:
     def table_at_inline(self, entry: Entry, path: str) -> Table | None:
         if isinstance(entry.value, Table):
             return entry.value
-        key = "normal" if entry.key == "init" else "use"
-        shown = toml_text(entry.value) if isinstance(entry.value, (str, float)) else "..."
+        text = isinstance(entry.value, str)
+        key = ("run" if text else "normal") if entry.key == "init" else "use"
+        shown = toml_text(entry.value) if text or key == "normal" else "..."
         label = f"write {entry.key} = {{ {key} = {shown} }}"
         self.tell(f"'{path}' must be a table, not {_given(entry)}", entry.value_span, label=label)
         return None

@@ -299,12 +299,15 @@ def _addressed(over: Table, base: Table, problems: list[Problem], layer: Layer) 
     for kind in KIND:
         group = over.get(kind)
         if isinstance(group, Table):
-            kept = {e.key: e for e in group if _has_place(e, kind, base, problems, layer)}
+            known = [*_names(base, kind), *_names(over, kind)]
+            kept = {e.key: e for e in group if _has_place(e, kind, base, known, problems, layer)}
             over.entries[kind] = evolve(over.entries[kind], value=Table(group.span, kept))
     return over
 
 
-def _has_place(entry: Entry, kind: str, base: Table, problems: list[Problem], layer: Layer) -> bool:
+def _has_place(
+    entry: Entry, kind: str, base: Table, known: list[str], problems: list[Problem], layer: Layer
+) -> bool:
     """Whether a named table can be laid over what is there, or be something new."""
     names, table = _names(base, kind), entry.value
     if entry.key in names or (kind == "hooks" and entry.key in ALWAYS_ON):
@@ -313,8 +316,9 @@ def _has_place(entry: Entry, kind: str, base: Table, problems: list[Problem], la
     new = layer == "recipe" or "use" in table or "like" in table
     if not off and (new or not (kind in SINGULAR or _near(entry.key, names))):
         return True
-    close = nearest(entry.key, names)
-    note = f"there are: {', '.join(names)}" if names else f"the recipe has no {kind}"
+    known = [name for name in dict.fromkeys(known) if name != entry.key]
+    close = nearest(entry.key, known)
+    note = f"there are: {', '.join(known)}" if known else f"the recipe has no {kind}"
     message = f"there is no {KIND[kind]} '{entry.key}'" + (" to turn off" if off else "")
     label = f"did you mean '{close[0]}'?" if close else ""
     problems.append(Problem(message, entry.key_span, [note], label))
