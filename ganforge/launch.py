@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
 from ganforge import checkpoint, machine
+from ganforge.archives import FetchOptions
 from ganforge.compose import compose
 from ganforge.draws import Draws
 from ganforge.errors import DataError, RunError
@@ -28,6 +30,20 @@ from ganforge.runfolder import RunFolder, write_whole
 from ganforge.trainer import Training
 
 Say = Callable[[str], None]
+
+
+class Wait(Protocol):
+    """Shows how far something is that takes a while; what it yields is told (done, total)."""
+
+    def __call__(
+        self, what: str, *, bytes_: bool = False
+    ) -> AbstractContextManager[Callable[[int, int], None]]: ...
+
+
+@contextmanager
+def unseen(what: str, *, bytes_: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Waits without showing anything."""
+    yield lambda done, total: None
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +73,10 @@ class Outcome:
 
 
 def launch(
-    request: Request, say: Say, checked: tuple[Registry, Recipe, Plan] | None = None
+    request: Request,
+    say: Say,
+    checked: tuple[Registry, Recipe, Plan] | None = None,
+    wait: Wait = unseen,
 ) -> Outcome:
     """Start or resume the run of a recipe. Raises GanforgeError for everything that is the
     person's or the machine's to mend.
@@ -73,10 +92,10 @@ def launch(
         stand_in = folder.resolved_tables().get("lock", {}).get("stand_in", "")
         if stand_in:
             recipe, plan = _composed(request, registry, _stand_in(plan))
-        return _resume(recipe, plan, folder, registry, stand_in, say)
-    plan, stand_in = _with_data(request, registry, plan, say)
+        return _resume(recipe, plan, folder, registry, stand_in, say, wait)
+    plan, stand_in = _with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train)
-    training = _build(plan, registry, decided, folder)
+    training = _build(plan, registry, decided, folder, wait)
     _write(folder, recipe, plan, decided)
     return _train(training, stand_in)
 
@@ -116,10 +135,12 @@ def _folder(request: Request, plan: Plan) -> RunFolder:
 # --- data -----------------------------------------------------------------------------------------
 
 
-def _with_data(request: Request, registry: Registry, plan: Plan, say: Say) -> tuple[Plan, str]:
+def _with_data(
+    request: Request, registry: Registry, plan: Plan, say: Say, wait: Wait
+) -> tuple[Plan, str]:
     """The plan with its data at hand, and, where its stand-in was taken, why."""
     try:
-        prepare(plan.data.options)
+        _fetch(plan, say, wait)
     except DataError as error:
         fallback = getattr(plan.data.options, "fallback", None)
         if fallback is None:
@@ -129,6 +150,15 @@ def _with_data(request: Request, registry: Registry, plan: Plan, say: Say) -> tu
         _, plan = _composed(request, registry, _stand_in(plan))
         return attrs.evolve(plan, lock={**plan.lock, "stand_in": reason}), reason
     return plan, ""
+
+
+def _fetch(plan: Plan, say: Say, wait: Wait) -> None:
+    """Bring the data where the recipe names an archive and it is not there."""
+    options = plan.data.options
+    if isinstance(options, FetchOptions) and options.must_fetch():
+        say(f"fetching {options.fetch} into {options.root}")
+        with wait(f"fetching {options.fetch}", bytes_=True) as on_progress:
+            prepare(options, on_progress=on_progress)
 
 
 def _stand_in(plan: Plan) -> str:
@@ -154,18 +184,22 @@ def played_domains(plan: Plan) -> set[str]:
 # --- building and training ------------------------------------------------------------------------
 
 
-def _build(plan: Plan, registry: Registry, decided: Machine, folder: RunFolder) -> Training:
+def _build(
+    plan: Plan, registry: Registry, decided: Machine, folder: RunFolder, wait: Wait = unseen
+) -> Training:
     dataset = registry.load_target(plan.data.component)(
         plan.data.options, plan.data.image, plan.data.description
     )
-    feed = Feed(
-        dataset,
-        played_domains(plan),
-        batch=plan.train.batch,
-        draws=Draws(plan.train.seed),
-        device=decided.device,
-        flip=plan.data.image.flip,
-    )
+    with wait("reading the data") as on_progress:
+        feed = Feed(
+            dataset,
+            played_domains(plan),
+            batch=plan.train.batch,
+            draws=Draws(plan.train.seed),
+            device=decided.device,
+            flip=plan.data.image.flip,
+            on_progress=on_progress,
+        )
     game = Game(plan, registry, decided, feed)
     for address, network in game.networks.items():
         init = plan.networks[address].settings.init
@@ -228,7 +262,13 @@ def _train(training: Training, stand_in: str) -> Outcome:
 
 
 def _resume(
-    recipe: Recipe, plan: Plan, folder: RunFolder, registry: Registry, stand_in: str, say: Say
+    recipe: Recipe,
+    plan: Plan,
+    folder: RunFolder,
+    registry: Registry,
+    stand_in: str,
+    say: Say,
+    wait: Wait,
 ) -> Outcome:
     """Go on with a run, if it is the same game."""
     before = folder.resolved_tables()
@@ -248,8 +288,9 @@ def _resume(
         say(f"{complaint}; taking an older checkpoint")
     if saved is not None and saved.step >= plan.steps:
         return Outcome(folder=folder, plan=plan, step=saved.step, trained=False, stand_in=stand_in)
+    _fetch(plan, say, wait)
     decided = _decided_before(plan, before.get("train", {}), say)
-    training = _build(plan, registry, decided, folder)
+    training = _build(plan, registry, decided, folder, wait)
     if saved is None:
         folder.cut_metrics(0)
     else:

@@ -106,7 +106,7 @@ def fetch(name: str, folder: Path | None) -> None:
         return
     click.echo(f"{name}: {archive.summary}, {_megabytes(archive.bytes)}")
     click.echo(f"source: {archive.source}; licence: {archive.licence}")
-    with _progress(f"fetching {name}", bytes_=True) as on_progress:
+    with progress_bar(f"fetching {name}", bytes_=True) as on_progress:
         fetch_archive(name, folder, on_progress=on_progress)
     click.echo(f'it is in {folder}; in a recipe: data.root = "{folder.as_posix()}"')
 
@@ -134,7 +134,7 @@ def check(
     """
     data = compose_recipe(registry, recipe, preview=preview, sets=sets).data
     dataset = _dataset(data, registry)
-    with _progress("reading", shown=not as_json) as on_progress:
+    with progress_bar("reading", shown=not as_json) as on_progress:
         faults, total = _faults(dataset, on_progress)
     if as_json:
         click.echo(json.dumps({"ok": not faults, "rows": total, "faults": faults}, indent=2))
@@ -203,7 +203,7 @@ def _faults_of(dataset: Dataset, split: str, domain: str, count: int) -> Iterato
 
 
 @contextmanager
-def _progress(
+def progress_bar(
     what: str, *, bytes_: bool = False, shown: bool = True
 ) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, nothing elsewhere; called with (done, total)."""

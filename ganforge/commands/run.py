@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ganforge.commands import open_registry, plugin_options, recipe_options, say_warnings
+from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import print_tables
 from ganforge.runfolder import RunFolder
 
@@ -82,7 +83,7 @@ def command(
         replace=replace,
     )
     try:
-        outcome = launch(request, click.echo, (registry, loaded, plan))
+        outcome = launch(request, click.echo, (registry, loaded, plan), progress_bar)
     except KeyboardInterrupt:
         _say_cut_short(request, plan)
         ctx.exit(130)

@@ -189,8 +189,10 @@ def size_of(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: 42 s, 3 min 50 s, 2 h 5 min, 4 days 3 h."""
-    whole = max(0, round(seconds))
+    """A time for people: 0.4 s, 42 s, 3 min 50 s, 2 h 5 min, 4 days 3 h."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

@@ -57,13 +57,14 @@ class Metrics(Hook):
 
 def print_metric(console: Console, name: str, figures: Mapping[str, float], protocol: str) -> None:
     """The figures of one metric as a small table, and how they came about."""
-    console.print(Text(name, style="bold"), Text(protocol, style="dim"), soft_wrap=True)
+    console.print(Text(name, style="bold"), soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(justify="right")
     for key, value in figures.items():
-        table.add_row(Text(key), Text(f"{float(value):.4g}"))
+        table.add_row(Text(key), Text(f"{value:.3f}" if abs(value) < 1 else f"{value:.4g}"))
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    console.print(Text(protocol, style="dim"), soft_wrap=not console.is_terminal)
 
 
 def _write(training: Training, figures: Mapping[str, float]) -> None:
