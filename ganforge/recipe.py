@@ -66,7 +66,7 @@ def load(
     """
     problems: list[Problem] = []
     file = _find(path, shipped)
-    source = read(file, str(path) if file == Path(path) else str(file))
+    source = _read(file, str(path) if file == Path(path) else str(file), shipped)
     try:
         table, previews = _document(source, [file], shipped, problems)
     except RecipeError as error:
@@ -106,6 +106,16 @@ def origin(entry: Entry) -> str:
 
 
 # --- files ----------------------------------------------------------------------------------------
+
+
+def _read(
+    file: Path, name: str, shipped: Mapping[str, Path], extended_at: Span | None = None
+) -> Source:
+    """A recipe's text. The data of a shipped recipe lies below the current folder, not beside it:
+    nobody wants photographs among the installed packages."""
+    source = read(file, name, extended_at)
+    ships = any(_same_file(file, other) for other in shipped.values())
+    return evolve(source, folder=Path.cwd()) if ships else source
 
 
 def _find(
@@ -159,13 +169,14 @@ def _parent(
     extends: Entry, chain: list[Path], shipped: Mapping[str, Path], problems: list[Problem]
 ) -> tuple[Table, list[Table]]:
     at = extends.value_span
-    file = _find(extends.value, shipped, at.source.folder, at)
+    file = _find(extends.value, shipped, chain[-1].parent, at)
     if any(_same_file(file, other) for other in chain):
         circle = " extends ".join(path.name for path in (*chain, file))
         raise RecipeError([Problem(f"recipes extend each other in a circle: {circle}", at)])
     beside = Path(at.source.name).parent / extends.value
-    shown = os.path.normpath(beside) if file == at.source.folder / extends.value else str(file)
-    table, previews = _document(read(file, shown, at), [*chain, file], shipped, problems)
+    shown = os.path.normpath(beside) if file == chain[-1].parent / extends.value else str(file)
+    source = _read(file, shown, shipped, at)
+    table, previews = _document(source, [*chain, file], shipped, problems)
     for key in ("name", "lock"):  # they belong to one run, not to what is played
         table.entries.pop(key, None)
     return table, previews
