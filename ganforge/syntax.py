@@ -212,7 +212,7 @@ class _Broken:
     def character(self) -> Problem | None:
         """Quotation marks of word processors, invisible and control characters."""
         for column, character in enumerate(self.line):
-            if character in _SMART and _outside_strings(self.line, column):
+            if character in _SMART and _outside(self.line, column):
                 end = _closing(self.line, column)
                 inner = self.line[column + 1 : end].strip(_SMART + "\"'")
                 return Problem(
@@ -357,7 +357,7 @@ class _Broken:
             return Problem(message, self.span(self.row, column), label="write a value behind it")
         if match and not re.fullmatch(_KEY, match["key"]):
             key = match["key"]
-            if _outside_strings(self.head, self.head.index(key)):
+            if _outside(self.head, self.head.index(key)):
                 where = self.span(self.start, self.head.index(key), len(key))
                 plain = re.sub(r"[\s.]+", "_", key.strip("\"'"))
                 label = f"write {plain}" if plain.isascii() else f'write "{key}"'
@@ -379,9 +379,7 @@ class _Broken:
             column = self.head.index(quote)
             message = f"the text that begins with {quote} does not end"
             return Problem(message, self.span(self.start, column, 3), label=f"no {quote} after it")
-        column = next(
-            (c for c, q in enumerate(self.head) if q in "\"'" and _open_at(self.head, c)), 0
-        )
+        column = max(_opened(self.head, len(self.head)), 0)
         rest = self.head[column:].rstrip()
         span = self.span(self.start, column, len(rest))
         return Problem("this text does not end", span, label=f"close it with {rest[:1]}")
@@ -438,7 +436,11 @@ class _Broken:
         if not self.message.startswith("Expected newline"):
             return None
         rest = self.line[self.column :].rstrip()
-        if rest[:1] in (",", ";"):
+        if decimal := re.match(r",(\d+)$", rest):
+            whole = re.split(r"[^\d+-]", self.line[: self.column])[-1]
+            label = f"write {whole}.{decimal[1]}"
+            return Problem("not a number of TOML", self.here(len(rest)), label=label)
+        if re.fullmatch(r"[,;]\s*(#.*)?", rest):
             return Problem(f"no {rest[0]} at the end of a line", self.here(), label="delete it")
         if rest.startswith(("//", "--", "%")):
             return Problem("a comment begins with #", self.here(len(rest)), label="write #")
@@ -475,32 +477,31 @@ def _names(key: str) -> list[str]:
 def _with_equals(text: str) -> str:
     key, _, value = text.partition(":") if ":" in text else text.partition(" ")
     key, value = key.strip(), value.strip()
-    if not key or not value or not re.fullmatch(_KEY, key):
+    if not value or not re.match(r"[\w\"']", key) or not re.fullmatch(_KEY, key):
         return ""
     return f"write {key} = {value}"
 
 
-def _outside_strings(line: str, column: int) -> bool:
-    return not _open_at(line, column) or line[:column].count('"') == 0 == line[:column].count("'")
+def _outside(line: str, column: int) -> bool:
+    """Whether this column is in no string and in no comment."""
+    return _opened(line, column) < 0
 
 
-def _open_at(line: str, column: int) -> bool:
-    """Whether a string that is open at this column is never closed in this line."""
-    quote = ""
-    opened = -1
-    position = 0
-    while position < len(line):
+def _opened(line: str, column: int) -> int:
+    """Where the string or comment begins that this column is in; -1 if it is in none."""
+    opened, position = -1, 0
+    while position < min(column, len(line)):
         character = line[position]
-        if quote == '"' and character == "\\":
+        if opened < 0 and character == "#":
+            return position
+        if opened >= 0 and line[opened] == '"' and character == "\\":
             position += 1
-        elif quote and character == quote:
-            quote = ""
-        elif not quote and character == "#":
-            break
-        elif not quote and character in "\"'":
-            quote, opened = character, position
+        elif opened >= 0 and character == line[opened]:
+            opened = -1
+        elif opened < 0 and character in "\"'":
+            opened = position
         position += 1
-    return bool(quote) and opened <= column
+    return opened
 
 
 def _closing(line: str, column: int) -> int:
@@ -514,7 +515,7 @@ def _closing(line: str, column: int) -> int:
 _NUMBERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"([+-]?)(\.\d[\d_]*(?:[eE][+-]?\d+)?)$", lambda m: f"{m[1]}0{m[2]}"),
     (r"([+-]?\d[\d_]*)\.((?:[eE][+-]?\d+)?)$", lambda m: f"{m[1]}.0{m[2]}"),
-    (r"([+-]?)0+(\d[\d_]*(?:\.\d+)?)$", lambda m: f"{m[1]}{m[2]}"),
+    (r"([+-]?)0+([1-9][\d_]*(?:\.\d+)?)$", lambda m: f"{m[1]}{m[2]}"),
     (r"(\d+)[kK]$", lambda m: f"{m[1]}_000"),
     (r"(\d+)[mM]$", lambda m: f"{m[1]}_000_000"),
     (r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)[fF]$", lambda m: m[1]),

@@ -630,16 +630,17 @@ error: the text ends before this
 """,
     ),
     (
-        "a comma or semicolon at the end",
+        "commas and semicolons",
         """
-lr = 2e-4,
+lr = 2e-4, # small
 batch = 3;
+slope = 0,2
 """,
         """
 error: no , at the end of a line
   --> r.toml:1:10
    |
- 1 | lr = 2e-4,
+ 1 | lr = 2e-4, # small
    |          ^ delete it
 
 error: no ; at the end of a line
@@ -647,6 +648,12 @@ error: no ; at the end of a line
    |
  2 | batch = 3;
    |          ^ delete it
+
+error: not a number of TOML
+  --> r.toml:3:10
+   |
+ 3 | slope = 0,2
+   |          ^^ write 0.2
 """,
     ),
     (
@@ -867,6 +874,14 @@ def test_an_error_behind_a_broken_statement_is_found_too_and_nothing_is_told_twi
     assert lines == [
         f"  --> r.toml:{place}" for place in ("1:5", "4:3", "5:5", "7:1", "8:1", "9:4")
     ]
+
+
+@pytest.mark.parametrize(
+    "line", ["x = .5 # “half”", 'x = .5 # "half', "x = 'say “hi”' y", 'x = "a\\"“b" y']
+)
+def test_quotation_marks_in_texts_and_comments_are_no_error(line):
+    assert "“ is not" not in told(line)
+    assert "does not end" not in told(line)
 
 
 def test_at_most_twenty_errors_are_told():
