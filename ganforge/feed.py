@@ -39,11 +39,7 @@ def held_out_rows(dataset: Dataset, domain: str, count: int) -> Tensor:
     """
     split = held_out_split(dataset)
     count = min(count, dataset.count(split, domain))
-    rows = dataset.rows(split, domain)
-    if rows is not None:
-        rows = rows[:count]
-    else:
-        rows = torch.stack([dataset.item(split, domain, index) for index in range(count)])
+    rows = torch.stack([dataset.item(split, domain, index) for index in range(count)])
     spec = dataset.description.domains[domain]
     if not isinstance(spec, ImageSpec):
         return rows

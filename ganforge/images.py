@@ -14,7 +14,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -210,6 +209,8 @@ def check_images(paths: Sequence[Path]) -> None:
 
 def _each(look: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
     """`look` at every file, in their order, with threads: disks and networks are slow to answer."""
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and not always needed
+
     parts = [paths[start : start + 256] for start in range(0, len(paths), 256)]
     with ThreadPoolExecutor(THREADS) as pool:
         for results in pool.map(lambda part: [look(path) for path in part], parts):

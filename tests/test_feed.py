@@ -320,3 +320,27 @@ def test_where_nothing_is_held_out_training_rows_stand_in():
     dataset = Numbered(test=0)
     assert held_out_split(dataset) == feed(dataset).held_out_split == "train"
     assert pixels(held_out_rows(dataset, "image", 2))[:, 0, 0, 0].tolist() == [0, 1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("where", ["on the device", "in host memory", "on demand"])
+def test_an_accelerator_gets_the_same_batches(where, monkeypatch):
+    if where == "in host memory":
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
+    cuda = Feed(
+        Numbered(count=40, side=6, flip=True),
+        ("image", "label"),
+        batch=8,
+        draws=Draws(0),
+        device=torch.device("cuda"),
+        channels_last=True,
+        keep_bytes=0 if where == "on demand" else 10**9,
+    )
+    cpu = feed(Numbered(count=40, side=6, flip=True), batch=8)
+    for update in range(6):
+        batch, wanted = cuda.batch(update), cpu.batch(update)
+        assert batch["image"].is_cuda and batch["label"].is_cuda
+        assert torch.allclose(batch["image"].cpu(), wanted["image"], atol=1e-6)
+        assert torch.equal(batch["label"].cpu(), wanted["label"])
+    assert cuda.held_out("image", 2).is_cuda
+    cuda.close()

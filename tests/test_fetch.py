@@ -306,14 +306,18 @@ def test_without_a_network_it_fails_within_seconds(tmp_path, monkeypatch):
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.setattr(ganforge.fetch, "_CONNECT_SECONDS", 0.2)
 
+    released = threading.Event()
+
     def blocks(*address, **how):
-        time.sleep(5)
+        released.wait(5)
+        raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", blocks)
     started = time.monotonic()
     with pytest.raises(DataError, match=r"one\.example does not answer within 0\.2 s; two"):
         fetch("tiny", tmp_path / "data")
     assert time.monotonic() - started < 2
+    released.set()
 
     def fails(*address, **how):
         raise socket.gaierror(-2, "Name or service not known")

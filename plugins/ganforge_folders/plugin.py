@@ -15,7 +15,6 @@ from ganforge.plugin import (
     option,
     options,
 )
-from ganforge_folders.layout import held_out_folders, image_folder, unpaired_folders
 
 
 @options
@@ -44,6 +43,8 @@ class UnpairedFoldersOptions(FetchOptions):
 
 def describe_image_folder(options: ImageFolderOptions, image: ImageOptions) -> DataDescription:
     """From the files; while they are still to be fetched, from what is known of the archive."""
+    from ganforge_folders.layout import image_folder
+
     if options.must_fetch():
         archive = _with_folders(options)
         if options.holdout:
@@ -71,6 +72,10 @@ def describe_unpaired(options: UnpairedFoldersOptions, image: ImageOptions) -> D
 
     All domains get the same spec, so that generators lead from each to each.
     """
+    from ganforge_folders.layout import unpaired_folders
+
+    if not options.domains:
+        raise Impossible('name a domain and its folder: { horse = "trainA" }', key="domains")
     if options.must_fetch():
         archive = _with_folders(options)
         counts = _archive_counts(archive, options)
@@ -104,6 +109,8 @@ def _archive_spec(archive: Archive, image: ImageOptions) -> ImageSpec:
 
 def _archive_counts(archive: Archive, options: UnpairedFoldersOptions) -> dict[str, dict[str, int]]:
     """split -> domain -> images that the archive will bring."""
+    from ganforge_folders.layout import held_out_folders
+
     folders = {
         "train": options.domains,
         "test": held_out_folders(options, archive.counts.__contains__),

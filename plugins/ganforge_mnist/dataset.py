@@ -1,4 +1,4 @@
-"""MNIST as a dataset: all rows of a split at once, resized once."""
+"""MNIST as a dataset: read once, resized when its rows are asked for."""
 
 from typing import Any
 
@@ -18,21 +18,32 @@ class Mnist(Dataset):
 
     def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
         super().__init__(options, image, description)
-        self._read: dict[str, dict[str, Tensor]] = {}  # split -> domain -> rows
+        self._read: dict[str, dict[str, Tensor]] = {}  # split -> domain -> rows as in the files
 
     def count(self, split: str, domain: str) -> int:
         return shape(self._path(SPLITS[split][0]), 3)[0] if split in SPLITS else 0
 
     def item(self, split: str, domain: str, index: int) -> Tensor:
-        return self.rows(split, domain)[index]
+        return self._sized(domain, self._split(split)[domain][index : index + 1])[0]
 
     def rows(self, split: str, domain: str) -> Tensor:
-        if split not in self._read:
-            self._read[split] = self._split(split)
-        return self._read[split][domain]
+        return self._sized(domain, self._split(split)[domain])
+
+    def _sized(self, domain: str, rows: Tensor) -> Tensor:
+        """Images at their loading size and with their channels; labels as they are."""
+        if domain == "label":
+            return rows
+        channels = self.description.domains["image"].shape[0]
+        size = self.image.loaded_pixels(*rows.shape[2:])
+        return fitted(rows, *size, self.image.fit).expand(-1, channels, -1, -1).contiguous()
 
     def _split(self, split: str) -> dict[str, Tensor]:
-        """Images uint8 [N, C, H, W] at their loading size, labels int64 [N]."""
+        if split not in self._read:
+            self._read[split] = self._content(split)
+        return self._read[split]
+
+    def _content(self, split: str) -> dict[str, Tensor]:
+        """Images uint8 [N, 1, H, W] and labels int64 [N] of the files."""
         images, labels = (self._path(stem) for stem in SPLITS[split])
         lengths, pixels = content(images, 3)
         (count,), classes = content(labels, 1)
@@ -42,10 +53,7 @@ class Mnist(Dataset):
         if int(label.max()) > 9:
             raise DataError(f"{labels} has the label {int(label.max())}; only 0 to 9 are digits")
         image = torch.frombuffer(pixels, dtype=torch.uint8).view(-1, 1, *lengths[1:])
-        channels = self.description.domains["image"].shape[0]
-        height, width = self.image.loaded_pixels(*lengths[1:])
-        sized = fitted(image, height, width, self.image.fit)
-        return {"image": sized.expand(-1, channels, -1, -1).contiguous(), "label": label}
+        return {"image": image, "label": label}
 
     def _path(self, stem: str) -> Any:
         path = find(self.options.root, stem)

@@ -15,7 +15,6 @@ from ganforge.plugin import (
     option,
     options,
 )
-from ganforge_mnist.idx import SPLITS, find, shape
 
 
 @options
@@ -30,6 +29,8 @@ class MnistOptions(FetchOptions):
 
 def describe(options: MnistOptions, image: ImageOptions) -> DataDescription:
     """Sizes from the headers of the files; MNIST's own while they are still to be fetched."""
+    from ganforge_mnist.idx import SPLITS, find
+
     height, width, counts = 28, 28, {"train": 60_000, "test": 10_000}
     missing = [
         stem for pair in SPLITS.values() for stem in pair if find(options.root, stem) is None
@@ -55,6 +56,8 @@ def describe(options: MnistOptions, image: ImageOptions) -> DataDescription:
 
 def _shape(root: Path, stem: str) -> tuple[int, ...]:
     """Images, height and width, from the header of a file that is there."""
+    from ganforge_mnist.idx import find, shape
+
     try:
         return shape(find(root, stem), 3)
     except DataError as error:

@@ -213,6 +213,12 @@ def test_a_missing_folder_is_told_with_those_that_exist(tmp_path):
     assert caught.value.key == "root"
 
 
+def test_without_a_domain_there_is_nothing_to_read(tmp_path):
+    with pytest.raises(Impossible, match="name a domain and its folder") as caught:
+        unpaired(tmp_path, domains={})
+    assert caught.value.key == "domains"
+
+
 def test_all_domains_share_one_spec(tmp_path):
     save(tmp_path / "trainA", "1.png", mode="L")
     save(tmp_path / "trainB", "1.png")

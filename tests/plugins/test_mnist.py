@@ -111,6 +111,27 @@ def test_it_feeds_a_training(tmp_path):
     assert feed.held_out_split == "test"
 
 
+@pytest.mark.parametrize("size", [28, 40, 17])
+def test_a_size_too_large_to_keep_is_resized_row_by_row_to_the_same_values(tmp_path, size):
+    write(tmp_path)
+    kept, demanded = (
+        Feed(
+            mnist(tmp_path, size=size, flip=True),
+            ("image", "label"),
+            batch=8,
+            draws=Draws(0),
+            device=torch.device("cpu"),
+            keep_bytes=keep,
+        )
+        for keep in (10**9, 0)
+    )
+    for update in range(4):
+        one, other = kept.batch(update), demanded.batch(update)
+        assert torch.equal(one["image"], other["image"])
+        assert torch.equal(one["label"], other["label"])
+    demanded.close()
+
+
 def test_missing_files_are_no_fault_while_they_can_be_fetched(tmp_path):
     description = describe(MnistOptions(root=tmp_path), ImageOptions(size=64))
     assert description.domains["image"] == ImageSpec(1, 64, 64)
