@@ -96,7 +96,7 @@ def launch(
     plan, stand_in = _with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train)
     training = _build(plan, registry, decided, folder, wait)
-    _write(folder, recipe, plan, decided)
+    _write(folder, recipe, plan, decided, registry)
     return _train(training, stand_in)
 
 
@@ -228,10 +228,13 @@ def _take_weights(network: Any, address: str, run: Path) -> None:
         raise RunError(f"`init` of {address}: the network in {run} differs: {first}") from error
 
 
-def _write(folder: RunFolder, recipe: Recipe, plan: Plan, decided: Machine) -> None:
+def _write(
+    folder: RunFolder, recipe: Recipe, plan: Plan, decided: Machine, registry: Registry
+) -> None:
+    """Start the run folder. Texts of plugin files are kept to be read, and never run unasked."""
     heading = f"{plan.name}, every default and decision written out; runs again as it is"
     resolved = to_toml(resolved_tables(plan, decided.locked()), heading)
-    folder.create(recipe.text, resolved)
+    folder.create(recipe.text, resolved, {f.path.name: f.text for f in registry.plugin_files})
 
 
 def _train(training: Training, stand_in: str) -> Outcome:

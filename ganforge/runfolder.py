@@ -57,12 +57,18 @@ class RunFolder:
         """Whether a run was started here."""
         return self.resolved.is_file()
 
-    def create(self, recipe: str, resolved: str) -> None:
-        """Write the recipe and its resolved form. Raises RunError where that is not possible."""
+    def create(self, recipe: str, resolved: str, plugin_files: Mapping[str, str] = {}) -> None:
+        """Write the recipe, its resolved form, and the texts of plugin files by name.
+
+        Raises RunError where that is not possible.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not self.recipe.exists():
                 write_whole(self.recipe, recipe)
+            for name, text in plugin_files.items():
+                (self.path / "plugin-files").mkdir(exist_ok=True)
+                write_whole(self.path / "plugin-files" / name, text)
             write_whole(self.resolved, resolved)
         except OSError as error:
             raise RunError(
