@@ -214,7 +214,9 @@ def _with_numbers(images: Tensor, seed: int) -> Tensor:
         picture = Image.fromarray(grid(image[None], 1))
         ink: Any = _INKS[picture.mode]
         draw = ImageDraw.Draw(picture)
-        draw.text((3, 1), str(number), fill=ink[0], stroke_width=1, stroke_fill=ink[1])
+        size = max(10, min(picture.size) // 10)
+        text = str(number)
+        draw.text((3, 1), text, fill=ink[0], stroke_width=1, stroke_fill=ink[1], font_size=size)
         pixels = np.array(picture)
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         tiles.append(torch.from_numpy(pixels.copy()))
