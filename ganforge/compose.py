@@ -7,6 +7,7 @@ readers in composing/ build on each other: data, then networks, then losses, the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ganforge.composing.losses import LossReader
 from ganforge.document import Table
@@ -43,14 +44,20 @@ class _Composer(LossReader):
         augmentor_parts = self.parts("augmentors", "augmentor", skip=AUGMENTOR_KEYS)
         metrics = self.parts("metrics", "metric", skip=METRIC_KEYS)
         hooks = self.hooks()
-        if data is None or noise is None or train is None:
+        for key, parts in (("losses", loss_parts), ("hooks", hooks), ("metrics", metrics)):
+            self.check_parts(key, parts)
+        if data is None:
             return None
-        self.domains = self.domain_plans(data, noise)
+        # Where these tables are wrong their defaults stand in, so that the rest is looked at too.
+        usual: Any = NoiseSettings
+        self.domains = self.domain_plans(data, noise or usual())
         self.generators = self.generator_plans(generator_parts)
         self.augmentors = self.augmentor_plans(augmentor_parts, discriminator_parts)
         self.discriminators = self.discriminator_plans(discriminator_parts)
         self.data_plan = data
         losses = self.loss_plans(loss_parts)
+        if train is None:
+            return None
         steps = self.steps(train, data)
         phases = self.phases(train, steps, losses)
         plan = Plan(
@@ -82,10 +89,14 @@ class _Composer(LossReader):
                 part = self.part(name, "hook", Table(self.root.span), HOOK_KEYS)
                 if part is not None:
                     parts[name] = part
-        for name, part in parts.items() if not self.offline else ():
-            table = self.table("hooks").get(name) or Table(self.root.span)
-            self.refused(part.component.check, table, part.options)
         return parts
+
+    def check_parts(self, key: str, parts: Mapping[str, Part]) -> None:
+        """What components refuse of their own options. A run that is only looked at needs no leave:
+        what it was made with may not be installed here."""
+        for name, part in parts.items() if not self.offline else ():
+            table = self.table(key).get(name) or Table(self.root.span)
+            self.refused(part.component.check, table, part.options)
 
     def steps(self, train: TrainSettings, data: DataPlan) -> int:
         table = self.table("train")
@@ -143,8 +154,15 @@ class _Composer(LossReader):
             )
             if settings is None:
                 continue
-            length = self.phase_length(name, settings, table, steps)
-            last = steps if position == len(tables) - 1 else min(steps, first + length - 1)
+            is_last = position == len(tables) - 1
+            length = self.phase_length(name, settings, table, steps, is_last)
+            if first > steps:
+                self.problem(
+                    f"phase '{name}' is never played: those before it take all of the run's "
+                    f"{steps:,} steps",
+                    table.span,
+                )
+            last = steps if is_last else min(steps, first + length - 1)
             trained, played = self.phase_members(table, settings, losses)
             plans.append(
                 PhasePlan(
@@ -159,28 +177,32 @@ class _Composer(LossReader):
             first = last + 1
         return tuple(plans)
 
-    def phase_length(self, name: str, settings: PhaseSettings, table: Table, steps: int) -> int:
-        if (settings.steps is None) == (settings.share is None):
-            self.problem(f"phase '{name}' takes either `steps` or `share`", table.span)
-            return steps
+    def phase_length(
+        self, name: str, settings: PhaseSettings, table: Table, steps: int, is_last: bool
+    ) -> int:
+        neither = settings.steps is None and settings.share is None
+        if settings.steps is not None and settings.share is not None:
+            self.problem(f"phase '{name}' takes `steps` or `share`, not both", table.span)
+        if neither and not is_last:
+            self.problem(
+                f"phase '{name}' does not say how long it is",
+                table.span,
+                "write `steps = 1_000` or `share = 0.5`; only the last phase may leave it out",
+            )
+        if neither:
+            return 1
         return settings.steps or max(1, round((settings.share or 0) * steps))
 
     def phase_members(
         self, table: Table, settings: PhaseSettings, losses: Mapping[str, LossPlan]
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        trained = []
-        for name in settings.train:
-            address = self.address(name)
-            entry = table.entry("train")
-            if address is None:
-                self.unknown("network", name, self.addresses(), entry.value_span if entry else None)
-            else:
-                trained.append(address)
+        addresses = (self.network(name, table.entry("train")) for name in settings.train)
+        trained = [address for address in addresses if address is not None]
         playing = tuple(losses) if settings.losses is None else tuple(settings.losses)
+        there = [name for name, _ in self.table("losses").tables()]
         for name in playing:
-            if name not in losses:
-                entry = table.entry("losses")
-                self.unknown("loss", name, losses, entry.value_span if entry else None)
+            if name not in there:
+                self.unknown("loss", name, there, self.place(table.entry("losses"), name))
         return tuple(trained), playing
 
     def check_played(self, plan: Plan) -> None:

@@ -128,7 +128,7 @@ class Game:
 
     def _loss_context(self, guard: str) -> LossContext:
         plan = self.plan.discriminators[guard]
-        group = self.plan.data.description.group(plan.on)
+        group = self.plan.data.description.group(self.plan.domains[plan.on].of or plan.on)
         labels = (self.plan.domains[d].spec for d in group if d in self.plan.domains)
         return LossContext(
             discriminator=guard,

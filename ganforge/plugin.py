@@ -184,6 +184,8 @@ class Component:
 
     check       generator: (options, sources: tuple[Spec], target: Spec) -> None
                 discriminator: (options, judged: Spec, given: tuple[Spec]) -> None
+                augmentor: (options, judged: Spec, given: tuple[Spec]) -> None, once for each
+                discriminator that it stands before
                 loss, hook, metric: (options) -> None
     offers      discriminator, generator: names of what its Verdict or Made holds beside scores or
                 data, or a function of its options returning them

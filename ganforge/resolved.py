@@ -179,17 +179,17 @@ def _augmentor(plan: AugmentorPlan) -> dict[str, Any]:
 def _phases(plan: Plan) -> dict[str, Any]:
     if len(plan.phases) == 1 and plan.phases[0].name == "all":
         return {}
-    return {
-        "phases": {
-            phase.name: {
-                "train": list(phase.train),
-                "losses": list(phase.losses),
-                "discriminator_steps": phase.discriminator_steps,
-                "steps": phase.last - phase.first + 1,
-            }
-            for phase in plan.phases
+    tables = {
+        phase.name: {
+            "train": list(phase.train),
+            "losses": list(phase.losses),
+            "discriminator_steps": phase.discriminator_steps,
+            "steps": phase.last - phase.first + 1,
         }
+        for phase in plan.phases
     }
+    tables[plan.phases[-1].name].pop("steps")  # it lasts as long as the run
+    return {"phases": tables}
 
 
 def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

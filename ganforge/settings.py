@@ -60,6 +60,23 @@ class NoiseSettings:
 
 
 @options
+class DerivedSettings:
+    """`[domains.NAME]` with `of = "image"`: the same images at another size, or in grey"""
+
+    size: int | tuple[int, int] | None = option(
+        None, at_least=1, help="height and width in pixels, or [height, width]; unset: the same"
+    )
+    channels: int | None = option(
+        None, at_least=1, at_most=4, help="1 makes colour images grey; unset: the same"
+    )
+
+    def pixels(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width), for images of the given size."""
+        size = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return size or (height, width)
+
+
+@options
 class InitSettings:
     """`init` of a network: `{ normal = 0.02 }` or `{ run = "runs/faces" }`"""
 

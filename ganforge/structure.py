@@ -481,6 +481,8 @@ def _missing(
 ) -> Problem:
     name = attribute.name
     notes = [f"{name}: {help}"] if (help := attribute.metadata.get("help")) else []
+    if owner.startswith("dataset"):
+        notes.append(f"or give it on the command line: --set data.{name}=...")
     notes += [f"from {provider}"] if provider else []
     label = f"add `{name} = ...`, {_expected(_hints(cls)[name])}"
     return Problem(f"{owner} needs '{name}'", table.span, notes, label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -78,10 +79,15 @@ DOTS = Component(
 
 def registry(*components: Component) -> Registry:
     """The built-ins, the dots, and these."""
-    built_in = Registry.load(only=())
+    built_in = _built_ins()
     return Registry(
         components=(*built_in.components, DOTS, *components), failures=built_in.failures
     )
+
+
+@cache
+def _built_ins() -> Registry:
+    return Registry.load(only=())
 
 
 def recipe_file(folder: Path, text: str) -> Path:

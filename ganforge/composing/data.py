@@ -10,7 +10,7 @@ from ganforge.document import Table
 from ganforge.grammar import IMAGE_KEYS
 from ganforge.plan import DataPlan, DomainPlan, Part
 from ganforge.plugin import DataDescription, ImageOptions
-from ganforge.settings import NoiseSettings
+from ganforge.settings import DerivedSettings, NoiseSettings
 from ganforge.specs import ImageSpec, NoiseSpec, spec_from_dict
 from ganforge.structure import structure
 
@@ -35,6 +35,9 @@ class DataReader(Reader):
         if part is None or image is None:
             return None
         description = self.describe(part, image, table)
+        fallback = table.entry("fallback")
+        if fallback is not None:
+            self.find("dataset", fallback.value, fallback.value_span)
         if description is None:
             return None
         return DataPlan(part.name, part.component, part.options, image, description)
@@ -66,6 +69,10 @@ class DataReader(Reader):
         return domains
 
     def domain(self, name: str, table: Table, known: Mapping[str, DomainPlan]) -> DomainPlan | None:
+        if name in known:
+            where = "[noise] describes it" if name == "noise" else "it comes from the data"
+            self.problem(f"there is a domain '{name}' already: {where}", table.span)
+            return None
         of = table.entry("of")
         if of is None:
             settings = structure(
@@ -79,7 +86,7 @@ class DataReader(Reader):
             self.unknown("domain", str(of.value), known, of.value_span)
             return None
         derived = structure(
-            table, ImageOptions, owner=f"domain '{name}'", problems=self.problems, skip={"of"}
+            table, DerivedSettings, owner=f"domain '{name}'", problems=self.problems, skip={"of"}
         )
         parent = known[of.value].spec
         if derived is None:
@@ -87,9 +94,18 @@ class DataReader(Reader):
         if not isinstance(parent, ImageSpec):
             self.problem(f"domain '{name}' resizes '{of.value}', which is no image", of.value_span)
             return None
+        grey = derived.channels == 1 and parent.channels == 3
+        if derived.channels not in (None, parent.channels) and not grey:
+            self.problem(
+                f"domain '{name}' cannot have {derived.channels} channels, since '{of.value}' has "
+                f"{parent.channels}" + (": 1 makes it grey" if parent.channels == 3 else ""),
+                table.entries["channels"].value_span,
+            )
+            return None
         height, width = derived.pixels(parent.height, parent.width)
         spec_ = ImageSpec(derived.channels or parent.channels, height, width)
-        return DomainPlan(name=name, spec=spec_, origin="derived", of=of.value)
+        root = known[of.value].of or of.value
+        return DomainPlan(name=name, spec=spec_, origin="derived", of=root)
 
 
 def description_from_dict(data: Mapping[str, Any]) -> DataDescription:

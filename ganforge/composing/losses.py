@@ -25,7 +25,7 @@ class LossReader(NetworkReader):
     discriminators: Mapping[str, DiscriminatorPlan]
 
     def loss_plans(self, parts: Mapping[str, Part]) -> dict[str, LossPlan]:
-        if not self.table("losses").entries:
+        if not self.table("losses").entries and not self.recipe.problems:
             self.problem(
                 "the recipe has no losses, so nothing would be learned",
                 None,
@@ -59,6 +59,13 @@ class LossReader(NetworkReader):
         of_contests = any(reads_verdict(n) for names in needs.values() for n in names)
         on = self.plays_on(part, table, needs, of_contests)
         share = {key: self.share(table, key, default) for key, default in _SHARES.items()}
+        if share["start"] >= share["stop"]:
+            entry = table.entry("stop") or table.entry("start")
+            self.problem(
+                f"loss '{part.name}' never plays: it stops at {share['stop']:g} of the run and "
+                f"starts at {share['start']:g}",
+                entry.value_span if entry else table.span,
+            )
         return LossPlan(
             part.name,
             part.component,
@@ -122,7 +129,7 @@ class LossReader(NetworkReader):
         if (source == "mismatched" or quantity == "given") and not plan.given:
             return f"discriminator '{discriminator}' is given no condition (`given = ...`)"
         if quantity == "labels" and source in ("real", "mismatched", "mixed"):
-            group = self.data_plan.description.group(plan.on)
+            group = self.data_plan.description.group(self.domains[plan.on].of or plan.on)
             if not any(isinstance(self.domains[d].spec, LabelSpec) for d in group):
                 return f"the rows of '{plan.on}' have no labels"
         return ""

@@ -34,6 +34,7 @@ class NetworkReader(DataReader):
 
     def network_settings(self, key: str, part: Part) -> NetworkSettings | None:
         table = self.table(key).get(part.name)
+        self.misplaced(key, table)
         own = structure(
             table,
             _NetworkKeys,
@@ -109,18 +110,25 @@ class NetworkReader(DataReader):
             value = getattr(part.options, attribute.name)
             if value is None:
                 continue
-            address = self.address(value)
-            entry = table.entry(attribute.name)
-            if address is None:
-                self.unknown(
-                    "network", value, self.addresses(), entry.value_span if entry else table.span
-                )
-            else:
+            address = self.network(value, table.entry(attribute.name))
+            if address is not None:
                 refs[attribute.name] = address
         return refs
 
+    def misplaced(self, key: str, table: Table) -> None:
+        """Keys that only networks of the other side have."""
+        for entry in table:
+            if entry.key in _OTHERS[key]:
+                self.problem(
+                    f"a {key[:-1]} has no '{entry.key}'",
+                    entry.key_span,
+                    label=f"did you mean '{_OTHERS[key][entry.key]}'?"
+                    if _OTHERS[key][entry.key]
+                    else "",
+                )
+
     def generator_plans(self, parts: Mapping[str, Part]) -> dict[str, GeneratorPlan]:
-        if not self.table("generators").entries:
+        if not self.table("generators").entries and not self.recipe.problems:
             self.problem(
                 "the recipe has no generator",
                 None,
@@ -153,13 +161,8 @@ class NetworkReader(DataReader):
         known = {f"generators.{n}" for n, _ in self.table("generators").tables()}
         for source in sources:
             if source not in self.domains and source not in known:
-                entry = table.entry("from")
-                self.unknown(
-                    "domain",
-                    source,
-                    self.domains.keys() | known,
-                    entry.value_span if entry else table.span,
-                )
+                there = self.domains.keys() | known
+                self.unknown("domain", source, there, self.place(table.entry("from"), source))
                 return None
         target = self.target(name, table)
         return None if target is None else (sources, target)
@@ -241,7 +244,7 @@ class NetworkReader(DataReader):
         made = {generator.target for generator in self.generators.values()}
         if len(made) == 1:
             return next(iter(made))
-        if made:
+        if made and self.knows_all_generators():
             self.problem(
                 f"discriminator '{name}' does not say which domain it guards",
                 table.span,
@@ -256,8 +259,7 @@ class NetworkReader(DataReader):
         given = self.names(table.entry("given")) or ()
         for name in given:
             if name not in self.domains:
-                entry = table.entry("given")
-                self.unknown("domain", name, self.domains, entry.value_span if entry else None)
+                self.unknown("domain", name, self.domains, self.place(table.entry("given"), name))
                 return None
         settings = self.network_settings("discriminators", part)
         if on is None or settings is None:
@@ -267,8 +269,12 @@ class NetworkReader(DataReader):
             return None
         specs = tuple(self.domains[name].spec for name in given)
         self.refused(part.component.check, table, part.options, judged, specs)
+        for name, augmentor in self.augmentors.items():
+            if part.name in augmentor.on:
+                before = self.table("augmentors").get(name)
+                self.refused(augmentor.component.check, before, augmentor.options, judged, specs)
         made = {generator.target for generator in self.generators.values()}
-        if on not in made:
+        if on not in made and self.knows_all_generators():
             entry = table.entry("on")
             self.problem(
                 f"discriminator '{part.name}' guards '{on}', which no generator makes",
@@ -278,6 +284,11 @@ class NetworkReader(DataReader):
         return DiscriminatorPlan(
             part.name, part.component, part.options, on, given, judged, specs, settings
         )
+
+    def knows_all_generators(self) -> bool:
+        """Whether none has a problem of its own, which would look like others' problems too."""
+        tables = list(self.table("generators").tables())
+        return bool(tables) and len(self.generators) == len(tables)
 
     def judged(self, discriminator: str, on: str) -> Spec | None:
         """The spec of what a discriminator sees, through its augmentors in order."""
@@ -313,6 +324,13 @@ class NetworkReader(DataReader):
             every = self.every(table)
             plans[name] = AugmentorPlan(name, part.component, part.options, on, every)
         return plans
+
+
+# Keys of the other side's networks -> what they are called here, if anything.
+_OTHERS = {
+    "generators": {"on": "to", "given": "from"},
+    "discriminators": {"from": "given", "to": "on", "ema": ""},
+}
 
 
 def _upstream(edge: tuple[tuple[str, ...], str] | None) -> set[str]:

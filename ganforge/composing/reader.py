@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
-from ganforge.document import Entry, Span, Table
+from ganforge.document import Entry, Span, Table, item_span
 from ganforge.errors import GanforgeError
+from ganforge.grammar import KIND
 from ganforge.plan import Part
 from ganforge.plugin import Component, Impossible, Kind
 from ganforge.problems import Problem
@@ -61,7 +62,9 @@ class Reader:
         span = named.value_span if named else table.span
         if not isinstance(use, str) or not use:
             self.problem(
-                f"{kind} '{name}' does not say which component to use",
+                "[data] does not say which dataset to use"
+                if kind == "dataset"
+                else f"{kind} '{name}' does not say which component to use",
                 span,
                 f'write `use = "..."`; `ganforge list {kind}` shows what there is',
             )
@@ -101,6 +104,9 @@ class Reader:
         return None
 
     def unknown(self, what: str, name: str, known: Iterable[str], span: Span | None) -> None:
+        """Tell that a name is nobody's; not where its table is there and has a problem itself."""
+        if name in self.table(_TABLES.get(what, "")):
+            return
         known = sorted(known)
         close = nearest(name, known)
         self.problem(
@@ -130,7 +136,7 @@ class Reader:
             for name, _ in self.table(key).tables()
         ]
 
-    def address(self, name: str) -> str | None:
+    def network(self, name: str, entry: Entry | None) -> str | None:
         """`generators.NAME` for a full address or for a name that only one network has."""
         addresses = self.addresses()
         if name in addresses:
@@ -139,7 +145,23 @@ class Reader:
         if short.get(name) in addresses:
             return short[name]
         matches = [address for address in addresses if address.split(".", 1)[1] == name]
-        return matches[0] if len(matches) == 1 else None
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            self.problem(
+                f"'{name}' is the name of {len(matches)} networks",
+                self.place(entry, name),
+                f"write one of: {', '.join(matches)}",
+            )
+        else:
+            self.unknown("network", name, addresses, self.place(entry, name))
+        return None
+
+    def place(self, entry: Entry | None, name: str) -> Span | None:
+        """Where a name is written: a key's value, or an item of it."""
+        if entry is None or not isinstance(entry.value, list) or name not in entry.value:
+            return entry.value_span if entry else None
+        return item_span(entry, entry.value.index(name))
 
     def chosen_names(self, table: Table, known: Iterable[str], what: str) -> tuple[str, ...]:
         """`on` of a table: names among `known`, all of them where it is not written."""
@@ -149,7 +171,7 @@ class Reader:
         names = self.names(entry) or ()
         for name in names:
             if name not in known:
-                self.unknown(what, name, known, entry.value_span)
+                self.unknown(what, name, known, self.place(entry, name))
         return tuple(name for name in names if name in known)
 
     def every(self, table: Table) -> int:
@@ -160,6 +182,9 @@ class Reader:
             return entry.value
         self.problem("'every' takes a whole number from 1", entry.value_span)
         return 1
+
+
+_TABLES = {kind: table for table, kind in KIND.items()}
 
 
 def _shown(value: Any) -> str:

@@ -101,6 +101,14 @@ def pool_views(options: Any, spec: Spec) -> dict[str, Spec]:
     return {"plain": spec}
 
 
+def check_pool(options: Any, judged: Spec, given: tuple[Spec, ...]) -> None:
+    if given:
+        raise Impossible(
+            f"image-pool keeps fakes without their conditions, and a discriminator is given "
+            f"{', '.join(map(str, given))}: leave it out, or put it `on` others"
+        )
+
+
 @hookimpl
 def ganforge_components() -> list[Component]:
     return [
@@ -148,6 +156,7 @@ def ganforge_components() -> list[Component]:
             ImagePoolOptions,
             summary="Shows D half of its fakes from a pool of earlier ones, without conditions",
             paper="arXiv:1612.07828",
+            check=check_pool,
             views=pool_views,
         ),
     ]
