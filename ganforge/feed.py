@@ -234,8 +234,8 @@ class Feed:
         return {name: _Decoded(self._reader(name, first), pool) for name, first in firsts.items()}
 
     def _first(self, name: str) -> Tensor:
-        """The first row, whose shape and type all others must have."""
-        item = self._dataset.item(self._split, name, 0)
+        """The first row that can be read, whose shape and type all others must have."""
+        item = self._first_readable(name)
         spec = self._specs[name]
         if isinstance(spec, ImageSpec):
             channels, height, width = item.shape
@@ -244,6 +244,15 @@ class Feed:
         elif item.shape != spec.shape:
             raise DataError(f"rows of '{name}' are {tuple(item.shape)}, not {spec.shape}")
         return item
+
+    def _first_readable(self, name: str) -> Tensor:
+        faults = []
+        for index in range(self._counts[name]):
+            try:
+                return self._dataset.item(self._split, name, index)
+            except DataError as error:  # told together with all others when they are decoded
+                faults.append(str(error))
+        raise DataError(one_line(list(dict.fromkeys(faults)), self._counts[name]))
 
     def _reader(self, name: str, first: Tensor) -> Callable[[int], Tensor]:
         """Reads a row as it is stored, its shape checked."""

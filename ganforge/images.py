@@ -264,7 +264,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError as error:
         raise DataError(f"{path} may not be read: change its permissions") from error
     except Exception as error:  # decoders raise nearly anything on broken files
-        what = "is cut off" if "truncated" in str(error) else f"cannot be decoded ({error})"
+        what = "is cut off" if "truncated" in str(error).lower() else f"cannot be decoded ({error})"
         raise DataError(f"{path} {what}: {_AGAIN}") from error
 
 

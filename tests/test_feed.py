@@ -265,6 +265,12 @@ def test_every_row_that_cannot_be_read_is_told_before_training():
     dataset.bad = {3, 50, 51, 99}
     with pytest.raises(DataError, match=r"4 of 100 images cannot be used: 3\.png is cut off; 50.*"):
         feed(dataset, ("image",))
+    dataset.bad = {0, 1}
+    with pytest.raises(DataError, match=r"2 of 100 images cannot be used: 0\.png is cut off; 1"):
+        feed(dataset, ("image",))
+    dataset.bad = set(range(100))
+    with pytest.raises(DataError, match=r"100 of 100 images cannot be used"):
+        feed(dataset, ("image",))
     dataset.bad = {50}
     with pytest.raises(DataError, match=r"^50\.png is cut off$"):
         feed(dataset, ("image",))
