@@ -411,9 +411,15 @@ class _Hooks(pluggy.PluginManager):
     """Takes every public method of a hook for an implementation, so authors need no marker."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        if name.startswith("_") or not callable(getattr(type(plugin), name, None)):
-            return None
-        return None if hasattr(Hook, name) else {"optionalhook": False}
+        return {"optionalhook": False} if _is_moment(type(plugin), name) else None
+
+
+def _is_moment(cls: type, name: str) -> bool:
+    """Whether an attribute of a hook is a method that is called at some moment. A class is none:
+    in a plugin file, a hook's options are its inner `class Options`."""
+    value = getattr(cls, name, None)
+    own = not name.startswith("_") and not hasattr(Hook, name)
+    return own and callable(value) and not isinstance(value, type)
 
 
 def _manager(hooks: Mapping[str, Hook]) -> pluggy.PluginManager:
@@ -423,8 +429,7 @@ def _manager(hooks: Mapping[str, Hook]) -> pluggy.PluginManager:
     moments = [name for name in vars(TrainingSpecs) if not name.startswith("_")]
     for name, hook in reversed(list(hooks.items())):
         for method in dir(type(hook)):
-            own = not method.startswith("_") and not hasattr(Hook, method)
-            if own and callable(getattr(type(hook), method)) and method not in moments:
+            if _is_moment(type(hook), method) and method not in moments:
                 close = nearest(method, moments)
                 hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(moments)}"
                 raise PluginError(f"hook '{name}' has an unknown method '{method}'; {hint}")
