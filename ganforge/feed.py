@@ -238,6 +238,11 @@ class Feed:
         item = self._first_readable(name)
         spec = self._specs[name]
         if isinstance(spec, ImageSpec):
+            if item.dtype != torch.uint8 or item.dim() != 3:
+                found = f"{str(item.dtype).removeprefix('torch.')} {list(item.shape)}"
+                raise DataError(
+                    f"images of '{name}' are {found}, not uint8 [channels, height, width]"
+                )
             channels, height, width = item.shape
             if channels != spec.channels or height < spec.height or width < spec.width:
                 raise DataError(f"images of '{name}' are {tuple(item.shape)}, not {spec.shape}")

@@ -350,3 +350,12 @@ def test_an_accelerator_gets_the_same_batches(where, monkeypatch):
         assert torch.equal(batch["label"].cpu(), wanted["label"])
     assert cuda.held_out("image", 2).is_cuda
     cuda.close()
+
+
+def test_images_that_are_not_bytes_are_refused_since_they_would_be_read_as_black():
+    class Floats(Numbered):
+        def item(self, split, domain, index):
+            return super().item(split, domain, index).float()
+
+    with pytest.raises(DataError, match=r"images of 'image' are float32 \[3, 4, 4\], not uint8"):
+        feed(Floats(), ["image"])
