@@ -91,11 +91,12 @@ def launch(
     if folder.exists():
         stand_in = folder.resolved_tables().get("lock", {}).get("stand_in", "")
         if stand_in:
-            recipe, plan = _composed(request, registry, _stand_in(plan))
+            recipe, plan = _composed(request, registry, *_stand_in(plan))
         return _resume(recipe, plan, folder, registry, stand_in, say, wait)
     plan, stand_in = _with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train)
     training = _build(plan, registry, decided, folder, wait)
+    _initialise(training)
     _write(folder, recipe, plan, decided, registry)
     return _train(training, stand_in)
 
@@ -147,9 +148,9 @@ def _with_data(
             raise
         reason = f"{fallback} stands in for {plan.data.component.name}: {error}"
         say(reason)
-        _, plan = _composed(request, registry, _stand_in(plan))
+        _, plan = _composed(request, registry, *_stand_in(plan))
         return attrs.evolve(plan, lock={**plan.lock, "stand_in": reason}), reason
-    return plan, ""
+    return plan, plan.lock.get("stand_in", "")  # where the recipe is a run's resolved.toml
 
 
 def _fetch(plan: Plan, say: Say, wait: Wait) -> None:
@@ -161,8 +162,10 @@ def _fetch(plan: Plan, say: Say, wait: Wait) -> None:
             prepare(options, on_progress=on_progress)
 
 
-def _stand_in(plan: Plan) -> str:
-    return f'data.use="{plan.data.options.fallback}"'
+def _stand_in(plan: Plan) -> tuple[str, ...]:
+    """The setting that takes the stand-in; none where the recipe itself names it already."""
+    fallback = getattr(plan.data.options, "fallback", None)
+    return () if fallback is None else (f'data.use="{fallback}"',)
 
 
 def played_domains(plan: Plan) -> set[str]:
@@ -200,12 +203,17 @@ def _build(
             flip=plan.data.image.flip,
             on_progress=on_progress,
         )
-    game = Game(plan, registry, decided, feed)
-    for address, network in game.networks.items():
-        init = plan.networks[address].settings.init
+    return Training(plan, Game(plan, registry, decided, feed), folder, registry)
+
+
+def _initialise(training: Training) -> None:
+    """Take weights of other runs, as `init` says; a resumed run has its own."""
+    for address, network in training.game.networks.items():
+        init = training.plan.networks[address].settings.init
         if init is not None and init.run is not None:
             _take_weights(network, address, Path(init.run))
-    return Training(plan, game, folder, registry)
+            if address in training.game.averages:
+                training.game.averages[address].load_state_dict(network.state_dict())
 
 
 def _take_weights(network: Any, address: str, run: Path) -> None:
@@ -239,18 +247,12 @@ def _write(
 
 def _train(training: Training, stand_in: str) -> Outcome:
     try:
-        training.run()
+        with _writing(training.folder):
+            training.run()
     except (RuntimeError, MemoryError) as error:
         if not remembers_no_memory(error):
             raise
         raise largest_batch(training, error) from error
-    except OSError as error:
-        if error.errno not in checkpoint.DISK_TROUBLE:
-            raise
-        raise RunError(
-            f"cannot write to {training.folder.path}: {error.strerror or error}; what was saved "
-            "before is kept, and the same command goes on from there"
-        ) from error
     return Outcome(
         folder=training.folder,
         plan=training.plan,
@@ -259,6 +261,21 @@ def _train(training: Training, stand_in: str) -> Outcome:
         stopped=training.stop_reason,
         stand_in=stand_in,
     )
+
+
+@contextmanager
+def _writing(folder: RunFolder) -> Iterator[None]:
+    """Tell in one line when the disk is full or the run folder cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        inside = Path(str(error.filename or "")).is_relative_to(folder.path)
+        if not inside and error.errno not in checkpoint.DISK_TROUBLE:
+            raise
+        raise RunError(
+            f"cannot write to {folder.path}: {error.strerror or error}; what was saved before is "
+            "kept, and the same command goes on from there"
+        ) from error
 
 
 # --- resuming -------------------------------------------------------------------------------------
@@ -294,15 +311,17 @@ def _resume(
     _fetch(plan, say, wait)
     decided = _decided_before(plan, before.get("train", {}), say)
     training = _build(plan, registry, decided, folder, wait)
-    if saved is None:
-        folder.cut_metrics(0)
-    else:
-        _say_if_inexact(saved, decided, say)
-        training.resume(saved)
-        say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
+    with _writing(folder):
+        if saved is None:
+            _initialise(training)
+            folder.cut_metrics(0)
+        else:
+            _say_if_inexact(saved, decided, say)
+            training.resume(saved)
+            say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
+        write_whole(folder.resolved, _rewritten(plan, decided))
     if stand_in:
         say(stand_in)
-    write_whole(folder.resolved, _rewritten(plan, decided))
     return _train(training, stand_in)
 
 

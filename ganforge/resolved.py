@@ -26,7 +26,10 @@ from ganforge.specs import ImageSpec, NoiseSpec, spec_to_dict
 from ganforge.structure import unstructure
 
 # What may differ when a run is resumed: how long, how it is watched, and where it runs.
-FREE = ("name", "train.steps", "train.device", "train.threads", "hooks", "metrics", "lock")
+FREE = (
+    *("name", "train.steps", "train.device", "train.threads", "hooks", "metrics"),
+    *("lock.versions", "lock.has_preview", "lock.stand_in"),
+)
 
 
 def resolved_tables(plan: Plan, locked: Mapping[str, Any] | None = None) -> dict[str, Any]:
