@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from types import FrameType
 from typing import Any
@@ -299,6 +300,8 @@ class Training:
                 raise KeyboardInterrupt
             self.interrupted = True
             self.stop(f"interrupted by {signal.Signals(number).name}")
+            with suppress(OSError):  # no print: this may come in the middle of another one
+                os.write(2, b"\nstopping after this step, with a checkpoint; once more: at once\n")
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, ask) for number in numbers}

@@ -243,6 +243,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(ganforge_cli, plain: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
+    assert "stopping after this step, with a checkpoint" in err
     step, tensors = state_of(Path("runs/digits"))
     assert f"interrupted by SIGINT after step {step:,} of 100,000; saved\n" in out
     line = out.splitlines()[-1]
