@@ -72,7 +72,7 @@ class Training:
         self._gauges[name] = value.detach() if isinstance(value, Tensor) else value
 
     def gauges(self) -> dict[str, float]:
-        """All numbers of the last step. Waits for the device, so ask only to show or write them.
+        """The newest value of every number. Waits for the device, so ask only to show or write them.
 
         Raises TrainingError when a loss was not finite.
         """
@@ -126,6 +126,7 @@ class Training:
         state = {
             "images": self.images,
             "seconds": self.elapsed,
+            "gauges": self.gauges(),
             "machine": self.game.machine.locked(),
             "torch": torch.__version__,
             "hooks": {name: hook.save_state() for name, hook in self.watching.items()},
@@ -146,6 +147,7 @@ class Training:
         self.game.load(saved.networks, saved.optimizers)
         self.step = self.first_step = saved.step
         self.seconds = float(saved.state.get("seconds", 0.0))
+        self._gauges = dict(saved.state.get("gauges", {}))
         for name, state in saved.state.get("hooks", {}).items():
             if name in self.watching:
                 self.watching[name].load_state(state)
@@ -176,6 +178,9 @@ class Training:
         phase = self.plan.phase_at(step)
         if phase is not self.game.phase:
             self.game.enter(phase)
+            if step == phase.first:  # numbers of networks and losses that no longer play
+                self._gauges.clear()
+                self._scores.clear()
         self._hooks.hook.step_started(training=self, step=step)
         shared = self._discriminator_turns(step, phase)
         self._generator_turn(step, phase, shared)

@@ -195,6 +195,19 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(tmp_path):
             torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
 
 
+def test_numbers_of_seldom_losses_are_kept_through_a_checkpoint(tmp_path):
+    sets = ["train.steps=4", "losses.identity.every=3"]
+    training = training_of(tmp_path, CYCLE, sets=sets)
+    for step in (1, 2):
+        training._take_step(step)
+    training.save()
+    seldom = training.gauges()["loss/identity/generator"]
+    again = training_of(tmp_path, CYCLE, sets=sets)
+    again.resume(checkpoint.newest_whole(again.folder.checkpoints)[0])
+    again._take_step(3)
+    assert again.gauges()["loss/identity/generator"] == seldom
+
+
 def test_updates_are_counted_across_phases(tmp_path):
     text = ONE_PAIR + (
         '[train.phases.one]\ntrain = ["discriminator"]\nsteps = 2\ndiscriminator_steps = 5\n'
