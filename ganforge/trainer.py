@@ -72,7 +72,7 @@ class Training:
         self._gauges[name] = value.detach() if isinstance(value, Tensor) else value
 
     def gauges(self) -> dict[str, float]:
-        """The newest value of every number. Waits for the device, so ask only to show or write them.
+        """The newest value of every number. Waits for the device, so ask seldom.
 
         Raises TrainingError when a loss was not finite.
         """
