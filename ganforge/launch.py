@@ -15,12 +15,12 @@ from ganforge import checkpoint, machine
 from ganforge.archives import FetchOptions
 from ganforge.compose import compose
 from ganforge.draws import Draws
-from ganforge.errors import DataError, RunError
+from ganforge.errors import DataError, RunError, TrainingError
 from ganforge.feed import Feed
 from ganforge.fetch import prepare
 from ganforge.game import Game
 from ganforge.machine import Machine
-from ganforge.memory import largest_batch, remembers_no_memory
+from ganforge.memory import largest_batch, needs_more_items, remembers_no_memory
 from ganforge.plan import Plan
 from ganforge.plugin import with_options
 from ganforge.recipe import Recipe, load
@@ -253,6 +253,14 @@ def _train(training: Training, stand_in: str) -> Outcome:
         if not remembers_no_memory(error):
             raise
         raise largest_batch(training, error) from error
+    except ValueError as error:
+        if not needs_more_items(error):
+            raise
+        train = training.plan.train
+        raise TrainingError(
+            f"a batch of {train.batch} in {train.accumulate} part(s) gives BatchNorm one item at a "
+            "time, and it needs two: raise `train.batch` or lower `train.accumulate`"
+        ) from error
     return Outcome(
         folder=training.folder,
         plan=training.plan,

@@ -20,6 +20,11 @@ def remembers_no_memory(error: BaseException) -> bool:
     return any(sign in str(error).lower() for sign in _SIGNS)
 
 
+def needs_more_items(error: BaseException) -> bool:
+    """Whether an error means that a batch was too small for BatchNorm."""
+    return "more than 1 value per channel" in str(error)
+
+
 def largest_batch(training: object, error: BaseException) -> TrainingError:
     """The error to show: names the largest batch whose losses can be differentiated here."""
     from ganforge.trainer import Training
@@ -41,7 +46,7 @@ def largest_batch(training: object, error: BaseException) -> TrainingError:
         f"the largest batch that fits is about {fits}: `--set train.batch={fits}`, or keep the "
         f"batch and split it with `--set train.accumulate={parts}`"
         if fits
-        else "not even one item fits; a smaller `data.size` or network width does"
+        else "not even the smallest batch fits; a smaller `data.size` or network width does"
     )
     return TrainingError(f"out of memory at batch {whole} on {training.game.device}; {advice}")
 
@@ -66,6 +71,10 @@ def _fits(training: object, size: int) -> bool:
                 player.optimizer.zero_grad(set_to_none=True)
     except (RuntimeError, MemoryError) as error:
         if remembers_no_memory(error):
+            return False
+        raise
+    except ValueError as error:
+        if needs_more_items(error):
             return False
         raise
     return True

@@ -5,7 +5,7 @@ Needs only the run folder: what the data yields is written in its `resolved.toml
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class Run:
             import json
 
             return int(json.loads(best.read_text(encoding="utf-8"))["step"])
-        if str(step).isdigit() and (int(step) in steps or self.folder.snapshot(int(step)).exists()):
+        if str(step).isdecimal() and (int(step) in steps or self.folder.snapshot(int(step)).exists()):
             return int(step)
         kept = {int(path.stem[5:]) for path in self.folder.snapshots.glob("step-*.safetensors")}
         raise RunError(
@@ -266,7 +266,7 @@ def class_number(spec: LabelSpec, label: int | str | None) -> int | None:
         return None
     if str(label) in spec.names:
         return spec.names.index(str(label))
-    if str(label).isdigit() and int(label) < spec.classes:
+    if str(label).isdecimal() and int(label) < spec.classes:
         return int(label)
     names = ", ".join(spec.names) if spec.names else f"0 to {spec.classes - 1}"
     raise GanforgeError(f"there is no label '{label}'; there are: {names}")
@@ -280,13 +280,25 @@ def train(
     out: str | Path | None = None,
 ) -> Run:
     """Train a recipe as `ganforge run` does, and open the run. `set` overrides recipe keys."""
-    import tomli_w
-
     from ganforge.launch import Request, launch
 
-    sets = tuple(tomli_w.dumps({"v": v}).strip().replace("v", k, 1) for k, v in (set or {}).items())
     request = Request(
-        recipe=recipe, preview=preview, out=Path(out) if out is not None else None, sets=sets
+        recipe=recipe,
+        preview=preview,
+        out=None if out is None else Path(out),
+        sets=tuple(_settings(set or {})),
     )
     outcome = launch(request, print)
     return Run(outcome.folder)
+
+
+def _settings(values: Mapping[str, Any], below: str = "") -> Iterator[str]:
+    """KEY=VALUE for each value, also of tables within tables."""
+    import tomli_w
+
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{below}{key}.")
+        else:
+            plain = value.as_posix() if isinstance(value, Path) else value
+            yield below + key + tomli_w.dumps({"v": plain}).strip().removeprefix("v")

@@ -1,0 +1,280 @@
+"""A run opened to be looked at: which one, which step, what its generators make."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import CYCLE, DIGITS, write_recipe
+
+import ganforge
+from ganforge.errors import GanforgeError, RunError
+from ganforge.launch import Request, launch
+from ganforge.problems import RecipeError
+from ganforge.runs import Run, class_number, noise_of
+from ganforge.specs import LabelSpec, NoiseSpec
+
+AVERAGED = DIGITS.replace("hidden = [6]", "hidden = [6]\nema = 0.9", 1).replace(
+    "[hooks.samples]",
+    "[hooks.progress]\noff = true\n[hooks.checkpoint]\nevery = 2\n[hooks.samples]",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with two finished runs: digits (four steps), then cats-and-dogs (two)."""
+    folder = tmp_path_factory.mktemp("trained")
+    for text in (AVERAGED, CYCLE):
+        path = write_recipe(folder, text)
+        name = "digits" if text is AVERAGED else "cats-and-dogs"
+        launch(Request(recipe=path, out=folder / "runs" / name), lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def here(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    return trained
+
+
+# --- which ----------------------------------------------------------------------------------------
+
+
+def test_a_run_is_opened_by_folder_by_name_or_as_the_newest(here):
+    assert ganforge.open_run("digits").folder.path == Path("runs/digits")
+    assert ganforge.open_run(here / "runs" / "digits").folder.path == here / "runs" / "digits"
+    assert ganforge.open_run().folder.name == "cats-and-dogs"
+    assert repr(ganforge.open_run("digits")) == "<run digits at step 4>"
+
+
+def test_a_name_that_no_run_has_is_told_with_the_nearest(here):
+    with pytest.raises(RunError, match="there is no run 'didgits'; did you mean 'digits'"):
+        ganforge.open_run("didgits")
+
+
+def test_a_step_is_the_last_or_one_that_was_kept(here):
+    assert ganforge.open_run("digits").step == 4
+    assert ganforge.open_run("digits", step="last").step == 4
+    assert ganforge.open_run("digits", step=2).step == 2
+    assert ganforge.open_run("digits", step="2").step == 2
+    with pytest.raises(RunError) as caught:
+        ganforge.open_run("digits", step=3)
+    kept = f"{Path('runs/digits')} has no checkpoint of step 3; there are: 2, 4, last"
+    assert str(caught.value).replace(" 0, 2", " 2") == kept
+    with pytest.raises(RunError, match="no best step, since no metric was asked to choose one"):
+        ganforge.open_run("digits", step="best")
+
+
+def test_steps_differ_in_what_they_make(here):
+    first, last = (ganforge.open_run("digits", step=step).sample(2) for step in (2, 4))
+    assert not torch.equal(first, last)
+
+
+def test_a_run_without_a_checkpoint_is_told(here, tmp_path):
+    copy = shutil.copytree(here / "runs" / "digits", tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(RunError) as caught:
+        ganforge.open_run(copy)
+    assert str(caught.value) == f"{copy} has no checkpoint yet"
+
+
+# --- sampling -------------------------------------------------------------------------------------
+
+
+def test_image_i_of_a_seed_is_image_0_of_that_seed_plus_i(here):
+    run = ganforge.open_run("digits")
+    several = run.sample(6, seed=10)
+    assert several.shape == (6, 3, 8, 8) and several.dtype == torch.float32
+    assert several.min() >= -1 and several.max() <= 1
+    for place in range(6):
+        alone = run.sample(1, seed=10 + place)[0]
+        torch.testing.assert_close(several[place], alone, atol=1e-6, rtol=0)  # sums in other order
+        assert (several[place] - run.sample(1, seed=99)[0]).abs().max() > 1e-3
+
+
+def test_what_is_drawn_for_a_seed_depends_on_nothing_else(here):
+    run = ganforge.open_run("digits")
+    plan = run.generator_plan()
+    noise, labels = run.sources(plan, range(5, 9))
+    for place, seed in enumerate(range(5, 9)):
+        alone, label = run.sources(plan, [seed])
+        assert torch.equal(noise[place], alone[0]) and labels[place] == label[0]
+    assert labels.tolist() == [1, 0, 1, 0]  # the classes take turns
+
+
+def test_many_images_are_those_of_several_batches(here):
+    run = ganforge.open_run("digits")
+    many = run.sample(70, seed=3)
+    torch.testing.assert_close(many[66:68], run.sample(2, seed=69), atol=1e-6, rtol=0)
+
+
+def test_labels_go_by_number_or_name(here):
+    run = ganforge.open_run("digits")
+    cats, dogs = (run.sample(3, label=label) for label in ("cats", "dogs"))
+    assert torch.equal(cats, run.sample(3, label=0)) and torch.equal(dogs, run.sample(3, label="1"))
+    assert not torch.equal(cats, dogs)
+    with pytest.raises(GanforgeError) as caught:
+        run.sample(3, label="cow")
+    assert str(caught.value) == "there is no label 'cow'; there are: cats, dogs"
+
+
+@pytest.mark.parametrize("label", [3, -1, "3", "x", "-1", "²"])
+def test_a_label_that_is_not_there_is_told(label):
+    with pytest.raises(GanforgeError, match="there are: 0 to 2"):
+        class_number(LabelSpec(3), label)
+
+
+def test_noise_of_a_seed_follows_its_distribution():
+    seeds = range(2_000)
+    normal = torch.stack([noise_of(NoiseSpec(8), "noise", seed) for seed in seeds])
+    assert abs(normal.mean()) < 0.05 and abs(normal.std() - 1) < 0.05
+    uniform = torch.stack([noise_of(NoiseSpec(8, "uniform"), "noise", seed) for seed in seeds])
+    assert uniform.min() >= -1 and uniform.max() <= 1
+    assert abs(uniform.std() - 3**-0.5) < 0.02
+    assert not torch.equal(normal[0], noise_of(NoiseSpec(8), "style", 0))
+
+
+def test_the_sheet_shows_the_seeds_from_zero(here):
+    run = ganforge.open_run("digits", step=2)
+    snapshot = load_file(here / "runs/digits/snapshots/step-000002.safetensors")
+    saved = run.generator().state_dict()
+    for name, tensor in snapshot.items():
+        assert torch.equal(saved[name.removeprefix("ema.generators.main/")], tensor)
+
+
+# --- generators -----------------------------------------------------------------------------------
+
+
+def test_a_generator_is_averaged_frozen_and_in_eval_mode(here):
+    run = ganforge.open_run("digits")
+    generator = run.generator()
+    assert generator is run.generator("main")
+    assert not any(module.training for module in generator.modules())
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+    saved = load_file(here / "runs/digits/checkpoints/step-00000004/networks.safetensors")
+    for name, tensor in generator.state_dict().items():
+        assert torch.equal(tensor, saved[f"ema.generators.main/{name}"])
+    weights = [name for name in generator.state_dict() if name.endswith("weight")]
+    assert any(
+        not torch.equal(saved[f"generators.main/{n}"], generator.state_dict()[n]) for n in weights
+    )
+
+
+def test_sampling_changes_nothing_in_the_folder(here):
+    before = {p: p.stat().st_mtime_ns for p in (here / "runs").rglob("*")}
+    run = ganforge.open_run("digits")
+    assert torch.equal(run.sample(4), run.sample(4))
+    assert {p: p.stat().st_mtime_ns for p in (here / "runs").rglob("*")} == before
+
+
+def test_of_several_generators_one_must_be_named(here):
+    run = ganforge.open_run("cats-and-dogs")
+    with pytest.raises(GanforgeError) as caught:
+        run.generator()
+    assert str(caught.value) == "say which generator: cat2dog, dog2cat"
+    with pytest.raises(GanforgeError) as caught:
+        run.generator("cat2dgo")
+    assert str(caught.value) == "there is no generator 'cat2dgo'; there are: cat2dog, dog2cat"
+
+
+def test_translators_translate_and_others_sample(here):
+    translator, sampler = ganforge.open_run("cats-and-dogs"), ganforge.open_run("digits")
+    images = translator.held_out("cat", 2)
+    made = translator.translate(images, "cat2dog")
+    assert made.shape == images.shape
+    torch.testing.assert_close(made[1:], translator.translate(images[1:], "cat2dog"))
+    with pytest.raises(GanforgeError, match="use `ganforge translate cats-and-dogs INPUT"):
+        translator.sample(2, generator="cat2dog")
+    with pytest.raises(GanforgeError, match="use `ganforge sample digits`"):
+        sampler.translate(images)
+
+
+def test_a_run_that_was_moved_needs_neither_data_nor_recipe(here, tmp_path, monkeypatch):
+    expected = ganforge.open_run("digits").sample(4)
+    moved = shutil.copytree(here / "runs" / "digits", tmp_path / "gone" / "faces")
+    (moved / "recipe.toml").unlink()
+    text = (moved / "resolved.toml").read_text(encoding="utf-8")
+    lost = text.replace((here / "pictures").as_posix(), "/nowhere/pictures")
+    assert lost != text
+    (moved / "resolved.toml").write_text(lost, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    run = ganforge.open_run(moved)
+    assert torch.equal(run.sample(4), expected)
+    assert run.plan.data.description.counts == {"train": {"image": 8, "label": 8}}
+
+
+def test_weights_of_another_version_of_a_plugin_are_one_line(here, tmp_path):
+    copy = shutil.copytree(here / "runs" / "digits", tmp_path / "copy")
+    text = (copy / "resolved.toml").read_text(encoding="utf-8")
+    altered = text.replace("    6,", "    7,")
+    assert altered != text
+    (copy / "resolved.toml").write_text(altered, encoding="utf-8")
+    with pytest.raises(RunError, match=r"^ganforge/mlp .* does not fit the weights in .*version"):
+        ganforge.open_run(copy).generator()
+
+
+def test_a_component_that_is_not_installed_is_told(here, tmp_path):
+    copy = shutil.copytree(here / "runs" / "digits", tmp_path / "copy")
+    text = (copy / "resolved.toml").read_text(encoding="utf-8")
+    (copy / "resolved.toml").write_text(text.replace("ganforge/mlp", "acme/mlp"), encoding="utf-8")
+    with pytest.raises(RecipeError, match="there is no generator 'acme/mlp'"):
+        ganforge.open_run(copy).sample(1)
+
+
+# --- figures and pictures -------------------------------------------------------------------------
+
+
+def test_metrics_are_the_lines_that_were_written(here):
+    lines = ganforge.open_run("digits").metrics()
+    assert [line["step"] for line in lines] == [1, 4]
+    assert "loss/adversarial/generator" in lines[0]
+
+
+def test_in_a_notebook_a_run_shows_its_newest_sheet(here, tmp_path):
+    run = ganforge.open_run("digits")
+    assert run._repr_png_() == (here / "runs/digits/samples/step-000004.png").read_bytes()
+    copy = shutil.copytree(here / "runs" / "digits", tmp_path / "copy")
+    shutil.rmtree(copy / "samples")
+    assert ganforge.open_run(copy)._repr_png_() is None
+
+
+def test_the_data_of_a_run_is_at_hand_where_it_lies(here):
+    run = ganforge.open_run("digits")
+    assert run.dataset().count("train", "image") == 8
+    assert run.held_out("image", 2).shape == (2, 3, 8, 8)
+
+
+# --- from Python ----------------------------------------------------------------------------------
+
+
+def test_training_from_python_gives_the_opened_run(workdir, capsys):
+    recipe = write_recipe(workdir, DIGITS)
+    settings = {
+        "train.steps": 3,
+        "noise.distribution": "uniform",
+        "generator.optimizer.betas": [0.0, 0.9],
+        "hooks.progress.off": True,
+        "discriminator": {"dropout": 0.25, "hidden": [5, 4]},
+        "data.root": Path("pictures"),
+    }
+    run = ganforge.train(recipe, set=settings, out="runs/mine")
+    assert isinstance(run, Run) and (run.step, run.folder.path) == (3, Path("runs/mine"))
+    assert run.plan.domains["noise"].spec == NoiseSpec(3, "uniform")
+    assert run.plan.generators["main"].settings.optimizer.options.betas == (0.0, 0.9)
+    assert run.plan.discriminators["main"].options.dropout == 0.25
+    assert run.plan.discriminators["main"].options.hidden == [5, 4]
+    assert run.sample(2).shape == (2, 3, 8, 8)
+    assert ganforge.train(recipe, set={**settings, "train.steps": 5}, out="runs/mine").step == 5
+
+
+def test_a_preview_from_python(workdir):
+    run = ganforge.train(write_recipe(workdir, DIGITS), preview=True)
+    assert (run.folder.path, run.step) == (Path("runs/digits-preview"), 2)
+
+
+def test_mistakes_from_python_are_raised_as_one_error(workdir):
+    recipe = write_recipe(workdir, DIGITS)
+    with pytest.raises(RecipeError) as caught:
+        ganforge.train(recipe, set={"train.batch": "four", "generator.widht": 3})
+    assert len(caught.value.problems) == 2
