@@ -103,8 +103,9 @@ class Run:
             import json
 
             return int(json.loads(best.read_text(encoding="utf-8"))["step"])
-        if str(step).isdecimal() and (int(step) in steps or self.folder.snapshot(int(step)).exists()):
-            return int(step)
+        number = int(step) if str(step).isdecimal() else -1
+        if number in steps or self.folder.snapshot(number).exists():
+            return number
         kept = {int(path.stem[5:]) for path in self.folder.snapshots.glob("step-*.safetensors")}
         raise RunError(
             f"{self.folder.path} has no checkpoint of step {step}; "

@@ -1,0 +1,162 @@
+"""Every shipped recipe: it says what it is, composes, and its preview runs."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from making_data import data_settings, make_data
+from PIL import Image
+
+from ganforge.compose import compose
+from ganforge.launch import Request, launch
+from ganforge.recipe import load
+from ganforge.registry import Registry
+
+REGISTRY = Registry.load(only=())
+RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}
+each_recipe = pytest.mark.parametrize("name", RECIPES)
+
+# What makes a preview short enough for a test, by its generators' component.
+SMALL = {
+    "mlp": ["generator.hidden=[16]", "discriminator.hidden=[16]"],
+    "dcgan": ["generator.width=4", "discriminator.width=4"],
+    "resnet-translator": [],
+}
+ORIGINS = r"arXiv:\d{4}\.\d{4,5}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder)
+    return folder
+
+
+def test_the_first_recipes_are_there():
+    assert RECIPES.keys() >= {
+        "cyclegan-folders",
+        "cyclegan-horse2zebra",
+        "dcgan-folder",
+        "dcgan-mnist",
+        "lsgan-mnist",
+        "vanilla-mnist",
+    }
+
+
+# --- what they say --------------------------------------------------------------------------------
+
+
+@each_recipe
+def test_a_recipe_begins_with_a_sentence_and_names_its_source(name):
+    lines = RECIPES[name].read_text(encoding="utf-8").splitlines()
+    comment = [line for line in lines[: lines.index("recipe = 1")] if line]
+    assert comment and all(line.startswith("#") for line in comment)
+    first = comment[0].removeprefix("# ")
+    assert 20 <= len(first) <= 110 and first[0].isupper()
+    assert re.search(ORIGINS, " ".join(comment))
+
+
+@each_recipe
+def test_a_recipe_is_named_as_its_file_and_has_a_preview(name):
+    recipe = load(RECIPES[name])
+    assert recipe.name == RECIPES[name].stem.replace("_", "-") == name
+    assert recipe.has_preview
+    if "extends" not in tomllib.loads(RECIPES[name].read_text(encoding="utf-8")):
+        assert "preview" in tomllib.loads(RECIPES[name].read_text(encoding="utf-8"))
+
+
+@each_recipe
+def test_a_recipe_is_found_by_its_name_with_either_stroke(name):
+    for written in (name, name.replace("-", "_"), f"{name}.toml"):
+        assert load(written, shipped=REGISTRY.recipes()).path == RECIPES[name]
+
+
+@each_recipe
+def test_the_adversarial_loss_has_its_role_as_name(name):
+    assert load(RECIPES[name]).table.get("losses").get("adversarial") is not None
+
+
+# --- what they mean -------------------------------------------------------------------------------
+
+
+@each_recipe
+@pytest.mark.parametrize("preview", [False, True], ids=["whole", "preview"])
+def test_a_recipe_composes(name, preview, data):
+    sets = [] if name == "cyclegan-horse2zebra" and preview else data_settings(name, data)
+    recipe = load(RECIPES[name], preview=preview, sets=sets, shipped=REGISTRY.recipes())
+    plan = compose(recipe, REGISTRY)
+    assert plan.steps >= 1 and plan.generators and plan.discriminators and plan.losses
+    assert plan.preview is preview
+    whole = compose(load(RECIPES[name], sets=data_settings(name, data)), REGISTRY)
+    assert plan.generators.keys() == whole.generators.keys()  # the same game
+    assert [p.component for p in plan.losses.values()] == [
+        p.component for p in whole.losses.values()
+    ]
+
+
+def test_horse2zebra_is_the_published_setting():
+    """arXiv:1703.10593, section 4 and appendix, with the published photographs."""
+    plan = compose(load(RECIPES["cyclegan-horse2zebra"]), REGISTRY)
+    assert plan.steps == 200 * 1334  # the larger domain is an epoch, at batch 1
+    generator, discriminator = plan.generators["horse2zebra"], plan.discriminators["zebra"]
+    assert (generator.options.blocks, generator.options.width) == (9, 64)
+    assert (discriminator.options.layers, discriminator.options.width) == (3, 64)
+    assert generator.target_spec.shape == (3, 256, 256) and plan.data.image.load == 286
+    assert plan.data.image.flip and plan.train.batch == 1
+    adam = generator.settings.optimizer
+    assert (adam.use, adam.options.lr, adam.options.betas) == ("adam", 2e-4, (0.5, 0.999))
+    assert generator.settings.schedule.use == "constant-then-linear"
+    assert generator.settings.schedule.options.constant == 0.5
+    weights = {name: dict(loss.weight) for name, loss in plan.losses.items()}
+    assert weights["adversarial"] == {"discriminator": 0.5, "generator": 1.0}
+    assert weights["cycle-consistency"]["generator"] == 10
+    assert weights["identity"]["generator"] == 5
+    assert plan.losses["adversarial"].component.name == "least-squares"
+    assert plan.augmentors["image-pool"].options.size == 50
+    assert plan.data.options.fallback == "painted-horses"
+
+
+def test_lsgan_is_the_dcgan_recipe_with_another_loss(data):
+    dcgan, lsgan = (
+        compose(load(RECIPES[f"{n}-mnist"], sets=data_settings("a-mnist", data)), REGISTRY)
+        for n in ("dcgan", "lsgan")
+    )
+    assert (lsgan.generators, lsgan.discriminators) == (dcgan.generators, dcgan.discriminators)
+    assert lsgan.losses["adversarial"].component.name == "least-squares"
+
+
+# --- that they run --------------------------------------------------------------------------------
+
+
+@each_recipe
+def test_a_preview_runs_and_leaves_what_a_run_leaves(name, data, workdir):
+    sets = [] if name == "cyclegan-horse2zebra" else data_settings(name, data)
+    sets += ["train.steps=2", "train.precision=fp32", "hooks.samples.count=12"]
+    plan = compose(load(RECIPES[name], preview=True, sets=sets), REGISTRY)
+    component = next(iter(plan.generators.values())).component.name
+    sets += SMALL[component]
+    if component == "resnet-translator":
+        for network in plan.networks:
+            sets.append(f"{network}.width=4")
+        sets += [f"generators.{generator}.blocks=1" for generator in plan.generators]
+        sets += ["train.batch=1", "data.load=36", "data.size=32"]
+    if plan.data.component.name == "painted-horses":
+        sets += ["data.count=4", "data.held_out=4"]
+        sets += [f"metrics.{metric}.count=2" for metric in plan.metrics]
+    outcome = launch(Request(recipe=name, preview=True, sets=tuple(sets)), print)
+    folder = outcome.folder
+    assert (outcome.step, folder.path) == (2, Path("runs") / f"{name}-preview")
+    assert folder.checkpoint_steps() == [2]
+    assert folder.state()["state"] == "finished"
+    for file in ("recipe.toml", "resolved.toml", "samples/real.png", "samples/progress.gif"):
+        assert (folder.path / file).is_file(), file
+    with Image.open(folder.sheets()[-1]) as sheet:
+        low, high = sheet.convert("L").getextrema()
+        assert low < high
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert {1, 2} == {line["step"] for line in lines}
+    assert all(value is not None for line in lines for value in line.values())
+    if plan.metrics:
+        assert any(key.startswith("metric/") for key in lines[-1])
