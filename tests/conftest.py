@@ -14,10 +14,14 @@ from attrs import field, frozen
 
 
 def pytest_runtest_setup() -> None:
-    """One thread wherever torch is imported: tests share the machine, and figures repeat."""
+    """One thread wherever torch is imported: tests share the machine, and figures repeat.
+    Numbers are as Python expects them, whatever test came before."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != 1:
+    if torch is None:
+        return
+    if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+    torch.set_flush_denormal(False)  # a training leaves it on, and hypothesis refuses that
 
 
 @pytest.fixture(autouse=True)

@@ -234,21 +234,22 @@ def test_a_run_folder_that_cannot_be_made_is_one_line():
     assert str(caught.value).endswith("; choose another place with `--out DIR`")
 
 
-def test_a_run_folder_that_became_read_only_is_one_line(monkeypatch):
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOENT])
+def test_a_run_folder_that_cannot_be_written_any_more_is_one_line(monkeypatch, number):
     run()
     before = networks("runs/dots")
     replace = os.replace
 
     def refuse(source, target):
         if Path(target).name == "resolved.toml":
-            raise OSError(errno.EROFS, "Read-only file system", str(source))
+            raise OSError(number, os.strerror(number), str(source))
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(RunError) as caught:
         run(ONE_PAIR, "train.steps=6")
     assert str(caught.value) == (
-        f"cannot write to {Path('runs/dots')}: Read-only file system; what was saved before is "
+        f"cannot write to {Path('runs/dots')}: {os.strerror(number)}; what was saved before is "
         "kept, and the same command goes on from there"
     )
     assert networks("runs/dots") == before
