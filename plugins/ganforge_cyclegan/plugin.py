@@ -22,6 +22,9 @@ class ResnetTranslatorOptions:
     dropout: float = option(
         0.0, at_least=0, below=1, help="share dropped inside each residual block"
     )
+    output: Literal["image", "difference"] = option(
+        "image", help="whether the layers make the image or what is added to the source"
+    )
 
 
 @options
@@ -53,6 +56,12 @@ def check_translator(options: Any, sources: tuple[Spec, ...], target: Spec) -> N
             f"into {target}"
         )
     _check_conditions("resnet-translator", (*sources, target), first)
+    if options.output == "difference" and sources[0] != target:
+        raise Impossible(
+            f"a difference is added to the source, so {sources[0]} cannot become {target}; "
+            'write `output = "image"`',
+            key="output",
+        )
     multiple = 2**options.downsamplings
     least = max(2 * multiple, 4)  # reflection needs 2 px inside and 4 px outside
     for side, length in (("height", first.height), ("width", first.width)):

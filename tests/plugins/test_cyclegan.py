@@ -70,6 +70,20 @@ def test_translator_keeps_the_size_and_changes_the_channels(size, batch):
     assert made.abs().max() <= 1
 
 
+def test_a_translator_of_differences_leaves_its_input_nearly_alone_until_it_has_learned():
+    image = torch.rand(2, 3, 32, 32) * 2 - 1
+    made = translator(output="difference")(image)
+    assert (made - image).abs().mean() < 0.2 < (translator()(image) - image).abs().mean()
+    assert made.abs().max() <= 1
+
+
+def test_a_difference_between_unequal_images_is_refused_at_its_option():
+    options = ResnetTranslatorOptions(output="difference")
+    with pytest.raises(Impossible, match="cannot become image 1 x 32 x 32") as caught:
+        COMPONENTS["resnet-translator"].check(options, (IMAGE,), ImageSpec(1, 32, 32))
+    assert caught.value.key == "output"
+
+
 def test_translator_is_deterministic_and_treats_images_one_by_one():
     network = translator()
     images = torch.randn(3, *IMAGE.shape)
