@@ -117,7 +117,7 @@ def _composed(request: Request, registry: Registry, *more: str) -> tuple[Recipe,
 def _folder(request: Request, plan: Plan) -> RunFolder:
     name = plan.name + ("-preview" if plan.preview else "")
     path = request.out or Path("runs") / name
-    if request.new:
+    if request.new and path.exists():
         path = next(
             p for n in range(2, 10_000) if not (p := path.with_name(f"{path.name}-{n}")).exists()
         )

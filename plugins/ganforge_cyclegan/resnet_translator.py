@@ -40,13 +40,15 @@ class ResnetTranslator(Generator):
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(widths[0], target.channels, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
+        if options.output == "difference":
+            nn.init.zeros_(self.layers[-2].weight)  # untrained, it returns its source
 
     def forward(self, *sources: Tensor) -> Tensor:
         """Image [N, C, H, W] and further sources -> image [N, target.channels, H, W] in [-1, 1]."""
         made = self.layers(as_maps(sources, self.sources, *self.target.shape[1:]))
         if self.options.output == "image":
             return made
-        # A difference in [-2, 2] reaches every colour from every other; untrained, it is near 0.
+        # A difference in [-2, 2] reaches every colour from every other.
         return (sources[0] + 2 * made).clamp(-1, 1)
 
 

@@ -70,11 +70,19 @@ def test_translator_keeps_the_size_and_changes_the_channels(size, batch):
     assert made.abs().max() <= 1
 
 
-def test_a_translator_of_differences_leaves_its_input_nearly_alone_until_it_has_learned():
+def test_an_untrained_translator_of_differences_returns_its_source_and_can_learn():
     image = torch.rand(2, 3, 32, 32) * 2 - 1
-    made = translator(output="difference")(image)
-    assert (made - image).abs().mean() < 0.2 < (translator()(image) - image).abs().mean()
-    assert made.abs().max() <= 1
+    network = translator(output="difference")
+    made = network(image)
+    assert torch.equal(made, image)
+    made.sum().backward()
+    assert network.layers[-2].weight.grad.abs().sum() > 0
+
+
+def test_a_difference_reaches_every_colour_and_no_more():
+    network = translator(output="difference")
+    nn.init.constant_(network.layers[-2].bias, 9.0)
+    assert torch.equal(network(torch.full((1, 3, 32, 32), -1.0)), torch.ones(1, 3, 32, 32))
 
 
 def test_a_difference_between_unequal_images_is_refused_at_its_option():
