@@ -1,0 +1,160 @@
+"""How near translated horses and zebras come to their true counterparts.
+
+Photographs have no true counterpart; painted scenes do. So what a translation should have changed
+(the coat) and what it should have left alone (the background) are measured apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganforge import GanforgeError, Made, Metric
+from ganforge_painted_horses.dataset import COUNTERPART, PaintedHorses
+
+if TYPE_CHECKING:
+    from ganforge import Run
+
+AT_ONCE = 16  # images translated together
+LEVELS = 127.5  # grey levels of 255 in one unit of [-1, 1]
+
+
+class TranslationTruth(Metric):
+    """For each generator between horses and zebras, over held-out scenes:
+
+    NAME/coat                  mean absolute error on the animal, in grey levels of 255
+    NAME/coat-untouched        the same if nothing were translated
+    NAME/background            the error where there is no animal
+    NAME/background-untouched  the same if nothing were translated
+    NAME/stripes               share of the animals whose pattern is a zebra's
+    """
+
+    def measure(self, run: Run) -> Mapping[str, float]:
+        dataset = run.dataset()
+        if not isinstance(dataset, PaintedHorses):
+            raise GanforgeError(
+                "translation-truth needs the data painted-horses, whose true translations are "
+                f"known, not {run.plan.data.component.name}"
+            )
+        figures: dict[str, float] = {}
+        for name, plan in run.plan.generators.items():
+            source = plan.sources[0]
+            if len(plan.sources) == 1 and COUNTERPART.get(source) == plan.target:
+                measured = self._generator(run, name, source)
+                figures |= {f"{name}/{key}": value for key, value in measured.items()}
+        if not figures:
+            raise GanforgeError(
+                "translation-truth needs a generator from `horse` to `zebra` or back; this run "
+                f"has {', '.join(run.plan.generators)}"
+            )
+        return figures
+
+    def _generator(self, run: Run, name: str, source: str) -> dict[str, float]:
+        count = self.options.count
+        images, truths, masks = (
+            run.held_out(domain, count) for domain in (source, f"{source}-truth", f"{source}-mask")
+        )
+        made = translated(run.generator(name), images)
+        return figures(source, images, made, truths, (masks + 1) / 2)
+
+    def protocol(self) -> str:
+        return (
+            f"first {self.options.count} held-out scenes of painted-horses; mean absolute error to "
+            "the true counterpart in grey levels of 255, animal and background apart, untouched = "
+            "if nothing were translated; stripes = share of animals whose local spectrum is nearer "
+            "to the zebra's than to the horse's of the same scene"
+        )
+
+
+@torch.no_grad()
+def translated(generator: torch.nn.Module, images: Tensor) -> Tensor:
+    """What a generator makes of images, both [N, C, H, W] in [-1, 1]."""
+    made = [generator(part) for part in images.split(AT_ONCE)]
+    return torch.cat([one.data if isinstance(one, Made) else one for one in made]).float()
+
+
+def figures(
+    source: str, images: Tensor, made: Tensor, truths: Tensor, masks: Tensor
+) -> dict[str, float]:
+    """The figures of one direction, from `source` ("horse" or "zebra") to the other.
+
+    images, made, truths: [N, C, H, W] in [-1, 1]. masks: share of each pixel that shows the
+    animal, [N, 1, H, W] in [0, 1].
+    """
+    horses, zebras = (images, truths) if source == "horse" else (truths, images)
+    background = (masks == 0).to(masks.dtype)  # no pixel that shows any of the animal
+    return {
+        "coat": _error(made, truths, masks),
+        "coat-untouched": _error(images, truths, masks),
+        "background": _error(made, truths, background),
+        "background-untouched": _error(images, truths, background),
+        "stripes": float(striped(horses, made, zebras, masks).float().mean()),
+    }
+
+
+def _error(a: Tensor, b: Tensor, weight: Tensor) -> float:
+    """Weighted mean absolute difference of each image, averaged over images, in grey levels."""
+    difference = (a - b).abs().mean(1, keepdim=True) * weight
+    each = difference.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
+    return float(each.mean()) * LEVELS
+
+
+# ---------------------------------------------------------------- stripes
+
+WINDOW = 1 / 4  # of the shorter side: four to six stripes
+INSIDE = 0.5  # share of a window that the animal must fill
+OCTAVES = (1.5, 3.0, 6.0)  # periods per window; slower is shade, faster is noise
+DIRECTIONS = 4
+
+
+def striped(horses: Tensor, made: Tensor, zebras: Tensor, masks: Tensor) -> Tensor:
+    """Whether each animal's pattern is nearer to its zebra's than to its horse's, bool [N].
+
+    Patterns are compared by their local spectra, so stripes need not lie exactly where the truth
+    has them, but where it has stripes at all, in their directions and about as fine and strong.
+    """
+    of_horses, of_made, of_zebras = (spectra(x, masks) for x in (horses, made, zebras))
+    to_horses = (of_made - of_horses).square().sum((1, 2))
+    to_zebras = (of_made - of_zebras).square().sum((1, 2))
+    return to_zebras < to_horses
+
+
+def spectra(images: Tensor, masks: Tensor) -> Tensor:
+    """Amplitudes of the local spectra inside the masks, [N, windows, octaves x directions].
+
+    images: [N, C, H, W]. masks: [N, 1, H, W] in [0, 1]. Windows with little of the animal are 0.
+    """
+    side = max(8, round(WINDOW * min(images.shape[2:])) // 2 * 2)
+    grey, mask = (_windows(x.float().mean(1, keepdim=True), side) for x in (images, masks))
+    hann = torch.hann_window(side, periodic=False, device=images.device)
+    weight = mask * hann[:, None] * hann
+    total = weight.sum((2, 3), keepdim=True)
+    mean = (grey * weight).sum((2, 3), keepdim=True) / total.clamp_min(1e-6)
+    power = torch.fft.rfft2((grey - mean) * weight).abs().square()
+    amplitude = torch.einsum("nwyx,yxb->nwb", power, _bands(side).to(power)).sqrt()
+    filled = total[..., 0, 0] / hann.sum().square() > INSIDE
+    return amplitude * filled[..., None]
+
+
+def _windows(planes: Tensor, side: int) -> Tensor:
+    """[N, 1, H, W] -> overlapping squares [N, windows, side, side]"""
+    squares = F.unfold(planes, side, stride=side // 2)
+    return squares.transpose(1, 2).unflatten(2, (side, side))
+
+
+def _bands(side: int) -> Tensor:
+    """Which frequencies of a window belong to which octave and direction, [side, side/2+1, 8]."""
+    down = torch.fft.fftfreq(side)[:, None] * side
+    right = torch.fft.rfftfreq(side) * side
+    periods = torch.hypot(down, right)
+    direction = torch.atan2(down, right).mul(DIRECTIONS / torch.pi).round().long() % DIRECTIONS
+    bands = [
+        (periods >= low) & (periods < high) & (direction == number)
+        for low, high in zip(OCTAVES[:-1], OCTAVES[1:], strict=True)
+        for number in range(DIRECTIONS)
+    ]
+    return torch.stack(bands, -1).float()
