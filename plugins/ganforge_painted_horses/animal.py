@@ -173,7 +173,10 @@ def outlines(animal: Animal) -> Outlines:
     neck = _Neck(animal)
     head = _Head(animal, neck)
     tail = _tail_spine(animal)
-    legs, rings = ribbon(spines, widths), _rings(spines, (0.33, 0.43, 0.53, 0.62, 0.71), 0.017, 0.16)
+    legs, rings = (
+        ribbon(spines, widths),
+        _rings(spines, (0.33, 0.43, 0.53, 0.62, 0.71), 0.017, 0.16),
+    )
     ears = _ears(animal, head)
     silhouette = np.concatenate([neck.crest[:4], head.at(HEAD), neck.throat[3::-1]])
     layers = {
@@ -187,7 +190,10 @@ def outlines(animal: Animal) -> Outlines:
         "hooves": [_hooves(spines)],
         "muzzle": [head.at(((0.80, 0.3), (1.1, 0.3), (1.1, -0.3), (0.74, -0.3)))],
         "blaze": [head.at(((0.12, 0.25), (0.80, 0.25), (0.86, 0.07), (0.2, 0.11)))],
-        "eye": [head.at(_ellipse(0.30, 0.075, 0.052, 0.05)), head.at(_ellipse(0.9, 0.05, 0.026, 0.03))],
+        "eye": [
+            head.at(_ellipse(0.30, 0.075, 0.052, 0.05)),
+            head.at(_ellipse(0.9, 0.05, 0.026, 0.03)),
+        ],
         "stripes": _stripes(trunk, neck, head),
         "near-rings": [rings[:2]],
         "far-rings": [rings[2:]],
@@ -315,7 +321,12 @@ def _rings(spines: Points, where: tuple[float, ...], thick: float, wide: float) 
     along = tangents(spines, parts)[..., index, :]
     side = turned(along) * wide
     along = along * thick
-    corners = (centre + along + side, centre + along - side, centre - along - side, centre - along + side)
+    corners = (
+        centre + along + side,
+        centre + along - side,
+        centre - along - side,
+        centre - along + side,
+    )
     return np.stack(corners, -2)
 
 

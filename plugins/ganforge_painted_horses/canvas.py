@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +40,15 @@ def coverage(
     slope = (ends[:, 1] - starts[:, 1]) / np.where(right == left, 1.0, right - left)
     y = ((starts[:, 1] - left * slope)[edge] + line * slope[edge]).clip(0, height)
     row = np.minimum(y.astype(np.intp), height - 1)
-    below = y - row  # the part of this pixel above the crossing stays out
+    above = y - row  # share of the crossed pixel that lies outside
     turn = np.where(rightward, 1.0 / SUBSAMPLES, -1.0 / SUBSAMPLES)[edge]
     stride = len(layers) * width
     cell = row * stride + layer[edge] * width + line // SUBSAMPLES
     size = height * stride
-    winding = np.bincount(cell, turn * (1 - below), size + stride)
-    winding += np.bincount(cell + stride, turn * below, size + stride)
+    winding = np.bincount(cell, turn * (1 - above), size + stride)
+    winding += np.bincount(cell + stride, turn * above, size + stride)
     planes = winding[:size].astype(np.float32).reshape(height, stride)
-    for previous, here in zip(planes[:-1], planes[1:], strict=True):
+    for previous, here in pairwise(planes):
         here += previous  # several times faster than cumsum down the rows
     np.minimum(np.abs(planes, out=planes), 1, out=planes)
     planes = planes.reshape(height, len(layers), width)

@@ -155,7 +155,9 @@ class Landscape:
         foot = np.stack(
             [middle + (2 * blades[:, 0] - 1) * reach, feet + 0.006 + 0.02 * blades[:, 1]], 1
         )
-        return _triangles(foot, 0.025 + 0.03 * blades[:, 2], blades[:, 3], np.full(len(foot), 0.005))
+        return _triangles(
+            foot, 0.025 + 0.03 * blades[:, 2], blades[:, 3], np.full(len(foot), 0.005)
+        )
 
     def _flowers(self, top: float, high: float, wide: float) -> Points:
         draws = self.blades[::3]

@@ -7,6 +7,7 @@ Photographs have no true counterpart; painted scenes do. So what a translation s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -154,7 +155,7 @@ def _bands(side: int) -> Tensor:
     direction = torch.atan2(down, right).mul(DIRECTIONS / torch.pi).round().long() % DIRECTIONS
     bands = [
         (periods >= low) & (periods < high) & (direction == number)
-        for low, high in zip(OCTAVES[:-1], OCTAVES[1:], strict=True)
+        for low, high in pairwise(OCTAVES)
         for number in range(DIRECTIONS)
     ]
     return torch.stack(bands, -1).float()
