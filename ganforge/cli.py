@@ -59,7 +59,7 @@ COMMANDS: _Section = {name: entry for part in SECTIONS.values() for name, entry 
 EXAMPLES = (
     ("ganforge run cyclegan-horse2zebra --preview", "a first training, in minutes"),
     ("ganforge list recipes", "what else there is to train"),
-    ("ganforge run my.toml --set train.batch=32", "your own, with one value changed"),
+    ("ganforge run my.toml --set train.batch=32", "your own, one value changed"),
     ("ganforge sample", "images from the newest run"),
 )
 OPTIONS = (("--version", "print the version"), ("-h, --help", "print this, or a command's help"))
@@ -91,7 +91,7 @@ class Commands(click.Group):
             f"{_bold('ganforge')}: games between networks, composed from plugins by recipes.\n\n"
         )
         _write_rows(formatter, EXAMPLES)
-        column = max(map(len, COMMANDS)) + 2
+        column = max(len(name) for name in (*COMMANDS, *dict(OPTIONS))) + 2
         for section, commands in SECTIONS.items():
             formatter.write(f"\n{_bold(section)}\n")
             _write_rows(formatter, [(n, help) for n, (_, help) in commands.items()], column)

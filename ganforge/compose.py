@@ -77,7 +77,7 @@ class _Composer(LossReader):
             phases=phases,
             lock=self.lock(),
         )
-        if not self.problems:
+        if not self.problems and not self.offline:
             self.check_played(plan)
         return plan
 
@@ -136,7 +136,7 @@ class _Composer(LossReader):
         )
         value = self.table("train").get("phases")
         tables = list(value.tables()) if isinstance(value, Table) else []
-        if not tables:
+        if not tables or self.offline:
             whole = PhasePlan(
                 name="all",
                 train=networks,

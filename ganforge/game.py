@@ -157,6 +157,10 @@ class Game:
 
     def _build_players(self) -> Iterator[Player]:
         for plan in self.plan.networks.values():
+            if not any(True for _ in self.networks[plan.address].parameters()):
+                raise PluginError(
+                    f"'{plan.component.id}' has no parameters, so there is nothing to train"
+                )
             yield self._build_player(
                 plan.address, side_of(plan.address), self.networks[plan.address], plan.settings
             )
@@ -211,7 +215,10 @@ class Game:
         """One forward of a generator. records: whether its buffers may change."""
         player = self._player[f"generators.{name}"]
         made = self._forward(player, sources, {}, address, records)
-        return made if isinstance(made, Made) else Made(made)
+        made = made if isinstance(made, Made) else Made(made)
+        plan = self.plan.generators[name]
+        _expect(made.data, plan.target_spec, f"generator '{name}' ({plan.component.id})")
+        return made
 
     def judge(
         self,
@@ -261,6 +268,9 @@ class Game:
                 else:
                     seen |= {_view_name(view, key): value for key, value in result.items()}
             views = seen
+        judged = self.plan.discriminators[guard].judged
+        for view, value in views.items():
+            _expect(value, judged, f"view '{view}' of discriminator '{guard}'")
         return views
 
     def replayed(self, guard: str, fakes: Tensor, batch: Batch) -> Tensor:
@@ -485,6 +495,15 @@ def meta_items(spec: Spec, count: int = 2) -> Tensor:
 def has_images(plan: GeneratorPlan) -> bool:
     """Whether a generator turns images into images."""
     return isinstance(plan.target_spec, ImageSpec) and isinstance(plan.source_specs[0], ImageSpec)
+
+
+def _expect(data: Tensor, spec: Spec, what: str) -> None:
+    """Raise PluginError where a plugin's tensor has not the shape that its spec promises."""
+    if data.shape[1:] != spec.shape:
+        raise PluginError(
+            f"{what} has shape {list(data.shape[1:])} per item, but the spec is {spec}: "
+            f"{list(spec.shape)}"
+        )
 
 
 def _view_name(outer: str, inner: str) -> str:

@@ -223,7 +223,7 @@ class Dataset(ABC):
         """All rows as one tensor, where that is cheaper than one by one; else None."""
         return None
 
-    def verify(self) -> None:
+    def verify(self) -> None:  # noqa: B027 (nothing to verify is the usual case)
         """Raise DataError for rows that cannot be read, as far as a quick look can tell.
 
         Called before training where the data is too large to be decoded first.

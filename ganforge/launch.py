@@ -25,7 +25,7 @@ from ganforge.plan import Plan
 from ganforge.plugin import with_options
 from ganforge.recipe import Recipe, load
 from ganforge.registry import Registry
-from ganforge.resolved import differences, resolved_tables, to_toml
+from ganforge.resolved import differences, lock_of, resolved_tables, to_toml
 from ganforge.runfolder import RunFolder, write_whole
 from ganforge.trainer import Training
 
@@ -168,22 +168,6 @@ def _stand_in(plan: Plan) -> tuple[str, ...]:
     return () if fallback is None else (f'data.use="{fallback}"',)
 
 
-def played_domains(plan: Plan) -> set[str]:
-    """The dataset's domains that some network reads or judges, with the labels of their rows."""
-    data = plan.data.description
-    asked = {plan.domains[d].of or d for d in plan.domains if plan.domains[d].origin == "derived"}
-    for generator in plan.generators.values():
-        asked |= {generator.target, *generator.sources}
-    for discriminator in plan.discriminators.values():
-        asked |= {discriminator.on, *discriminator.given}
-    played = asked & data.domains.keys()
-    needs = {n for loss in plan.losses.values() for names in loss.needs.values() for n in names}
-    if any(name.endswith("_labels") for name in needs):
-        rows = {row for domain in played for row in data.group(domain)}
-        played |= {row for row in rows if data.domains[row].kind == "label"}
-    return played
-
-
 # --- building and training ------------------------------------------------------------------------
 
 
@@ -196,7 +180,7 @@ def _build(
     with wait("reading the data") as on_progress:
         feed = Feed(
             dataset,
-            played_domains(plan),
+            plan.played_domains(),
             batch=plan.train.batch,
             draws=Draws(plan.train.seed),
             device=decided.device,
@@ -324,7 +308,7 @@ def _resume(
             _initialise(training)
             folder.cut_metrics(0)
         else:
-            _say_if_inexact(saved, decided, say)
+            _say_if_inexact(saved, decided, plan, before.get("lock", {}), say)
             training.resume(saved)
             say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
         write_whole(folder.resolved, _rewritten(plan, decided))
@@ -357,12 +341,21 @@ def _decided_before(plan: Plan, locked: Mapping[str, Any], say: Say) -> Machine:
         return decided
 
 
-def _say_if_inexact(saved: checkpoint.Checkpoint, decided: Machine, say: Say) -> None:
+def _say_if_inexact(
+    saved: checkpoint.Checkpoint,
+    decided: Machine,
+    plan: Plan,
+    before: Mapping[str, Any],
+    say: Say,
+) -> None:
     """Say once when this sitting cannot continue bit for bit, and why."""
     import torch
 
-    before = {**saved.state.get("machine", {}), "torch": saved.state.get("torch", "")}
-    now = {**decided.locked(), "torch": torch.__version__}
-    changed = [f"{k} {before[k]} -> {now[k]}" for k in now if before.get(k, now[k]) != now[k]]
+    was = {**before.get("versions", {}), **saved.state.get("machine", {})}
+    was["torch"] = saved.state.get("torch", torch.__version__)
+    now = {**lock_of(plan)["versions"], **decided.locked(), "torch": torch.__version__}
+    changed = [
+        f"{key} {was[key]} -> {now[key]}" for key in now if was.get(key, now[key]) != now[key]
+    ]
     if changed:
         say(f"not bit-exact from here on: {', '.join(changed)}")

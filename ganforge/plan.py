@@ -190,6 +190,22 @@ class Plan:
             if isinstance(spec, NoiseSpec)
         )
 
+    def played_domains(self) -> set[str]:
+        """The dataset's domains that some network reads or judges, with the labels of their rows
+        where a loss reads them."""
+        rows = self.data.description
+        asked = {d.of or d.name for d in self.domains.values() if d.origin == "derived"}
+        for generator in self.generators.values():
+            asked |= {generator.target, *generator.sources}
+        for discriminator in self.discriminators.values():
+            asked |= {discriminator.on, *discriminator.given}
+        played = asked & rows.domains.keys()
+        needs = (n for loss in self.losses.values() for side in loss.needs.values() for n in side)
+        if any(name.endswith("_labels") for name in needs):
+            beside = {other for domain in played for other in rows.group(domain)}
+            played |= {other for other in beside if rows.domains[other].kind == "label"}
+        return played
+
     def phase_at(self, step: int) -> PhasePlan:
         """The phase that step `step` (from 1) belongs to."""
         return next((p for p in self.phases if step <= p.last), self.phases[-1])

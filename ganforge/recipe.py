@@ -191,7 +191,7 @@ def _check_version(document: Table, source: Source, problems: list[Problem]) -> 
     if entry is None:
         if not {"data", "train", "extends", *SINGULAR, *SINGULAR.values()} & set(document.entries):
             message = f"{source.name} is no recipe: it has none of the tables of one"
-            note = "a recipe begins with `recipe = 1`; `ganforge new recipe` writes one"
+            note = "a recipe begins with `recipe = 1`; `ganforge list recipes` shows some"
             raise RecipeError([Problem(message, source.extended_at, [note])])
         problems.append(_misplaced(document) or _unversioned(document))
     elif type(entry.value) is int and entry.value > VERSION:

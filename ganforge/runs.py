@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ class Run:
             return next(iter(plans.values()))
         if name is None or name not in plans:
             raise GanforgeError(
-                f"say which generator: {', '.join(plans)}"
+                f"say which generator: {', '.join(plans)} (`--generator NAME`)"
                 if name is None
                 else f"there is no generator '{name}'; there are: {', '.join(plans)}"
             )
@@ -200,14 +200,16 @@ class Run:
         classes take turns.
         """
         plan = self.generator_plan(generator)
-        network = self.generator(plan.name)
         made = []
         for start in range(0, count, _BATCH):
             seeds = range(seed + start, seed + min(start + _BATCH, count))
-            sources = [s.to(self.device) for s in self.sources(plan, seeds, label)]
-            result = network(*sources)
-            made.append((result.data if isinstance(result, Made) else result).float().cpu())
+            made.append(self._made(plan, self.sources(plan, seeds, label)).float().cpu())
         return torch.cat(made)
+
+    def _made(self, plan: GeneratorPlan, sources: Sequence[Tensor]) -> Tensor:
+        """What a generator makes of its sources, on the run's device."""
+        result = self.generator(plan.name)(*(source.to(self.device) for source in sources))
+        return result.data if isinstance(result, Made) else cast(Tensor, result)
 
     def sources(
         self,
@@ -224,6 +226,9 @@ class Run:
         for source, spec in zip(plan.sources, plan.source_specs, strict=True):
             if rows and source in rows:
                 values.append(rows[source])
+            elif source.startswith("generators."):
+                before = self.generator_plan(source.removeprefix("generators."))
+                values.append(self._made(before, self.sources(before, seeds, label, rows)))
             elif isinstance(spec, NoiseSpec):
                 values.append(torch.stack([noise_of(spec, source, seed) for seed in seeds]))
             elif isinstance(spec, LabelSpec):
@@ -249,8 +254,7 @@ class Run:
                 f"`ganforge sample {self.folder.name}`"
             )
         sources = self.sources(plan, range(len(images)), rows={plan.sources[0]: images})
-        result = self.generator(plan.name)(*(source.to(self.device) for source in sources))
-        return (result.data if isinstance(result, Made) else result).float().cpu()
+        return self._made(plan, sources).float().cpu()
 
 
 def noise_of(spec: NoiseSpec, source: str, seed: int) -> Tensor:
@@ -279,6 +283,7 @@ def train(
     set: Mapping[str, Any] | None = None,
     preview: bool = False,
     out: str | Path | None = None,
+    plugin_files: Sequence[str | Path] = (),
 ) -> Run:
     """Train a recipe as `ganforge run` does, and open the run. `set` overrides recipe keys."""
     from ganforge.launch import Request, launch
@@ -288,9 +293,10 @@ def train(
         preview=preview,
         out=None if out is None else Path(out),
         sets=tuple(_settings(set or {})),
+        plugin_files=tuple(Path(file) for file in plugin_files),
     )
     outcome = launch(request, print)
-    return Run(outcome.folder)
+    return Run(outcome.folder, plugin_files=request.plugin_files)
 
 
 def _settings(values: Mapping[str, Any], below: str = "") -> Iterator[str]:

@@ -51,7 +51,7 @@ class PhaseSettings:
 
 @options
 class NoiseSettings:
-    """`[noise]`, and `[domains.NAME]` with `draw = "noise"`"""
+    """`[noise]`, and `[domains.NAME]` without `of`"""
 
     dim: int = option(100, at_least=1, help="numbers per drawn vector")
     distribution: Literal["normal", "uniform"] = option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import signal
@@ -382,8 +383,8 @@ def _term_names(values: Mapping[str, Mapping[str, Tensor]], side: Side) -> list[
 def _not_finite(names: list[str], finite: list[bool], step: int) -> TrainingError:
     broken = [name for name, good in zip(names, finite, strict=True) if not good] or names
     return TrainingError(
-        f"step {step}: not finite: {'; '.join(broken)}. The update was not made, and the last "
-        "checkpoint is good. A smaller `optimizer.lr`, `clip = 1.0` on the network or "
+        f"step {step}: not finite: {'; '.join(broken)}. The update was not made, so weights and "
+        "checkpoints are good. A smaller `optimizer.lr`, `clip = 1.0` on the network or "
         '`train.precision = "fp32"` often helps'
     )
 
@@ -441,8 +442,17 @@ def _manager(hooks: Mapping[str, Hook]) -> pluggy.PluginManager:
                 close = nearest(method, moments)
                 hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(moments)}"
                 raise PluginError(f"hook '{name}' has an unknown method '{method}'; {hint}")
-        try:
-            manager.register(hook, name)
-        except pluggy.PluginValidationError as error:
-            raise PluginError(f"hook '{name}': {error}") from error
+            if method in moments:
+                _refuse_unknown_arguments(name, hook, method)
+        manager.register(hook, name)
     return manager
+
+
+def _refuse_unknown_arguments(name: str, hook: Hook, moment: str) -> None:
+    known = list(inspect.signature(getattr(TrainingSpecs, moment)).parameters)[1:]
+    for argument in inspect.signature(getattr(hook, moment)).parameters:
+        if argument not in known:
+            raise PluginError(
+                f"hook '{name}': {moment}() asks for '{argument}', which is not known at that "
+                f"moment; known: {', '.join(known)}"
+            )

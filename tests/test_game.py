@@ -5,6 +5,7 @@ import torch
 from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
 from ganforge import Discriminator, Generator
+from ganforge.errors import PluginError
 from ganforge.game import initialise
 from ganforge.plugin import Component, Ref, option, options
 
@@ -195,6 +196,41 @@ def test_adding_a_hook_or_an_augmentor_changes_no_other_draws(tmp_path):
     one, two = (t._batches(3, graph=False)[0] for t in (plain, more))
     assert torch.equal(one["image"], two["image"])
     assert torch.equal(one.sources("main")[0], two.sources("main")[0])
+
+
+class WrongShape(Generator):
+    """Promises the target's shape and returns another."""
+
+    def __init__(self, options, sources, target):
+        super().__init__(options, sources, target)
+        self.layer = torch.nn.Linear(sources[0].flat, 7)
+
+    def forward(self, noise):
+        return self.layer(noise)
+
+
+class Parameterless(Discriminator):
+    def forward(self, data, given=None):
+        return data.flatten(1).mean(1)
+
+
+WRONG = Component("generator", "wrong", "test_game:WrongShape", provider="tests", version="0")
+EMPTY = Component(
+    "discriminator", "empty", "test_game:Parameterless", provider="tests", version="0"
+)
+
+
+def test_a_generator_whose_output_breaks_its_promise_is_told_in_one_line(tmp_path):
+    text = ONE_PAIR.replace('use = "mlp"\nhidden = [12]', 'use = "wrong"', 1)
+    training = training_of(tmp_path, text, WRONG)
+    with pytest.raises(PluginError, match=r"generator 'main' \(tests/wrong\) has shape \[7\]"):
+        training._take_step(1)
+
+
+def test_a_network_without_parameters_is_refused_in_one_line(tmp_path):
+    text = WITH_NORM.replace('use = "normed"', 'use = "empty"')
+    with pytest.raises(PluginError, match="'tests/empty' has no parameters"):
+        training_of(tmp_path, text, EMPTY)
 
 
 def test_a_weight_for_each_side_scales_that_sides_loss(tmp_path):

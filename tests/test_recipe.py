@@ -111,7 +111,7 @@ def test_what_is_no_recipe(folder):
     )
     assert refused("pyproject.toml") == (
         "error: pyproject.toml is no recipe: it has none of the tables of one\n"
-        "   = a recipe begins with `recipe = 1`; `ganforge new recipe` writes one"
+        "   = a recipe begins with `recipe = 1`; `ganforge list recipes` shows some"
     )
     assert refused("latin.toml") == (
         "error: latin.toml is not UTF-8 text: byte 0xe9 in line 2; save it as UTF-8"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from attrs import evolve
 from safetensors.torch import load_file
 from small_runs import CYCLE, DIGITS, write_recipe
 
@@ -172,7 +173,7 @@ def test_of_several_generators_one_must_be_named(here):
     run = ganforge.open_run("cats-and-dogs")
     with pytest.raises(GanforgeError) as caught:
         run.generator()
-    assert str(caught.value) == "say which generator: cat2dog, dog2cat"
+    assert str(caught.value) == "say which generator: cat2dog, dog2cat (`--generator NAME`)"
     with pytest.raises(GanforgeError) as caught:
         run.generator("cat2dgo")
     assert str(caught.value) == "there is no generator 'cat2dgo'; there are: cat2dog, dog2cat"
@@ -278,3 +279,65 @@ def test_mistakes_from_python_are_raised_as_one_error(workdir):
     with pytest.raises(RecipeError) as caught:
         ganforge.train(recipe, set={"train.batch": "four", "generator.widht": 3})
     assert len(caught.value.problems) == 2
+
+
+# --- what looking does without --------------------------------------------------------------------
+
+SOFT = """
+from ganforge import Loss
+from torch.nn.functional import softplus
+
+class SoftHinge(Loss):
+    def discriminator(self, real_scores, fake_scores):
+        return softplus(1 - real_scores) + softplus(1 + fake_scores)
+
+    def generator(self, fake_scores):
+        return -fake_scores
+"""
+
+
+def test_a_run_is_looked_at_without_the_plugin_that_brought_its_loss(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "soft_hinge.py").write_text(SOFT, encoding="utf-8")
+    run = ganforge.train(
+        write_recipe(tmp_path, DIGITS),
+        set={"losses.adversarial.use": "soft-hinge"},
+        out="runs/soft",
+        plugin_files=["soft_hinge.py"],
+    )
+    alone = ganforge.open_run("soft")
+    assert torch.equal(alone.sample(3), run.sample(3))
+    kept = tmp_path / "runs" / "soft" / "plugin-files" / "soft_hinge.py"
+    assert kept.read_text(encoding="utf-8") == SOFT
+
+
+def test_a_changed_plugin_file_is_told_when_a_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "soft_hinge.py"
+    file.write_text(SOFT, encoding="utf-8")
+    request = Request(
+        recipe=write_recipe(tmp_path, DIGITS),
+        sets=("losses.adversarial.use=soft-hinge", "train.steps=2"),
+        out=tmp_path / "run",
+        plugin_files=(file,),
+    )
+    launch(request, lambda line: None)
+    file.write_text(SOFT.replace("1 -", "2 -"), encoding="utf-8")
+    said = []
+    launch(evolve(request, sets=(request.sets[0], "train.steps=3")), said.append)
+    assert any("soft_hinge.py" in line and "not bit-exact" in line for line in said)
+
+
+def test_a_chain_of_generators_is_sampled_from_its_beginning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = DIGITS.replace("[generator]", "[generators.main]").replace(
+        "[discriminator]",
+        '[generators.finer]\nuse = "mlp"\nhidden = [6]\nfrom = "generators.main"\n[discriminator]',
+    )
+    run = ganforge.train(write_recipe(tmp_path, text), out="runs/chain")
+    first = run.sample(2, generator="main")
+    with torch.no_grad():
+        expected = run.generator("finer")(first)
+    torch.testing.assert_close(run.sample(2, generator="finer"), expected)
+    with pytest.raises(GanforgeError, match="say which generator: main, finer"):
+        run.sample(2)

@@ -118,7 +118,10 @@ def _weight(weight: Mapping[str, float]) -> str:
 
 def _data(plan: Plan) -> Iterator[str]:
     counts: Mapping[str, Any] = plan.data.description.counts.get("train", {})
+    played = plan.played_domains()
     for name, spec in plan.data.description.domains.items():
+        if name not in played:
+            continue
         rows = f"{counts[name]:,} x " if name in counts else ""
         yield f"{name}: {rows}{spec}  ({plan.data.component.name})"
 

@@ -152,26 +152,38 @@ def newest_metrics(folder: RunFolder) -> dict[str, float]:
 def _next(request: Request, outcome: Outcome) -> Iterator[tuple[str, str]]:
     """Three commands that make sense now, and what each is for."""
     folder, plan = outcome.folder, outcome.plan
-    yield _look(plan, run_argument(folder))
+    yield _look(request, plan, run_argument(folder))
     if outcome.stopped:
         yield "go on to the last step", again(request, folder)
     else:
         yield "train twice as long", again(request, folder, f"train.steps={2 * plan.steps}")
     if plan.preview:
-        yield "play it in full", _joined(["run", str(request.recipe), *_plugins(request)])
+        data = [a for a in request.sets if a.strip().startswith("data.")]
+        words = [word for argument in data for word in ("--set", argument)]
+        yield "play it in full", _joined(["run", str(request.recipe), *words, *_plugins(request)])
     else:
         yield "every run", "ganforge runs"
 
 
-def _look(plan: Plan, run: str) -> tuple[str, str]:
+def _look(request: Request, plan: Plan, run: str) -> tuple[str, str]:
     """The command that shows what this game's generators do."""
     from ganforge.specs import ImageSpec
 
-    edges = [g for g in plan.generators.values() if isinstance(g.source_specs[0], ImageSpec)]
-    if not edges:
-        return "more images", _joined(["sample", run, "--count", "64"])
-    to = ["--to", edges[0].target] if len(edges) > 1 else []
-    return "pictures of yours", _joined(["translate", run, *to, "PICTURES", "--out", "translated"])
+    from_files = any(g.component.provider.endswith(".py") for g in plan.generators.values())
+    plugins = _plugins(request) if from_files else []
+    edges = [
+        generator
+        for generator in plan.generators.values()
+        if isinstance(generator.source_specs[0], ImageSpec)
+        and not generator.sources[0].startswith("generators.")
+    ]
+    if edges:
+        to = ["--to", edges[0].target] if len(edges) > 1 else []
+        line = ["translate", run, *to, "PICTURES", "--out", "translated", *plugins]
+        return "pictures of yours", _joined(line)
+    last = list(plan.generators)[-1]  # of a chain, what it ends in
+    which = ["--generator", last] if len(plan.generators) > 1 else []
+    return "more images", _joined(["sample", run, *which, "--count", "64", *plugins])
 
 
 def run_argument(folder: RunFolder) -> str:

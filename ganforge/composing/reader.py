@@ -18,6 +18,9 @@ from ganforge.suggest import nearest
 
 T = TypeVar("T")
 
+# Kinds that a run was trained with and that looking at it does without.
+_NOT_FOR_LOOKING = ("loss", "augmentor", "hook", "metric")
+
 
 class Reader:
     """What the layers above share. `problems` collects; nothing here raises for a mistake."""
@@ -50,10 +53,20 @@ class Reader:
         """Every table below `[key]` as a component with its options."""
         found = {}
         for name, table in self.table(key).tables():
+            if self.offline and kind in _NOT_FOR_LOOKING and self.is_missing(kind, name, table):
+                continue
             part = self.part(name, kind, table, skip)
             if part is not None:
                 found[name] = part
         return found
+
+    def is_missing(self, kind: Kind, name: str, table: Table) -> bool:
+        """Whether the component that a table names is not installed here."""
+        try:
+            self.registry.find(kind, str(table.get("use", name)))
+        except NotFound:
+            return True
+        return False
 
     def part(self, name: str, kind: Kind, table: Table, skip: Collection[str]) -> Part | None:
         named = table.entry("use")

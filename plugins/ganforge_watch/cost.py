@@ -53,8 +53,7 @@ def _networks(training: Training) -> Iterator[tuple[str, str]]:
 def _data(training: Training) -> str:
     plan = training.plan
     counts = plan.data.description.counts.get("train", {})
-    played = {name for g in plan.generators.values() for name in (*g.sources, g.target)}
-    played |= {name for d in plan.discriminators.values() for name in (d.on, *d.given)}
+    played = plan.played_domains()
     images = [
         f"{_rows(name, counts.get(name))} of {spec.height} x {spec.width} px"
         for name, spec in plan.data.description.domains.items()

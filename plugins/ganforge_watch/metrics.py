@@ -44,7 +44,7 @@ class Metrics(Hook):
             try:
                 metric: Metric = training.registry.load_target(part.component)(part.options)
                 with training.looking() as run:
-                    measured = metric.measure(run)
+                    measured = _named(metric.measure(run))
             except GanforgeError as error:
                 console.print(Text(f"metric {name} could not be computed: {error}"), soft_wrap=True)
                 continue
@@ -53,6 +53,12 @@ class Metrics(Hook):
         if figures:
             _write(training, figures)
             training.computed(figures)
+
+
+def _named(measured: object) -> Mapping[str, float]:
+    if not isinstance(measured, Mapping):
+        raise GanforgeError(f"measure() returned {measured!r}, not a dict of named figures")
+    return measured
 
 
 def print_metric(console: Console, name: str, figures: Mapping[str, float], protocol: str) -> None:
