@@ -12,7 +12,7 @@ from typing import Any
 from ganforge.composing.losses import LossReader
 from ganforge.document import Table
 from ganforge.grammar import AUGMENTOR_KEYS, HOOK_KEYS, LOSS_KEYS, METRIC_KEYS, NETWORK_KEYS
-from ganforge.plan import DataPlan, LossPlan, Part, PhasePlan, Plan, Side
+from ganforge.plan import DataPlan, LossPlan, Part, PhasePlan, Plan
 from ganforge.problems import RecipeError
 from ganforge.recipe import ALWAYS_ON, Recipe
 from ganforge.registry import Registry
@@ -207,7 +207,7 @@ class _Composer(LossReader):
 
     def check_played(self, plan: Plan) -> None:
         """Every network is trained by some loss in some phase, unless it is frozen."""
-        trained = {address for phase in plan.phases for address in trained_in(plan, phase)}
+        trained = {address for phase in plan.phases for address in plan.trained_in(phase)}
         for address, network in plan.networks.items():
             if address in trained or network.settings.freeze:
                 continue
@@ -217,37 +217,3 @@ class _Composer(LossReader):
                 self.table(key).get(name).span,
                 "add a loss that plays on it, or write `freeze = true`",
             )
-
-
-def trained_in(plan: Plan, phase: PhasePlan) -> set[str]:
-    """The addresses of the networks that get gradients in a phase."""
-    reached: set[str] = set()
-    for name in phase.losses:
-        loss = plan.losses[name]
-        for target in loss.on:
-            if loss.of_contests:
-                if "discriminator" in loss.needs:
-                    reached.add(f"discriminators.{target}")
-                if "generator" in loss.needs:
-                    for generator in plan.contests(target):
-                        reached |= _chain(plan, generator)
-            elif "generator" in loss.needs:
-                reached |= _chain(plan, target)
-                back = plan.inverse(target)
-                if "cycled" in loss.needs["generator"] and back:
-                    reached |= _chain(plan, back)
-    return reached & set(phase.train)
-
-
-def _chain(plan: Plan, generator: str) -> set[str]:
-    """A generator and those whose output it reads."""
-    reached = {f"generators.{generator}"}
-    for source in plan.generators[generator].sources:
-        if source.startswith("generators."):
-            reached |= _chain(plan, source.removeprefix("generators."))
-    return reached
-
-
-def side_of(address: str) -> Side:
-    """Which side a network belongs to."""
-    return "generator" if address.startswith("generators.") else "discriminator"

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ganforge import optimizers
-from ganforge.compose import side_of, trained_in
 from ganforge.draws import Draws
 from ganforge.errors import PluginError, TrainingError
 from ganforge.feed import Feed
@@ -36,7 +35,6 @@ from ganforge.interfaces import (
 )
 from ganforge.machine import Machine
 from ganforge.plan import (
-    AugmentorPlan,
     Chosen,
     DiscriminatorPlan,
     GeneratorPlan,
@@ -47,7 +45,7 @@ from ganforge.plan import (
     Side,
 )
 from ganforge.registry import Registry
-from ganforge.specs import ImageSpec, LabelSpec, Spec
+from ganforge.specs import LabelSpec, Spec
 from ganforge.turn import Batch, Turn
 
 
@@ -162,7 +160,7 @@ class Game:
                     f"'{plan.component.id}' has no parameters, so there is nothing to train"
                 )
             yield self._build_player(
-                plan.address, side_of(plan.address), self.networks[plan.address], plan.settings
+                plan.address, plan.side, self.networks[plan.address], plan.settings
             )
         for address, loss in self.losses.items():
             if any(True for _ in loss.parameters()):
@@ -188,7 +186,7 @@ class Game:
     def enter(self, phase: PhasePlan) -> None:
         """Set which networks this phase trains."""
         self.phase = phase
-        trained = trained_in(self.plan, phase)
+        trained = self.plan.trained_in(phase)
         for player in self.players:
             is_loss = player.address.startswith("losses.")
             player.trained = is_loss or player.address in trained
@@ -492,11 +490,6 @@ def meta_items(spec: Spec, count: int = 2) -> Tensor:
     return torch.empty((count, *spec.shape), dtype=dtype, device="meta")
 
 
-def has_images(plan: GeneratorPlan) -> bool:
-    """Whether a generator turns images into images."""
-    return isinstance(plan.target_spec, ImageSpec) and isinstance(plan.source_specs[0], ImageSpec)
-
-
 def _expect(data: Tensor, spec: Spec, what: str) -> None:
     """Raise PluginError where a plugin's tensor has not the shape that its spec promises."""
     if data.shape[1:] != spec.shape:
@@ -518,6 +511,3 @@ def _summed(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         for name, value in part.items():
             total[name] = total[name] + value
     return total
-
-
-__all__ = ["AugmentorPlan", "Game", "Player", "build_network", "build_networks", "initialise"]

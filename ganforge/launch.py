@@ -236,7 +236,7 @@ def _train(training: Training, stand_in: str) -> Outcome:
     except (RuntimeError, MemoryError) as error:
         if not remembers_no_memory(error):
             raise
-        raise largest_batch(training, error) from error
+        raise largest_batch(training) from error
     except ValueError as error:
         if not needs_more_items(error):
             raise

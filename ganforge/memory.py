@@ -8,6 +8,7 @@ import torch
 
 from ganforge.errors import TrainingError
 from ganforge.plan import SIDES
+from ganforge.trainer import Training
 from ganforge.turn import Batch, Turn
 
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
@@ -25,11 +26,8 @@ def needs_more_items(error: BaseException) -> bool:
     return "more than 1 value per channel" in str(error)
 
 
-def largest_batch(training: object, error: BaseException) -> TrainingError:
+def largest_batch(training: Training) -> TrainingError:
     """The error to show: names the largest batch whose losses can be differentiated here."""
-    from ganforge.trainer import Training
-
-    assert isinstance(training, Training)
     whole = training.plan.train.batch
     fits = 0
     size = whole // 2
@@ -51,11 +49,8 @@ def largest_batch(training: object, error: BaseException) -> TrainingError:
     return TrainingError(f"out of memory at batch {whole} on {training.game.device}; {advice}")
 
 
-def _fits(training: object, size: int) -> bool:
+def _fits(training: Training, size: int) -> bool:
     """Try one turn of each side with the first rows of a batch; nothing is updated."""
-    from ganforge.trainer import Training
-
-    assert isinstance(training, Training)
     game = training.game
     try:
         for side in SIDES:

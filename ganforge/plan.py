@@ -6,7 +6,7 @@ Light. `compose.py` makes plans and refuses what cannot work; `game.py` builds t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
@@ -79,6 +79,7 @@ class GeneratorPlan(Part):
     target_spec: Spec
     settings: NetworkSettings
     ema: float | None = None
+    side: ClassVar[Side] = "generator"
 
     @property
     def address(self) -> str:
@@ -94,6 +95,7 @@ class DiscriminatorPlan(Part):
     judged: Spec
     given_specs: tuple[Spec, ...]
     settings: NetworkSettings
+    side: ClassVar[Side] = "discriminator"
 
     @property
     def address(self) -> str:
@@ -205,6 +207,33 @@ class Plan:
             beside = {other for domain in played for other in rows.group(domain)}
             played |= {other for other in beside if rows.domains[other].kind == "label"}
         return played
+
+    def trained_in(self, phase: PhasePlan) -> set[str]:
+        """The addresses of the networks that get gradients in a phase."""
+        reached: set[str] = set()
+        for name in phase.losses:
+            loss = self.losses[name]
+            for target in loss.on:
+                if loss.of_contests:
+                    if "discriminator" in loss.needs:
+                        reached.add(f"discriminators.{target}")
+                    if "generator" in loss.needs:
+                        for generator in self.contests(target):
+                            reached |= self._chain(generator)
+                elif "generator" in loss.needs:
+                    reached |= self._chain(target)
+                    back = self.inverse(target)
+                    if "cycled" in loss.needs["generator"] and back:
+                        reached |= self._chain(back)
+        return reached & set(phase.train)
+
+    def _chain(self, generator: str) -> set[str]:
+        """The addresses of a generator and of those whose output it reads."""
+        reached = {f"generators.{generator}"}
+        for source in self.generators[generator].sources:
+            if source.startswith("generators."):
+                reached |= self._chain(source.removeprefix("generators."))
+        return reached
 
     def phase_at(self, step: int) -> PhasePlan:
         """The phase that step `step` (from 1) belongs to."""

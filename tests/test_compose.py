@@ -4,7 +4,7 @@ import attrs
 import pytest
 from playing import CYCLE, ONE_PAIR, plan_of, recipe_file, registry
 
-from ganforge.compose import compose, trained_in
+from ganforge.compose import compose
 from ganforge.plugin import (
     Component,
     ImageSpec,
@@ -498,7 +498,7 @@ def test_a_generator_may_read_another_that_stands_below_it(tmp_path):
     plan = plan_of(tmp_path, text)
     assert list(plan.generators) == ["l2d", "d2l"]  # as in the file
     assert plan.generators["l2d"].source_specs == (plan.domains["light"].spec,)
-    assert trained_in(plan, plan.phases[0]) == set(plan.networks)
+    assert plan.trained_in(plan.phases[0]) == set(plan.networks)
 
 
 def test_a_guard_of_a_domain_that_nobody_makes_is_told(tmp_path):
