@@ -15,7 +15,7 @@ from ganforge import checkpoint, machine
 from ganforge.archives import FetchOptions
 from ganforge.compose import compose
 from ganforge.draws import Draws
-from ganforge.errors import DataError, RunError, TrainingError
+from ganforge.errors import DataError, GanforgeError, RunError, TrainingError
 from ganforge.feed import Feed
 from ganforge.fetch import prepare
 from ganforge.game import Game
@@ -185,6 +185,9 @@ def _build(
             draws=Draws(plan.train.seed),
             device=decided.device,
             flip=plan.data.image.flip,
+            channels_last=decided.wants_channels_last(
+                registry.load_target(network.component) for network in plan.networks.values()
+            ),
             on_progress=on_progress,
         )
     return Training(plan, Game(plan, registry, decided, feed), folder, registry)
@@ -224,9 +227,8 @@ def _write(
     folder: RunFolder, recipe: Recipe, plan: Plan, decided: Machine, registry: Registry
 ) -> None:
     """Start the run folder. Texts of plugin files are kept to be read, and never run unasked."""
-    heading = f"{plan.name}, every default and decision written out; runs again as it is"
-    resolved = to_toml(resolved_tables(plan, decided.locked()), heading)
-    folder.create(recipe.text, resolved, {f.path.name: f.text for f in registry.plugin_files})
+    texts = {file.path.name: file.text for file in registry.plugin_files}
+    folder.create(recipe.text, _resolved(plan, decided), texts)
 
 
 def _train(training: Training, stand_in: str) -> Outcome:
@@ -311,13 +313,13 @@ def _resume(
             _say_if_inexact(saved, decided, plan, before.get("lock", {}), say)
             training.resume(saved)
             say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
-        write_whole(folder.resolved, _rewritten(plan, decided))
+        write_whole(folder.resolved, _resolved(plan, decided))
     if stand_in:
         say(stand_in)
     return _train(training, stand_in)
 
 
-def _rewritten(plan: Plan, decided: Machine) -> str:
+def _resolved(plan: Plan, decided: Machine) -> str:
     heading = f"{plan.name}, every default and decision written out; runs again as it is"
     return to_toml(resolved_tables(plan, decided.locked()), heading)
 
@@ -332,7 +334,7 @@ def _decided_before(plan: Plan, locked: Mapping[str, Any], say: Say) -> Machine:
     }
     try:
         return machine.decide(with_options(asked, **kept))
-    except Exception as error:
+    except GanforgeError as error:
         if "device" not in kept:
             raise
         kept.pop("device")

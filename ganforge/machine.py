@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,17 @@ class Machine:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
-    def layout(self, network: nn.Module) -> torch.memory_format:
-        """The memory layout for a network's images."""
+    def layout(self, network: nn.Module | type) -> torch.memory_format:
+        """The memory layout for a network's images; its class knows as well as the network."""
         wanted = self.wanted_layout
         if wanted == "auto":
             wanted = getattr(network, "layout", "contiguous")
         return _LAYOUTS[wanted]
+
+    def wants_channels_last(self, networks: Iterable[type]) -> bool:
+        """Whether data is best laid out channels_last from the start, for networks of these
+        classes; one that wants it otherwise copies it."""
+        return any(self.layout(network) is torch.channels_last for network in networks)
 
     def locked(self) -> dict[str, Any]:
         """The decisions as keys of `[train]`."""
