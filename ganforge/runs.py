@@ -21,9 +21,9 @@ from ganforge.compose import compose
 from ganforge.draws import Draws
 from ganforge.errors import GanforgeError, RunError
 from ganforge.feed import held_out_rows
-from ganforge.game import build_network
 from ganforge.interfaces import Dataset, Made
 from ganforge.machine import find_device
+from ganforge.networks import build_network
 from ganforge.plan import GeneratorPlan, Plan
 from ganforge.recipe import load
 from ganforge.registry import Registry

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import math
 import os
 import signal
 import threading
@@ -12,23 +10,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from types import FrameType
-from typing import Any
 
-import pluggy
 import torch
 from torch import Tensor, nn
 
 from ganforge import checkpoint, optimizers
-from ganforge.errors import PluginError, TrainingError
+from ganforge.errors import PluginError
+from ganforge.finite import Guard
 from ganforge.game import Game, Player
-from ganforge.hookspecs import TrainingSpecs
-from ganforge.interfaces import Hook, Loss
+from ganforge.interfaces import Loss
 from ganforge.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
-from ganforge.suggest import nearest
 from ganforge.turn import Batch, Turn
+from ganforge.watching import build_hooks, manager_of
 
 
 class Training:
@@ -49,11 +45,11 @@ class Training:
         self.seconds = 0.0
         self.stop_reason = ""
         self.interrupted = False  # by Ctrl-C or SIGTERM
-        self.watching = _build_hooks(plan, registry)
-        self._hooks = _manager(self.watching)
+        self.watching = build_hooks(plan, registry)
+        self._hooks = manager_of(self.watching)
         self._gauges: dict[str, Tensor | float] = {}
         self._scores: dict[str, tuple[Tensor, Tensor, float | None]] = {}
-        self._guard = _Guard(game)
+        self._guard = Guard(game)
         self._clock = time.perf_counter()
 
     # --- what hooks may ask ---------------------------------------------------------------------
@@ -178,10 +174,10 @@ class Training:
     def _take_step(self, step: int) -> None:
         phase = self.plan.phase_at(step)
         if phase is not self.game.phase:
-            self.game.enter(phase)
-            if step == phase.first:  # numbers of networks and losses that no longer play
+            if step == phase.first > 1:  # numbers of networks and losses that no longer play
                 self._gauges.clear()
                 self._scores.clear()
+            self.game.enter(phase)
         self._hooks.hook.step_started(training=self, step=step)
         shared = self._discriminator_turns(step, phase)
         self._generator_turn(step, phase, shared)
@@ -318,77 +314,6 @@ class Training:
                 signal.signal(number, handler)
 
 
-class _Guard:
-    """Keeps a loss that is not finite from the weights.
-
-    On the CPU each total is looked at before it is differentiated. On an accelerator that would
-    wait for it each step: there a flag goes with the gradients, the fused optimizers skip their
-    step while it is set, and it is read when numbers are read anyway.
-    """
-
-    def __init__(self, game: Game) -> None:
-        self._waits = game.device.type == "cpu" or any(
-            not player.optimizer.defaults.get("fused") for player in game.players
-        )
-        self._flag = torch.zeros((), device=game.device)
-        self._names: list[str] = []
-        self._first: Tensor | None = None
-
-    def watch(
-        self, total: Tensor, side: Side, step: int, values: Mapping[str, Mapping[str, Tensor]]
-    ) -> None:
-        """Look at a total loss before its gradients are used."""
-        if self._waits:
-            if not math.isfinite(total.item()):
-                names = _term_names(values, side)
-                flat = [v.item() for terms in values.values() for v in terms.values()]
-                raise _not_finite(names, [math.isfinite(v) for v in flat], step)
-            return
-        names = _term_names(values, side)
-        finite = torch.stack([v.isfinite() for terms in values.values() for v in terms.values()])
-        broken = (~total.detach().isfinite()).float()
-        fresh = bool(self._first is None or names != self._names)
-        if fresh or self._first is None:
-            self._names, self._first = names, torch.cat([finite.float(), finite.new_tensor([step])])
-        now = torch.cat([finite.float(), torch.full((1,), float(step), device=finite.device)])
-        self._first = torch.where(self._flag > 0, self._first, now)
-        self._flag = torch.maximum(self._flag, broken)
-
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Step an optimizer, unless a loss was not finite."""
-        if not self._waits:
-            optimizer.found_inf = self._flag  # type: ignore[attr-defined]
-        optimizer.step()
-
-    def raise_if_broken(self) -> None:
-        """Raises TrainingError when the flag was set."""
-        if self._waits or self._first is None or not self._flag.item():
-            return
-        *finite, step = self._first.tolist()
-        raise _not_finite(self._names, [bool(value) for value in finite], int(step))
-
-
-def _term_names(values: Mapping[str, Mapping[str, Tensor]], side: Side) -> list[str]:
-    """What to call each term of a side's losses in an error."""
-    names = []
-    for address, terms in values.items():
-        loss, _, guard = address.removeprefix("losses.").partition("@")
-        where = f" on discriminator '{guard}'" if guard else ""
-        for term in terms:
-            what = "" if term == "loss" else f", term '{term}'"
-            names.append(f"loss '{loss}'{what}{where} ({side} turn)")
-    return names
-
-
-def _not_finite(names: list[str], finite: list[bool], step: int) -> TrainingError:
-    broken = [name for name, good in zip(names, finite, strict=True) if not good] or names
-    return TrainingError(
-        f"step {step}: not finite: {'; '.join(broken)}. The update was not made, so weights and "
-        "checkpoints are good. A smaller `optimizer.lr`, `clip = 1.0` on the network or "
-        '`train.precision = "fp32"` often helps'
-    )
-
-
 def updates_before(plan: Plan, step: int) -> int:
     """How many discriminator updates come before step `step` (from 1)."""
     done = 0
@@ -407,52 +332,3 @@ def _score_gauges(
         right = ((real > boundary).float().mean() + (fake < boundary).float().mean()) / 2
         gauges[f"accuracy{name}"] = right
     return gauges
-
-
-def _build_hooks(plan: Plan, registry: Registry) -> dict[str, Hook]:
-    return {
-        name: registry.load_target(part.component)(part.options)
-        for name, part in plan.hooks.items()
-    }
-
-
-class _Hooks(pluggy.PluginManager):
-    """Takes every public method of a hook for an implementation, so authors need no marker."""
-
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        return {"optionalhook": False} if _is_moment(type(plugin), name) else None
-
-
-def _is_moment(cls: type, name: str) -> bool:
-    """Whether an attribute of a hook is a method that is called at some moment. A class is none:
-    in a plugin file, a hook's options are its inner `class Options`."""
-    value = getattr(cls, name, None)
-    own = not name.startswith("_") and not hasattr(Hook, name)
-    return own and callable(value) and not isinstance(value, type)
-
-
-def _manager(hooks: Mapping[str, Hook]) -> pluggy.PluginManager:
-    """A fresh manager. pluggy calls the last registered first, so hooks go in backwards."""
-    manager = _Hooks("ganforge")
-    manager.add_hookspecs(TrainingSpecs)
-    moments = [name for name in vars(TrainingSpecs) if not name.startswith("_")]
-    for name, hook in reversed(list(hooks.items())):
-        for method in dir(type(hook)):
-            if _is_moment(type(hook), method) and method not in moments:
-                close = nearest(method, moments)
-                hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(moments)}"
-                raise PluginError(f"hook '{name}' has an unknown method '{method}'; {hint}")
-            if method in moments:
-                _refuse_unknown_arguments(name, hook, method)
-        manager.register(hook, name)
-    return manager
-
-
-def _refuse_unknown_arguments(name: str, hook: Hook, moment: str) -> None:
-    known = list(inspect.signature(getattr(TrainingSpecs, moment)).parameters)[1:]
-    for argument in inspect.signature(getattr(hook, moment)).parameters:
-        if argument not in known:
-            raise PluginError(
-                f"hook '{name}': {moment}() asks for '{argument}', which is not known at that "
-                f"moment; known: {', '.join(known)}"
-            )

@@ -6,7 +6,7 @@ from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
 from ganforge import Discriminator, Generator
 from ganforge.errors import PluginError
-from ganforge.game import initialise
+from ganforge.networks import initialise
 from ganforge.plugin import Component, Ref, option, options
 
 

@@ -269,6 +269,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object
 def test_sigterm_saves_too_and_the_line_that_is_said_goes_on(
     ganforge_cli, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Path("runs", "digits").mkdir(parents=True)
     with monkeypatch.context() as patch:
         at_step(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
         answer = ganforge_cli("run", plain, "--new", "--set", "train.seed=7")

@@ -1,0 +1,82 @@
+"""Networks by themselves: built from a plan in the right order, initialised from the seed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ganforge.draws import Draws
+from ganforge.errors import PluginError
+from ganforge.interfaces import Discriminator, Generator, Verdict
+from ganforge.plan import DiscriminatorPlan, GeneratorPlan, Plan
+from ganforge.registry import Registry
+from ganforge.specs import Spec
+
+
+def build_networks(plan: Plan, registry: Registry, draws: Draws) -> dict[str, nn.Module]:
+    """Every network of a plan, on the CPU, initialised from the seed; what `Ref`s name first."""
+    plans = plan.networks
+    built: dict[str, nn.Module] = {}
+    waiting = list(plans)
+    while waiting:
+        ready = [a for a in waiting if set(plans[a].settings.refs.values()) <= built.keys()]
+        if not ready:
+            raise PluginError(f"these networks are made from each other: {', '.join(waiting)}")
+        for address in ready:
+            built[address] = build_network(plans[address], registry, draws, built)
+        waiting = [address for address in waiting if address not in ready]
+    return {address: built[address] for address in plans}
+
+
+def build_network(
+    plan: GeneratorPlan | DiscriminatorPlan,
+    registry: Registry,
+    draws: Draws,
+    others: Mapping[str, nn.Module],
+) -> nn.Module:
+    """One network, initialised as its recipe says."""
+    cls = registry.load_target(plan.component)
+    refs = {option: others[address] for option, address in plan.settings.refs.items()}
+    draws.seed_networks("init", plan.address)
+    if isinstance(plan, GeneratorPlan):
+        network: nn.Module = cls(plan.options, plan.source_specs, plan.target_spec, **refs)
+    else:
+        network = cls(plan.options, plan.judged, plan.given_specs, **refs)
+    if not isinstance(network, (Generator, Discriminator)):
+        raise PluginError(f"'{plan.component.id}' is neither a Generator nor a Discriminator")
+    init = plan.settings.init
+    if init is not None and init.normal is not None:
+        initialise(network, init.normal)
+    return network
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, deviation: float) -> None:
+    """Weights N(0, deviation), weights of norms N(1, deviation), biases 0 (DCGAN, section 4)."""
+    norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif isinstance(module, norms):
+                parameter.normal_(1.0, deviation)
+            elif parameter.dim() > 1:
+                parameter.normal_(0.0, deviation)
+
+
+def meta_verdict(network: nn.Module, plan: DiscriminatorPlan) -> Verdict:
+    """What a discriminator returns, as meta tensors of two items."""
+    shadow = copy.deepcopy(network).to("meta")
+    given = tuple(meta_items(spec) for spec in plan.given_specs)
+    with torch.no_grad():
+        verdict = shadow(meta_items(plan.judged), **({"given": given} if given else {}))
+    return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+
+
+def meta_items(spec: Spec, count: int = 2) -> Tensor:
+    """Items of a domain on the meta device: shapes without numbers."""
+    dtype = torch.int64 if spec.kind in ("label", "text") else torch.float32
+    return torch.empty((count, *spec.shape), dtype=dtype, device="meta")

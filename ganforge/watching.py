@@ -1,0 +1,65 @@
+"""Hooks: built from a plan, refused where a method or an argument is misspelt, called in order."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import pluggy
+
+from ganforge.errors import PluginError
+from ganforge.hookspecs import TrainingSpecs
+from ganforge.interfaces import Hook
+from ganforge.plan import Plan
+from ganforge.registry import Registry
+from ganforge.suggest import nearest
+
+
+def build_hooks(plan: Plan, registry: Registry) -> dict[str, Hook]:
+    return {
+        name: registry.load_target(part.component)(part.options)
+        for name, part in plan.hooks.items()
+    }
+
+
+class _Hooks(pluggy.PluginManager):
+    """Takes every public method of a hook for an implementation, so authors need no marker."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        return {"optionalhook": False} if _is_moment(type(plugin), name) else None
+
+
+def _is_moment(cls: type, name: str) -> bool:
+    """Whether an attribute of a hook is a method that is called at some moment. A class is none:
+    in a plugin file, a hook's options are its inner `class Options`."""
+    value = getattr(cls, name, None)
+    own = not name.startswith("_") and not hasattr(Hook, name)
+    return own and callable(value) and not isinstance(value, type)
+
+
+def manager_of(hooks: Mapping[str, Hook]) -> pluggy.PluginManager:
+    """A fresh manager. pluggy calls the last registered first, so hooks go in backwards."""
+    manager = _Hooks("ganforge")
+    manager.add_hookspecs(TrainingSpecs)
+    moments = [name for name in vars(TrainingSpecs) if not name.startswith("_")]
+    for name, hook in reversed(list(hooks.items())):
+        for method in dir(type(hook)):
+            if _is_moment(type(hook), method) and method not in moments:
+                close = nearest(method, moments)
+                hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(moments)}"
+                raise PluginError(f"hook '{name}' has an unknown method '{method}'; {hint}")
+            if method in moments:
+                _refuse_unknown_arguments(name, hook, method)
+        manager.register(hook, name)
+    return manager
+
+
+def _refuse_unknown_arguments(name: str, hook: Hook, moment: str) -> None:
+    known = list(inspect.signature(getattr(TrainingSpecs, moment)).parameters)[1:]
+    for argument in inspect.signature(getattr(hook, moment)).parameters:
+        if argument not in known:
+            raise PluginError(
+                f"hook '{name}': {moment}() asks for '{argument}', which is not known at that "
+                f"moment; known: {', '.join(known)}"
+            )
