@@ -26,8 +26,7 @@ class Guard:
             not player.optimizer.defaults.get("fused") for player in game.players
         )
         self._flag = torch.zeros((), device=game.device)
-        self._names: list[str] = []
-        self._first: Tensor | None = None
+        self._records: dict[Side, tuple[list[str], Tensor]] = {}  # term names; finite?, step
 
     def watch(
         self, total: Tensor, side: Side, step: int, values: Mapping[str, Mapping[str, Tensor]]
@@ -39,15 +38,14 @@ class Guard:
                 flat = [v.item() for terms in values.values() for v in terms.values()]
                 raise _not_finite(names, [math.isfinite(v) for v in flat], step)
             return
-        names = _term_names(values, side)
         finite = torch.stack([v.isfinite() for terms in values.values() for v in terms.values()])
-        broken = (~total.detach().isfinite()).float()
-        fresh = bool(self._first is None or names != self._names)
-        if fresh or self._first is None:
-            self._names, self._first = names, torch.cat([finite.float(), finite.new_tensor([step])])
         now = torch.cat([finite.float(), torch.full((1,), float(step), device=finite.device)])
-        self._first = torch.where(self._flag > 0, self._first, now)
-        self._flag = torch.maximum(self._flag, broken)
+        names = _term_names(values, side)
+        before = self._records.get(side)
+        if before is not None and before[0] == names:  # what broke first is kept
+            now = torch.where(self._flag > 0, before[1], now)
+        self._records[side] = (names, now)
+        self._flag = torch.maximum(self._flag, (~total.detach().isfinite()).float())
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Step an optimizer, unless a loss was not finite."""
@@ -57,10 +55,15 @@ class Guard:
 
     def raise_if_broken(self) -> None:
         """Raises TrainingError when the flag was set."""
-        if self._waits or self._first is None or not self._flag.item():
+        if self._waits or not self._flag.item():
             return
-        *finite, step = self._first.tolist()
-        raise _not_finite(self._names, [bool(value) for value in finite], int(step))
+        broken = []
+        for names, record in self._records.values():
+            *finite, step = record.tolist()
+            if not all(finite):
+                broken.append((int(step), names, [bool(value) for value in finite]))
+        step, names, good = min(broken, key=lambda entry: entry[0])
+        raise _not_finite(names, good, step)
 
 
 def _term_names(values: Mapping[str, Mapping[str, Tensor]], side: Side) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from attrs import define, field
+from attrs import define, evolve, field
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -161,7 +161,9 @@ class Game:
             )
         for address, loss in self.losses.items():
             if any(True for _ in loss.parameters()):
-                settings = next(iter(self.plan.discriminators.values())).settings
+                guard = address.partition("@")[2]
+                plans = self.plan.discriminators
+                settings = (plans[guard] if guard else next(iter(plans.values()))).settings
                 yield self._build_player(address, "discriminator", loss, settings)
 
     def _build_player(
@@ -211,6 +213,8 @@ class Game:
         player = self._player[f"generators.{name}"]
         made = self._forward(player, sources, {}, address, records)
         made = made if isinstance(made, Made) else Made(made)
+        if made.data.is_floating_point():
+            made = evolve(made, data=made.data.float())
         plan = self.plan.generators[name]
         _expect(made.data, plan.target_spec, f"generator '{name}' ({plan.component.id})")
         return made
@@ -306,7 +310,7 @@ class Game:
             parts = [
                 self._call(instance, loss, turn, lambda n, g=g: turn.journey(g).value(n))
                 for g in loss.on
-                if self._learns(g)
+                if self._learns(g) or self._learns_from_cycle(loss, g)
             ]
             if parts:
                 yield f"losses.{loss.name}", _summed(parts)
@@ -339,8 +343,13 @@ class Game:
         upstream = (s.split(".", 1)[1] for s in edge.sources if s.startswith("generators."))
         return any(self._learns(name) for name in upstream)
 
+    def _learns_from_cycle(self, loss: LossPlan, generator: str) -> bool:
+        """Whether the way back learns, where this generator itself does not."""
+        back = self.plan.inverse(generator)
+        return "cycled" in loss.needs["generator"] and back is not None and self._learns(back)
+
     def _judge_learns(self, guard: str) -> bool:
-        own = any(f"@{guard}" in p.address and p.trained for p in self.players)
+        own = any(p.address.endswith(f"@{guard}") and p.trained for p in self.players)
         return own or self._player[f"discriminators.{guard}"].trained
 
     def _call(self, instance: Loss, loss: LossPlan, turn: Turn, read: Any) -> dict[str, Tensor]:

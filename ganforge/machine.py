@@ -77,6 +77,7 @@ def decide(train: TrainSettings) -> Machine:
         # slower. Set before the first parallel work, so that worker threads inherit it.
         torch.set_flush_denormal(True)
     if device.type == "cuda":
+        torch.cuda.set_device(device)  # what networks draw by themselves is seeded there
         torch.backends.cudnn.benchmark = False  # its choice of kernels would vary between runs
     return Machine(device, precision, threads, train.layout)
 

@@ -50,6 +50,9 @@ class Training:
         self._gauges: dict[str, Tensor | float] = {}
         self._scores: dict[str, tuple[Tensor, Tensor, float | None]] = {}
         self._guard = Guard(game)
+        self._in_step_ended = False
+        self._asked_to_save = False
+        self._kept = 1_000_000
         self._clock = time.perf_counter()
 
     # --- what hooks may ask ---------------------------------------------------------------------
@@ -79,11 +82,14 @@ class Training:
             gauges |= _score_gauges(name, real, fake, boundary)
         tensors = {k: v for k, v in gauges.items() if isinstance(v, Tensor)}
         if tensors:
-            read = torch.stack([v.float() for v in tensors.values()]).tolist()
+            device = self.game.device
+            read = torch.stack([v.float().to(device) for v in tensors.values()]).tolist()
             gauges |= dict(zip(tensors, read, strict=True))
+        progress = max(0, self.step - 1) / self.steps
         for player in self.game.players:
             if player.trained and not player.address.startswith("losses."):
-                gauges[f"lr/{player.address}"] = player.optimizer.param_groups[0]["lr"]
+                factor = optimizers.factor(player.schedule, progress)
+                gauges[f"lr/{player.address}"] = player.lr * factor
         return {name: float(value) for name, value in gauges.items()}
 
     def generator(self, name: str) -> nn.Module:
@@ -118,7 +124,11 @@ class Training:
         self.stop_reason = reason
 
     def save(self) -> None:
-        """Write a checkpoint of this step. Raises TrainingError rather than save a broken game."""
+        """Write a checkpoint of this step; asked for in `step_ended`, once all hooks are done with
+        it. Raises TrainingError rather than save a broken game."""
+        if self._in_step_ended:
+            self._asked_to_save = True
+            return
         self._guard.raise_if_broken()
         state = {
             "images": self.images,
@@ -134,8 +144,10 @@ class Training:
         )
 
     def keep_checkpoints(self, count: int) -> None:
-        """Remove all but the newest `count` checkpoints."""
-        checkpoint.keep_last(self.folder.checkpoints, count)
+        """Remove all but the newest `count` checkpoints; one that was asked for counts."""
+        self._kept = count
+        if not self._asked_to_save:
+            checkpoint.keep_last(self.folder.checkpoints, count)
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -183,7 +195,13 @@ class Training:
         self._generator_turn(step, phase, shared)
         self.game.average(step)
         self.step = step
+        self._in_step_ended = True
         self._hooks.hook.step_ended(training=self, step=step)
+        self._in_step_ended = False
+        if self._asked_to_save:  # now that every hook has seen the step
+            self._asked_to_save = False
+            self.save()
+            self.keep_checkpoints(self._kept)
 
     def _discriminator_turns(self, step: int, phase: PhasePlan) -> list[Batch]:
         """D's updates, a fresh batch each. Returns the last one's batches, for G's turn."""

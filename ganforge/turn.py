@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganforge.draws import Draw
+from ganforge.errors import PluginError
 from ganforge.interfaces import Made, Verdict
 from ganforge.plan import GeneratorPlan, Side
 from ganforge.specs import LabelSpec, NoiseSpec
@@ -70,10 +71,12 @@ class Batch:
             return self.made(source.removeprefix("generators.")).data
         spec = self.game.plan.domains[source].spec
         if isinstance(spec, NoiseSpec):
-            address = ("noise", edge.name, source) + (("twin",) if purpose == "twin" else ())
+            # By domain, not by generator: one that reads another's output shares its noise and
+            # labels, as it does when it is sampled. Who wants other noise names another domain.
+            address = ("noise", source) + (("twin",) if purpose == "twin" else ())
             return noise(spec, self.draw(*address))
         if isinstance(spec, LabelSpec) and not self._beside_rows(edge, source):
-            return self.draw("label", edge.name, source).integers(spec.classes)
+            return self.draw("label", source).integers(spec.classes)
         return self[source]
 
     def _beside_rows(self, edge: GeneratorPlan, source: str) -> bool:
@@ -88,9 +91,40 @@ class Batch:
             sources = self.sources(name, purpose)
             with torch.set_grad_enabled(self.graph):
                 self._made[key] = self.game.generate(
-                    name, sources, address=(purpose, self.update), records=self.graph
+                    name, sources, address=(purpose, *self.address), records=self.graph
                 )
         return self._made[key]
+
+    @property
+    def address(self) -> tuple[int, int]:
+        """What tells this batch's forwards from others': the update, and the first row."""
+        return self.update, self.rows.start or 0
+
+    def condition(self, name: str, domain: str) -> Tensor | None:
+        """What a generator, or one whose output it reads, was given or made of a domain."""
+        edge = self.game.plan.generators[name]
+        if domain in edge.sources:
+            return self.sources(name)[edge.sources.index(domain)]
+        for source in edge.sources:
+            if source.startswith("generators."):
+                before = source.removeprefix("generators.")
+                if self.game.plan.generators[before].target == domain:
+                    return self.made(before).data
+                found = self.condition(before, domain)
+                if found is not None:
+                    return found
+        return None
+
+    def of_other_rows(self, domain: str) -> Tensor:
+        """Real data of a domain, each row's from the row before it in the whole batch."""
+        whole = self.game.plan.train.batch
+        if whole < 2:
+            raise PluginError("a loss reads mismatched rows: `train.batch` must be 2 or more")
+        batch = Batch(self.game, self.update, slice(0, whole), graph=False)
+        return (self if self.rows == batch.rows else batch)[domain].roll(1, 0)[self._within(whole)]
+
+    def _within(self, whole: int) -> slice:
+        return slice(*self.rows.indices(whole))
 
 
 class Turn:
@@ -169,6 +203,7 @@ class Journey:
             return self._real(quantity)
         purpose = "twin" if kind == "twin" else "made"
         made = self._batch.made(self._name, purpose)
+        made = made if self._turn.side == "generator" else detached(made)
         if quantity == "labels":
             return labels_among(self._plan, self._batch.sources(self._name, purpose))
         if quantity == "latents" and made.latents is None:
@@ -194,7 +229,7 @@ class Journey:
         back = self._game.plan.inverse(self._name)
         assert back is not None, "composition refused this"
         made = self._game.generate(
-            back, (self.made,), address=("cycled", self._batch.update), records=True
+            back, (self.made,), address=("cycled", *self._batch.address), records=True
         )
         return made.data
 
@@ -203,7 +238,7 @@ class Journey:
         """G(y) of real data y of its own target domain."""
         real = self._batch[self._plan.target]
         made = self._game.generate(
-            self._name, (real,), address=("same", self._batch.update), records=True
+            self._name, (real,), address=("same", *self._batch.address), records=True
         )
         return made.data
 
@@ -271,17 +306,17 @@ class Exhibit:
 
     def _condition(self, domain: str) -> Tensor:
         if self._kind in ("fake", "twin", "mixed"):
-            edge = self._game.plan.generators[self._generator]
-            if domain in edge.sources:
-                sources = self._batch.sources(self._generator)
-                return sources[edge.sources.index(domain)].detach()
-        condition = self._batch[domain]
-        return condition.roll(1, 0) if self._kind == "mismatched" else condition
+            condition = self._batch.condition(self._generator, domain)
+            if condition is not None:
+                return condition.detach()
+        if self._kind == "mismatched":
+            return self._batch.of_other_rows(domain)
+        return self._batch[domain]
 
     @property
     def latents(self) -> Tensor:
         """The code that a fake was made from; the noise where the generator names none."""
-        made = self._batch.made(self._generator, self._purpose)
+        made = self._beside
         if made.latents is not None:
             return made.latents
         plan = self._game.plan.generators[self._generator]
@@ -289,11 +324,17 @@ class Exhibit:
 
     @property
     def posterior(self) -> tuple[Tensor, Tensor] | None:
-        return self._batch.made(self._generator, self._purpose).posterior
+        return self._beside.posterior
 
     @property
     def log_probs(self) -> Tensor | None:
-        return self._batch.made(self._generator, self._purpose).log_probs
+        return self._beside.log_probs
+
+    @property
+    def _beside(self) -> Made:
+        """What the generator made; detached in D's turn, whose losses must not reach it."""
+        made = self._batch.made(self._generator, self._purpose)
+        return made if self._turn.side == "generator" else detached(made)
 
     @property
     def _purpose(self) -> str:
@@ -309,7 +350,7 @@ class Exhibit:
     def sighting(self, view: str) -> Sighting:
         """What the discriminator says of this input in one view."""
         if view not in self._sightings:
-            address = (self._kind, self._generator, view, self._turn.side, self._batch.update)
+            address = (self._kind, self._generator, view, self._turn.side, *self._batch.address)
             self._sightings[view] = Sighting(self, self._guard.name, view, address, self._turn)
         return self._sightings[view]
 
@@ -340,30 +381,46 @@ class Sighting:
             records=self._turn.side == "discriminator",
         )
 
-    @property
+    # Losses compute in float32, whatever precision the network ran in.
+
+    @cached_property
     def scores(self) -> Tensor | None:
-        return self.verdict.scores
+        return in_float(self.verdict.scores)
 
-    @property
+    @cached_property
     def class_scores(self) -> Tensor | None:
-        return self.verdict.class_scores
+        return in_float(self.verdict.class_scores)
 
-    @property
+    @cached_property
     def features(self) -> Tensor | None:
-        return self.verdict.features
+        return in_float(self.verdict.features)
 
-    @property
+    @cached_property
     def reconstruction(self) -> Tensor | None:
-        return self.verdict.reconstruction
+        return in_float(self.verdict.reconstruction)
 
     @cached_property
     def gradient(self) -> Tensor:
         """Of the scores' sum with respect to the data before the augmentors."""
-        assert self.verdict.scores is not None
-        (gradient,) = torch.autograd.grad(
-            self.verdict.scores.float().sum(), self._exhibit.data, create_graph=True
-        )
+        assert self.scores is not None
+        (gradient,) = torch.autograd.grad(self.scores.sum(), self._exhibit.data, create_graph=True)
         return gradient
+
+
+def in_float(value: Tensor | None) -> Tensor | None:
+    """The same in float32."""
+    return None if value is None else value.float()
+
+
+def detached(made: Made) -> Made:
+    """The same, cut off from the generator."""
+    posterior = made.posterior
+    return Made(
+        made.data.detach(),
+        None if made.latents is None else made.latents.detach(),
+        None if posterior is None else (posterior[0].detach(), posterior[1].detach()),
+        None if made.log_probs is None else made.log_probs.detach(),
+    )
 
 
 def noise(spec: NoiseSpec, draw: Draw) -> Tensor:

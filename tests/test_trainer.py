@@ -298,3 +298,27 @@ def test_a_run_killed_and_resumed_in_fresh_processes_equals_one_that_was_not(tmp
     drop = ("seconds", "sha256")
     states = [{k: v for k, v in c.state.items() if k not in drop} for c in (whole, killed)]
     assert json.dumps(states[0]) == json.dumps(states[1])
+
+
+def test_without_waiting_the_first_broken_loss_is_kept_with_its_step(tmp_path):
+    text = ONE_PAIR + '[losses.extra]\nuse = "poison"\n'
+    training = training_of(tmp_path, text, POISON, sets=["train.steps=9"])
+    training._guard._waits = False  # as on an accelerator
+    generator = training.game.networks["generators.main"]
+    for step in (1, 2):
+        training._take_step(step)
+    training.gauges()
+    good = {name: value.clone() for name, value in generator.named_parameters()}
+    for step in (3, 4, 5):
+        training._take_step(step)
+    assert all(torch.equal(value, good[name]) for name, value in generator.named_parameters())
+    with pytest.raises(TrainingError, match="step 3: not finite: loss 'extra' on discriminator"):
+        training.gauges()
+
+
+def test_a_checkpoint_asked_for_by_the_first_hook_holds_what_later_hooks_do(tmp_path):
+    text = ONE_PAIR.replace("checkpoint = { off = true }", "checkpoint = { every = 2 }")
+    training = training_of(tmp_path, text + "[hooks.diary]\n", DIARY, sets=["train.steps=3"])
+    training.run()
+    saved = checkpoint.load(training.folder.checkpoints, 2)
+    assert saved.state["hooks"]["diary"]["lines"][-1] == "2 ended"

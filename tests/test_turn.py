@@ -162,7 +162,7 @@ def test_the_fakes_of_ds_last_turn_serve_gs_turn(training, monkeypatch):
         lambda *a, **k: (calls.append(k["address"]), generate(*a, **k))[1],
     )
     training._take_step(1)
-    assert calls == [("made", 0)]
+    assert calls == [("made", 0, 0)]
 
 
 def test_d_is_frozen_while_g_is_updated_and_open_in_its_own_turn(training):
@@ -272,3 +272,73 @@ def test_a_loss_that_asks_for_what_a_discriminator_does_not_offer_is_refused(tmp
     text = ONE_PAIR + '[losses.classes]\nuse = "everything"\n'
     with pytest.raises(RecipeError, match="offers no class_scores"):
         plan_of(tmp_path, text, EVERYTHING)
+
+
+STACKED = (
+    CONDITIONAL.replace("[generator]", "[generators.base]")
+    .replace('given = "label"', 'given = ["label", "small"]\non = "image"')
+    .replace(
+        "[discriminator]",
+        """[generators.fine]
+use = "mlp"
+hidden = [12]
+from = "generators.base"
+to = "image"
+[domains.small]
+of = "image"
+size = 4
+[discriminator]""",
+        1,
+    )
+    .replace('from = ["noise", "label"]', 'from = ["noise", "label"]\nto = "small"')
+)
+
+
+def test_a_generator_that_reads_anothers_output_is_judged_under_what_that_one_was_given(tmp_path):
+    training = training_of(tmp_path, STACKED)
+    training.game.enter(training.plan.phases[0])
+    batch = Batch(training.game, 0, slice(0, 6), graph=False)
+    turn = Turn(batch, "discriminator", 1, set())
+    labels, small = turn.contest("main", "fine", "plain", "fake_given")
+    assert torch.equal(labels, batch.sources("base")[1])
+    assert torch.equal(small, batch.made("base").data)
+
+
+def test_parts_of_a_batch_are_mismatched_as_the_whole_is(tmp_path):
+    training = training_of(tmp_path, CONDITIONAL)
+    training.game.enter(training.plan.phases[0])
+    whole = Batch(training.game, 0, slice(0, 6), graph=False)
+    parts = [Batch(training.game, 0, slice(i, i + 1), graph=False) for i in range(6)]
+    together = torch.cat([part.of_other_rows("label") for part in parts])
+    assert torch.equal(together, whole.of_other_rows("label"))
+    assert torch.equal(together, whole["label"].roll(1))
+
+
+def test_inputs_between_real_and_fake_work_in_bf16(tmp_path):
+    training = training_of(tmp_path, ONE_PAIR, sets=['train.precision="bf16"'])
+    training.game.enter(training.plan.phases[0])
+    turn, _ = _turn(training, "discriminator", ("adversarial",))
+    assert turn.contest("main", "main", "plain", "mixed_scores").dtype == torch.float32
+
+
+def test_what_a_fake_was_made_from_is_detached_in_ds_turn(tmp_path):
+    training = training_of(tmp_path, STACKED)
+    training.game.enter(training.plan.phases[0])
+    training.game.open_side("discriminator")
+    batch = Batch(training.game, 0, slice(0, 6), graph=True)
+    turn = Turn(batch, "discriminator", 1, set())
+    assert batch.made("base").data.requires_grad
+    assert not turn.journey("base").value("fake").requires_grad
+    assert not turn.contest("main", "fine", "plain", "fake").requires_grad
+
+
+def test_a_cycle_through_a_frozen_generator_still_trains_the_way_back(tmp_path):
+    training = training_of(tmp_path, CYCLE, sets=["generators.d2l.freeze=true"])
+    training.game.enter(training.plan.phases[0])
+    training.game.open_side("generator")
+    turn = Turn(Batch(training.game, 0, slice(0, 2), graph=True), "generator", 1, set())
+    terms = next(training.game.terms(training.plan.losses["cycle-consistency"], turn))[1]
+    both = sum(
+        (turn.journey(g).cycled - turn.journey(g).source).abs().mean() for g in ("l2d", "d2l")
+    )
+    torch.testing.assert_close(terms["loss"], both)

@@ -139,6 +139,9 @@ class LossReader(NetworkReader):
         edge = f"generator '{generator.name}'"
         if need == "cycled" and self.inverse(generator) is None:
             return f"no generator leads back from '{generator.target}' to '{generator.sources[0]}'"
+        back = self.inverse(generator) if need == "cycled" else None
+        if back is not None and len(back.sources) > 1:
+            return f"the way back, generator '{back.name}', reads more than one source"
         if need == "same" and generator.source_specs != (generator.target_spec,):
             return (
                 f"{edge} turns {', '.join(map(str, generator.source_specs))} into "
