@@ -177,7 +177,7 @@ def _build(
     dataset = registry.load_target(plan.data.component)(
         plan.data.options, plan.data.image, plan.data.description
     )
-    with wait("reading the data") as on_progress:
+    with _fitting(), wait("reading the data") as on_progress:
         feed = Feed(
             dataset,
             plan.played_domains(),
@@ -190,7 +190,22 @@ def _build(
             ),
             on_progress=on_progress,
         )
-    return Training(plan, Game(plan, registry, decided, feed), folder, registry)
+    with _fitting():
+        return Training(plan, Game(plan, registry, decided, feed), folder, registry)
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Tell in one line when data or networks do not fit into memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not remembers_no_memory(error):
+            raise
+        raise TrainingError(
+            "the data or the networks do not fit into memory; a smaller `data.size`, `noise.dim` "
+            "or network width does"
+        ) from error
 
 
 def _initialise(training: Training) -> None:
@@ -298,6 +313,11 @@ def _resume(
             "or --out DIR"
         )
     saved, complaints = checkpoint.newest_whole(folder.checkpoints)
+    if saved is None and complaints:
+        raise RunError(
+            f"no checkpoint of {folder.path} can be read: {complaints[0]}; begin again with --new "
+            "(a new folder beside it) or --replace (moves this one aside)"
+        )
     for complaint in complaints:
         say(f"{complaint}; taking an older checkpoint")
     if saved is not None and saved.step >= plan.steps:
@@ -307,6 +327,7 @@ def _resume(
     training = _build(plan, registry, decided, folder, wait)
     with _writing(folder):
         if saved is None:
+            say(f"{folder.path} has no checkpoint yet; beginning at its first step")
             _initialise(training)
             folder.cut_metrics(0)
         else:

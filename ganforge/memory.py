@@ -28,6 +28,8 @@ def needs_more_items(error: BaseException) -> bool:
 
 def largest_batch(training: Training) -> TrainingError:
     """The error to show: names the largest batch whose losses can be differentiated here."""
+    if training.game.phase is None:  # memory ran out before the first step
+        training.game.enter(training.plan.phase_at(training.step + 1))
     whole = training.plan.train.batch
     fits = 0
     size = whole // 2

@@ -34,7 +34,9 @@ class TrainSettings:
     device: str = option(
         "auto", help="auto (CUDA if there is one, else CPU), cpu, cuda, cuda:1, mps"
     )
-    threads: int | None = option(None, at_least=1, help="CPU threads; unset: all cores")
+    threads: int | None = option(
+        None, at_least=1, at_most=1024, help="CPU threads; unset: all cores"
+    )
     seed: int = option(0, at_least=0, help="every draw of the run follows from it")
 
 

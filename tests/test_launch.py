@@ -15,7 +15,7 @@ from small_runs import PLAIN, draw_pictures, write_recipe
 
 from ganforge import archives, checkpoint, machine
 from ganforge.archives import Archive, RemoteFile
-from ganforge.errors import DataError, RunError
+from ganforge.errors import DataError, RunError, TrainingError
 from ganforge.launch import Request, launch
 from ganforge.problems import RecipeError
 from ganforge.registry import Registry
@@ -186,6 +186,29 @@ def test_an_empty_folder_is_a_good_place():
 
 
 # --- disks ----------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_only_checkpoint_is_damaged_is_left_as_it_is():
+    first = run()
+    file = first.folder.checkpoints / checkpoint.folder_name(4) / "networks.safetensors"
+    file.write_bytes(b"nonsense")
+    before = first.folder.metrics.exists(), sorted(first.folder.path.rglob("*"))
+    with pytest.raises(RunError, match=r"no checkpoint of .* can be read: .*--new.*--replace"):
+        run()
+    assert (first.folder.metrics.exists(), sorted(first.folder.path.rglob("*"))) == before
+
+
+def test_a_run_that_begins_again_without_a_checkpoint_says_so():
+    first = run()
+    shutil.rmtree(first.folder.checkpoints)
+    said = []
+    run(said=said)
+    assert f"{Path('runs/dots')} has no checkpoint yet; beginning at its first step" in said
+
+
+def test_networks_that_do_not_fit_into_memory_are_one_line():
+    with pytest.raises(TrainingError, match=r"do not fit into memory; .*`noise\.dim`"):
+        run(ONE_PAIR, "noise.dim=99999999999")
 
 
 def test_a_damaged_newest_checkpoint_is_told_and_an_older_one_taken():

@@ -113,7 +113,8 @@ def _say_end(request: Request, outcome: Outcome) -> None:
     """The folder, what there is to look at, and what to do next."""
     folder, plan = outcome.folder, outcome.plan
     if not outcome.trained:
-        title = f"{folder.path} is finished already: {outcome.step:,} of {plan.steps:,} steps"
+        steps = max(plan.steps, outcome.step)
+        title = f"{folder.path} is finished already: {outcome.step:,} of {steps:,} steps"
     elif outcome.stopped:
         title = f"{folder.path} stopped after step {outcome.step:,}: {outcome.stopped}"
     else:
@@ -156,7 +157,10 @@ def _next(request: Request, outcome: Outcome) -> Iterator[tuple[str, str]]:
     if outcome.stopped:
         yield "go on to the last step", again(request, folder)
     else:
-        yield "train twice as long", again(request, folder, f"train.steps={2 * plan.steps}")
+        yield (
+            "train twice as long",
+            again(request, folder, f"train.steps={2 * max(plan.steps, outcome.step)}"),
+        )
     if plan.preview:
         data = [a for a in request.sets if a.strip().startswith("data.")]
         words = [word for argument in data for word in ("--set", argument)]
