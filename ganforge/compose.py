@@ -50,11 +50,11 @@ class _Composer(LossReader):
             return None
         # Where these tables are wrong their defaults stand in, so that the rest is looked at too.
         usual: Any = NoiseSettings
+        self.data_plan = data
         self.domains = self.domain_plans(data, noise or usual())
         self.generators = self.generator_plans(generator_parts)
         self.augmentors = self.augmentor_plans(augmentor_parts, discriminator_parts)
         self.discriminators = self.discriminator_plans(discriminator_parts)
-        self.data_plan = data
         losses = self.loss_plans(loss_parts)
         if train is None:
             return None

@@ -27,12 +27,11 @@ from ganforge.feed import Feed
 from ganforge.interfaces import (
     Augmentor,
     Loss,
-    LossContext,
     Made,
     Verdict,
 )
 from ganforge.machine import Machine
-from ganforge.networks import build_networks, meta_verdict
+from ganforge.networks import build_loss, build_networks
 from ganforge.plan import (
     Chosen,
     LossPlan,
@@ -42,7 +41,7 @@ from ganforge.plan import (
     Side,
 )
 from ganforge.registry import Registry
-from ganforge.specs import LabelSpec, Spec
+from ganforge.specs import Spec
 from ganforge.turn import Batch, Turn
 
 
@@ -109,28 +108,15 @@ class Game:
         """`losses.NAME@DISCRIMINATOR` for losses of contests, else `losses.NAME`."""
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
-            cls: type[Loss] = registry.load_target(loss.component)
             if not loss.of_contests:
-                built[f"losses.{name}"] = cls(loss.options)
+                built[f"losses.{name}"] = registry.load_target(loss.component)(loss.options)
                 continue
             for guard in loss.on:
-                instance = cls(loss.options)
-                if cls.build is not Loss.build:
-                    self.draws.seed_networks("init", f"losses.{name}@{guard}")
-                    instance.build(self._loss_context(guard))
-                built[f"losses.{name}@{guard}"] = instance
+                plan = self.plan.discriminators[guard]
+                built[f"losses.{name}@{guard}"] = build_loss(
+                    loss, registry, self.draws, plan, self.networks[plan.address]
+                )
         return built
-
-    def _loss_context(self, guard: str) -> LossContext:
-        plan = self.plan.discriminators[guard]
-        group = self.plan.data.description.group(self.plan.domains[plan.on].of or plan.on)
-        labels = (self.plan.domains[d].spec for d in group if d in self.plan.domains)
-        return LossContext(
-            discriminator=guard,
-            judged=plan.judged,
-            verdict=meta_verdict(self.networks[plan.address], plan),
-            labels=next((spec for spec in labels if isinstance(spec, LabelSpec)), None),
-        )
 
     def _place(self) -> None:
         """Move everything to the device, each network in its memory layout."""

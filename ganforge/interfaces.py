@@ -77,6 +77,8 @@ class Discriminator(Network):
     """Judges items of one domain, perhaps under a condition.
 
     judged: the spec of what it sees, after the augmentors. given: the specs of its conditions.
+    A constructor with a parameter `labels` is given the spec of the classes of what it judges, a
+    LabelSpec, or None where no row of the data has a label.
     """
 
     def __init__(self, options: Any, judged: Spec, given: Sequence[Spec] = ()) -> None:
@@ -161,6 +163,11 @@ class Loss(nn.Module):
         returned ("loss" where it returned a bare tensor), 0-d, detached, reduced over contests.
         """
         return {}
+
+    def class_scores(self, verdict: Verdict) -> Tensor | None:
+        """What a classifier that this loss owns says of a verdict's item, logits [N, classes];
+        None where it owns none."""
+        return None
 
 
 class Augmentor(nn.Module):

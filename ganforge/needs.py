@@ -1,4 +1,5 @@
-"""What a loss asks for, read from its source without importing it (which would bring torch).
+"""What components ask for by the names of parameters; a loss's are read from its source, without
+importing it (which would bring torch).
 
 As pytest matches fixtures to argument names, the parameters of a loss's methods are what it
 reads. Those with a default are its own affair.
@@ -7,10 +8,12 @@ reads. Those with a default are its own affair.
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -27,6 +30,11 @@ class _Class:
 
     module: str
     node: ast.ClassDef
+
+
+def takes_labels(function: Callable[..., Any] | None) -> bool:
+    """Whether a function asks for the spec of the labels, by a parameter of that name."""
+    return function is not None and "labels" in inspect.signature(function).parameters
 
 
 class _Unreadable(Exception):

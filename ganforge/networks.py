@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ganforge.draws import Draws
 from ganforge.errors import PluginError
-from ganforge.interfaces import Discriminator, Generator, Verdict
-from ganforge.plan import DiscriminatorPlan, GeneratorPlan, Plan
+from ganforge.interfaces import Discriminator, Generator, Loss, LossContext, Verdict
+from ganforge.needs import takes_labels
+from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
 from ganforge.registry import Registry
 from ganforge.specs import Spec
 
@@ -44,13 +45,32 @@ def build_network(
     if isinstance(plan, GeneratorPlan):
         network: nn.Module = cls(plan.options, plan.source_specs, plan.target_spec, **refs)
     else:
-        network = cls(plan.options, plan.judged, plan.given_specs, **refs)
+        beside = {"labels": plan.labels} if takes_labels(cls) else {}
+        network = cls(plan.options, plan.judged, plan.given_specs, **beside, **refs)
     if not isinstance(network, (Generator, Discriminator)):
         raise PluginError(f"'{plan.component.id}' is neither a Generator nor a Discriminator")
     init = plan.settings.init
     if init is not None and init.normal is not None:
         initialise(network, init.normal)
     return network
+
+
+def build_loss(
+    plan: LossPlan, registry: Registry, draws: Draws, guard: DiscriminatorPlan, network: nn.Module
+) -> Loss:
+    """The instance of a loss of contests that plays on one discriminator."""
+    loss: Loss = registry.load_target(plan.component)(plan.options)
+    if type(loss).build is not Loss.build:
+        draws.seed_networks("init", f"losses.{plan.name}@{guard.name}")
+        loss.build(
+            LossContext(
+                discriminator=guard.name,
+                judged=guard.judged,
+                verdict=meta_verdict(network, guard),
+                labels=guard.labels,
+            )
+        )
+    return loss
 
 
 @torch.no_grad()

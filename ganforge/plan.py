@@ -12,7 +12,8 @@ from attrs import field, frozen
 
 from ganforge.plugin import Component, DataDescription, ImageOptions
 from ganforge.settings import InitSettings, TrainSettings
-from ganforge.specs import NoiseSpec, Spec
+from ganforge.specs import LabelSpec, NoiseSpec, Spec
+from ganforge.vocabulary import split
 
 Side = Literal["discriminator", "generator"]
 SIDES: tuple[Side, ...] = ("discriminator", "generator")
@@ -88,13 +89,17 @@ class GeneratorPlan(Part):
 
 @frozen
 class DiscriminatorPlan(Part):
-    """A guard of the domain `on`; `judged` is what it sees, after the augmentors."""
+    """A guard of the domain `on`; `judged` is what it sees, after the augmentors.
+
+    labels: the spec of the classes of what it judges, where the data has labels for some rows.
+    """
 
     on: str
     given: tuple[str, ...]
     judged: Spec
     given_specs: tuple[Spec, ...]
     settings: NetworkSettings
+    labels: LabelSpec | None = None
     side: ClassVar[Side] = "discriminator"
 
     @property
@@ -173,6 +178,12 @@ class Plan:
         on = self.discriminators[discriminator].on
         return tuple(name for name, g in self.generators.items() if g.target == on)
 
+    def labelled(self, discriminator: str) -> str | None:
+        """The domain of labelled rows beside those that this discriminator guards, where the data
+        keeps them apart."""
+        domain = self.domains[self.discriminators[discriminator].on]
+        return self.data.description.labelled.get(domain.of or domain.name)
+
     def inverse(self, generator: str) -> str | None:
         """The generator that leads back from this one's target to its first source."""
         edge = self.generators[generator]
@@ -202,10 +213,11 @@ class Plan:
         for discriminator in self.discriminators.values():
             asked |= {discriminator.on, *discriminator.given}
         played = asked & rows.domains.keys()
-        needs = (n for loss in self.losses.values() for side in loss.needs.values() for n in side)
+        needs = {n for loss in self.losses.values() for side in loss.needs.values() for n in side}
+        if any(split(name)[0] == "labelled" for name in needs):
+            played |= {rows.labelled[domain] for domain in played & rows.labelled.keys()}
         if any(name.endswith("_labels") for name in needs):
-            beside = {other for domain in played for other in rows.group(domain)}
-            played |= {other for other in beside if rows.domains[other].kind == "label"}
+            played |= {label for domain in played if (label := rows.labels_of(domain))}
         return played
 
     def trained_in(self, phase: PhasePlan) -> set[str]:

@@ -155,11 +155,19 @@ class DataDescription:
     domains: name -> spec, in the dataset's order.
     aligned: groups of domains whose rows belong together; a domain in no group stands alone.
     counts: split -> domain -> rows, where known ("train" always, "test" where data is held out).
+    labelled: domain -> the domain of the same kind of data whose rows have labels, where most rows
+    have none (semi-supervised learning: two streams).
     """
 
     domains: Mapping[str, Spec]
     aligned: tuple[tuple[str, ...], ...] = ()
     counts: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    labelled: Mapping[str, str] = attrs.field(factory=dict)
+
+    def labels_of(self, domain: str) -> str | None:
+        """The domain of the class labels of this domain's rows."""
+        rows = (name for name in self.group(domain) if name in self.domains)
+        return next((name for name in rows if isinstance(self.domains[name], LabelSpec)), None)
 
     def group(self, domain: str) -> tuple[str, ...]:
         """The domains whose rows go with this domain's rows, itself among them."""
@@ -183,7 +191,8 @@ class Component:
     raises `Impossible` to refuse:
 
     check       generator: (options, sources: tuple[Spec], target: Spec) -> None
-                discriminator: (options, judged: Spec, given: tuple[Spec]) -> None
+                discriminator: (options, judged: Spec, given: tuple[Spec]) -> None, or with a
+                fourth parameter named `labels`, the spec of the judged rows' labels or None
                 augmentor: (options, judged: Spec, given: tuple[Spec]) -> None, once for each
                 discriminator that it stands before
                 loss, hook, metric: (options) -> None

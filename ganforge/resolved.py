@@ -79,6 +79,8 @@ def lock_of(plan: Plan) -> dict[str, Any]:
             "counts": {split: dict(rows) for split, rows in description.counts.items()},
         },
     }
+    if description.labelled:
+        lock["data"]["labelled"] = dict(description.labelled)
     if plan.has_preview:
         lock["has_preview"] = True
     if "stand_in" in plan.lock:

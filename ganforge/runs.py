@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,10 +21,10 @@ from ganforge.compose import compose
 from ganforge.draws import Draws
 from ganforge.errors import GanforgeError, RunError
 from ganforge.feed import held_out_rows
-from ganforge.interfaces import Dataset, Made
+from ganforge.interfaces import Dataset, Loss, Made, Verdict
 from ganforge.machine import find_device
-from ganforge.networks import build_network
-from ganforge.plan import GeneratorPlan, Plan
+from ganforge.networks import build_loss, build_network
+from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder, find_run
@@ -64,7 +64,7 @@ class Run:
         self.registry = registry or Registry.load(plugin_files=plugin_files)
         self.step = self._find_step(step)
         self._live: Mapping[str, nn.Module] = {}
-        self._generators: dict[str, nn.Module] = {}
+        self._loaded: dict[str, nn.Module] = {}
 
     @classmethod
     def during(cls, training: Any) -> Run:
@@ -74,8 +74,11 @@ class Run:
         run.device = training.game.device
         run.registry = training.registry
         run.step = training.step
-        run._live = {name: training.generator(name) for name in training.plan.generators}
-        run._generators = {}
+        game = training.game
+        plans = training.plan.generators.values()
+        generators = {plan.address: training.generator(plan.name) for plan in plans}
+        run._live = {**game.networks, **game.losses, **generators}
+        run._loaded = {}
         run.__dict__["plan"] = training.plan
         return run
 
@@ -132,42 +135,84 @@ class Run:
     def generator(self, name: str | None = None) -> nn.Module:
         """A generator in eval mode, averaged where the recipe averages. `name` may be left out
         where there is only one."""
-        plan = self.generator_plan(name)
-        if plan.name in self._live:
-            return self._live[plan.name].eval()
-        if plan.name not in self._generators:
-            self._generators[plan.name] = self._load(plan)
-        return self._generators[plan.name]
+        return self._network(self.generator_plan(name))
+
+    def discriminator(self, name: str | None = None) -> nn.Module:
+        """A discriminator in eval mode. `name` may be left out where there is only one."""
+        return self._network(self.discriminator_plan(name))
+
+    def discriminator_plan(self, name: str | None = None) -> DiscriminatorPlan:
+        """The plan of a discriminator. Raises GanforgeError when the name is missing or wrong."""
+        return _one(self.plan.discriminators, name, "discriminator")
 
     def generator_plan(self, name: str | None = None) -> GeneratorPlan:
         """The plan of a generator. Raises GanforgeError when the name is missing or wrong."""
-        plans = self.plan.generators
-        if name is None and len(plans) == 1:
-            return next(iter(plans.values()))
-        if name is None or name not in plans:
-            raise GanforgeError(
-                f"say which generator: {', '.join(plans)} (`--generator NAME`)"
-                if name is None
-                else f"there is no generator '{name}'; there are: {', '.join(plans)}"
-            )
-        return plans[name]
+        return _one(self.plan.generators, name, "generator")
 
-    def _load(self, plan: GeneratorPlan) -> nn.Module:
-        others = {address: self._blank(address) for address in plan.settings.refs.values()}
-        network = build_network(plan, self.registry, Draws(0), others)
+    def _network(self, plan: GeneratorPlan | DiscriminatorPlan) -> nn.Module:
+        if plan.address in self._live:
+            return self._live[plan.address].eval()
+        if plan.address not in self._loaded:
+            others = {address: self._blank(address) for address in plan.settings.refs.values()}
+            network = build_network(plan, self.registry, Draws(0), others)
+            self._loaded[plan.address] = self._filled(network, plan.address, plan)
+        return self._loaded[plan.address]
+
+    def _loss(self, plan: LossPlan, guard: DiscriminatorPlan) -> Loss:
+        """A loss as it plays on one discriminator, with the parameters that it owns."""
+        address = f"losses.{plan.name}@{guard.name}"
+        if address in self._live:
+            return cast(Loss, self._live[address].eval())
+        if address not in self._loaded:
+            blank = build_network(guard, self.registry, Draws(0), {})
+            loss = build_loss(plan, self.registry, Draws(0), guard, blank)
+            self._loaded[address] = self._filled(loss, address, plan)
+        return cast(Loss, self._loaded[address])
+
+    def _filled(self, module: nn.Module, address: str, part: Part) -> nn.Module:
+        """A module with its weights of this step, averaged ones where there are some."""
         saved = self._weights()
-        for prefix in (f"ema.{plan.address}/", f"{plan.address}/"):
+        own: dict[str, Tensor] = {}
+        for prefix in (f"ema.{address}/", f"{address}/"):
             own = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
             if own:
                 break
+        if not own and module.state_dict() and self.step not in self.folder.checkpoint_steps():
+            raise RunError(
+                f"of step {self.step} only the generators are kept, not {address}; steps with a "
+                f"whole checkpoint: {', '.join(map(str, self.folder.checkpoint_steps()))}"
+            )
         try:
-            network.load_state_dict(own)
+            module.load_state_dict(own)
         except RuntimeError as error:
             raise RunError(
-                f"{plan.component.id} {plan.component.version} does not fit the weights in "
+                f"{part.component.id} {part.component.version} does not fit the weights in "
                 f"{self.folder.path}: it was trained with another version of the plugin"
             ) from error
-        return network.to(self.device).eval().requires_grad_(False)
+        return module.to(self.device).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def class_scores(self, images: Tensor, discriminator: str | None = None) -> Tensor:
+        """What a discriminator, or a classifier that a loss hung on it, says of the classes.
+
+        images: [N, *spec.shape] of the domain that it guards, unaugmented. Returns logits
+        [N, classes] on the CPU; a further output for fakes is left out. Raises GanforgeError where
+        nothing classifies.
+        """
+        plan = self.discriminator_plan(discriminator)
+        if plan.given or plan.labels is None:
+            raise GanforgeError(
+                f"discriminator '{plan.name}' is given conditions, so it classifies nothing alone"
+                if plan.given
+                else f"the data of discriminator '{plan.name}' has no labels"
+            )
+        network = self._network(plan)
+        owners = [self._loss(x, plan) for x in self.plan.losses.values() if owns(x, plan)]
+        found = [
+            _classes(network(part.to(self.device)), owners, plan.name)
+            for part in torch.split(images, _BATCH)
+        ]
+        return torch.cat(found)[:, : plan.labels.classes].float().cpu()
 
     def _weights(self) -> Mapping[str, Tensor]:
         """The networks of this step: its checkpoint, or the generators kept beside its sheet."""
@@ -205,6 +250,19 @@ class Run:
             seeds = range(seed + start, seed + min(start + _BATCH, count))
             made.append(self._made(plan, self.sources(plan, seeds, label)).float().cpu())
         return torch.cat(made)
+
+    def by_class(self, styles: int, *, seed: int = 0, generator: str | None = None) -> Tensor:
+        """Every class from the same noise: image [i, c] of [styles, classes, C, H, W] is class c
+        made with the noise of seed S + i. Raises GanforgeError where no label is given."""
+        plan = self.generator_plan(generator)
+        spec = next((s for s in plan.source_specs if isinstance(s, LabelSpec)), None)
+        if spec is None:
+            raise GanforgeError(f"generator '{plan.name}' is given no label")
+        columns = (
+            self.sample(styles, label=number, seed=seed, generator=plan.name)
+            for number in range(spec.classes)
+        )
+        return torch.stack(list(columns), 1)
 
     def _made(self, plan: GeneratorPlan, sources: Sequence[Tensor]) -> Tensor:
         """What a generator makes of its sources, on the run's device."""
@@ -255,6 +313,38 @@ class Run:
             )
         sources = self.sources(plan, range(len(images)), rows={plan.sources[0]: images})
         return self._made(plan, sources).float().cpu()
+
+
+def owns(loss: LossPlan, guard: DiscriminatorPlan) -> bool:
+    """Whether a loss has an instance of its own for this discriminator."""
+    return loss.of_contests and guard.name in loss.on
+
+
+def _classes(verdict: Tensor | Verdict, owners: Sequence[Loss], guard: str) -> Tensor:
+    verdict = verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+    if verdict.class_scores is not None:
+        return verdict.class_scores
+    for loss in owners:
+        scores = loss.class_scores(verdict)
+        if scores is not None:
+            return scores
+    raise GanforgeError(f"neither discriminator '{guard}' nor a loss on it classifies")
+
+
+P = TypeVar("P")
+
+
+def _one(plans: Mapping[str, P], name: str | None, what: str) -> P:
+    """The plan of this name, or the only one."""
+    if name is None and len(plans) == 1:
+        return next(iter(plans.values()))
+    if name is None or name not in plans:
+        raise GanforgeError(
+            f"say which {what}: {', '.join(plans)} (`--{what} NAME`)"
+            if name is None
+            else f"there is no {what} '{name}'; there are: {', '.join(plans)}"
+        )
+    return plans[name]
 
 
 def noise_of(spec: NoiseSpec, source: str, seed: int) -> Tensor:

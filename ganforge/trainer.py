@@ -43,6 +43,7 @@ class Training:
         self.steps = plan.steps
         self.first_step = 0  # what this process started from
         self.seconds = 0.0
+        self.lr_factor = 1.0  # of every learning rate, beside its schedule; hooks may lower it
         self.stop_reason = ""
         self.interrupted = False  # by Ctrl-C or SIGTERM
         self.watching = build_hooks(plan, registry)
@@ -71,6 +72,11 @@ class Training:
         """Note a number; it is read when the next line of metrics is written."""
         self._gauges[name] = value.detach() if isinstance(value, Tensor) else value
 
+    def gauge(self, name: str) -> Tensor | float | None:
+        """The newest value of a number that was logged, without waiting for the device; None where
+        there is none yet."""
+        return self._gauges.get(name)
+
     def gauges(self) -> dict[str, float]:
         """The newest value of every number. Waits for the device, so ask seldom.
 
@@ -89,7 +95,7 @@ class Training:
         for player in self.game.players:
             if player.trained and not player.address.startswith("losses."):
                 factor = optimizers.factor(player.schedule, progress)
-                gauges[f"lr/{player.address}"] = player.lr * factor
+                gauges[f"lr/{player.address}"] = player.lr * factor * self.lr_factor
         return {name: float(value) for name, value in gauges.items()}
 
     def generator(self, name: str) -> nn.Module:
@@ -100,8 +106,9 @@ class Training:
     def looking(self) -> Iterator[Run]:
         """The run as it is now, to sample from and to measure; every network is put back into
         the mode it was in."""
-        networks = (*self.game.networks.values(), *self.game.averages.values())
-        modes = {module: module.training for net in networks for module in net.modules()}
+        game = self.game
+        playing = (*game.networks.values(), *game.averages.values(), *game.losses.values())
+        modes = {module: module.training for part in playing for module in part.modules()}
         try:
             yield Run.during(self)
         finally:
@@ -133,6 +140,7 @@ class Training:
         state = {
             "images": self.images,
             "seconds": self.elapsed,
+            "lr_factor": self.lr_factor,
             "gauges": self.gauges(),
             "machine": self.game.machine.locked(),
             "torch": torch.__version__,
@@ -156,6 +164,7 @@ class Training:
         self.game.load(saved.networks, saved.optimizers)
         self.step = self.first_step = saved.step
         self.seconds = float(saved.state.get("seconds", 0.0))
+        self.lr_factor = float(saved.state.get("lr_factor", 1.0))
         self._gauges = dict(saved.state.get("gauges", {}))
         for name, state in saved.state.get("hooks", {}).items():
             if name in self.watching:
@@ -280,7 +289,8 @@ class Training:
             if player.clip is not None:
                 nn.utils.clip_grad_norm_(player.parameters, player.clip)
             for group in player.optimizer.param_groups:
-                group["lr"] = player.lr * optimizers.factor(player.schedule, progress)
+                factor = optimizers.factor(player.schedule, progress)
+                group["lr"] = player.lr * factor * self.lr_factor
             self._guard.step(player.optimizer)
 
     @torch.no_grad()

@@ -144,7 +144,9 @@ class Turn:
 
     def exhibit(self, guard: str, kind: str, generator: str) -> Exhibit:
         """The input `kind` before discriminator `guard`; real data is the same for all fakes."""
-        key = (guard, kind, "" if kind in ("real", "mismatched") else generator)
+        if kind == "labelled" and self.game.plan.labelled(guard) is None:
+            kind = "real"
+        key = (guard, kind, "" if kind in ("real", "labelled", "mismatched") else generator)
         if key not in self._exhibits:
             self._exhibits[key] = Exhibit(self, guard, kind, key[2])
         return self._exhibits[key]
@@ -266,6 +268,13 @@ class Exhibit:
     def _real(self) -> Tensor:
         return self._batch[self._guard.on]
 
+    def _labelled(self) -> Tensor:
+        domain = self._game.plan.labelled(self._guard.name)
+        assert domain is not None, "such an exhibit is the real one"
+        shape = self._game.plan.domains[self._guard.on].spec.shape
+        data = self._batch[domain]
+        return data if data.shape[1:] == shape else resized(data, shape)
+
     def _mismatched(self) -> Tensor:
         return self._batch[self._guard.on]
 
@@ -296,6 +305,8 @@ class Exhibit:
         """Class numbers: the rows' own for real data, those asked for of a generator."""
         if self._kind in ("real", "mismatched"):
             return real_labels(self._batch, self._guard.on)
+        if self._kind == "labelled":
+            return real_labels(self._batch, str(self._game.plan.labelled(self._guard.name)))
         plan = self._game.plan.generators[self._generator]
         return labels_among(plan, self._batch.sources(self._generator))
 
@@ -445,8 +456,8 @@ def noise_among(plan: GeneratorPlan, sources: tuple[Tensor, ...]) -> Tensor:
 def real_labels(batch: Batch, domain: str) -> Tensor:
     """The labels of the rows that a domain's data comes from."""
     plan = batch.game.plan
-    group = plan.data.description.group(plan.domains[domain].of or domain)
-    label = next(name for name in group if isinstance(plan.domains[name].spec, LabelSpec))
+    label = plan.data.description.labels_of(plan.domains[domain].of or domain)
+    assert label is not None, "composition refused this"
     return batch[label]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 INPUTS = {
     "real": "real data of the domain that the discriminator guards",
+    "labelled": "real data whose labels are known: rows of their own where the data has such, else "
+    "the same as real",
     "fake": "what a generator made for that domain",
     "mixed": "points on the lines between real and fake, one per pair",
     "mismatched": "real data with another row's condition",

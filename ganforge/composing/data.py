@@ -114,4 +114,5 @@ def description_from_dict(data: Mapping[str, Any]) -> DataDescription:
         domains={name: spec_from_dict(spec) for name, spec in data.get("domains", {}).items()},
         aligned=tuple(tuple(group) for group in data.get("aligned", ())),
         counts=data.get("counts", {}),
+        labelled=data.get("labelled", {}),
     )

@@ -10,7 +10,7 @@ from ganforge.composing.networks import NetworkReader
 from ganforge.document import Table
 from ganforge.errors import GanforgeError
 from ganforge.needs import loss_needs
-from ganforge.plan import SIDES, DataPlan, DiscriminatorPlan, GeneratorPlan, LossPlan, Part
+from ganforge.plan import SIDES, DiscriminatorPlan, GeneratorPlan, LossPlan, Part
 from ganforge.specs import LabelSpec, NoiseSpec
 from ganforge.suggest import nearest
 from ganforge.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
@@ -21,7 +21,6 @@ _SHARES = {"start": 0.0, "stop": 1.0}
 class LossReader(NetworkReader):
     """`[losses.NAME]`."""
 
-    data_plan: DataPlan
     discriminators: Mapping[str, DiscriminatorPlan]
 
     def loss_plans(self, parts: Mapping[str, Part]) -> dict[str, LossPlan]:
@@ -128,10 +127,16 @@ class LossReader(NetworkReader):
                 return f"discriminator '{plan.component.name}' offers no {quantity}"
         if (source == "mismatched" or quantity == "given") and not plan.given:
             return f"discriminator '{discriminator}' is given no condition (`given = ...`)"
-        if quantity == "labels" and source in ("real", "mismatched", "mixed"):
-            group = self.data_plan.description.group(self.domains[plan.on].of or plan.on)
-            if not any(isinstance(self.domains[d].spec, LabelSpec) for d in group):
-                return f"the rows of '{plan.on}' have no labels"
+        domain = self.domains[plan.on].of or plan.on
+        apart = self.data_plan.description.labelled.get(domain)
+        needs_labels = quantity == "labels" and source in ("real", "mismatched", "mixed")
+        if needs_labels and self.data_plan.description.labels_of(domain) is None:
+            hint = ": a loss of labelled rows asks for labelled_labels" if apart else ""
+            return f"the rows of '{plan.on}' have no labels{hint}"
+        if source == "labelled" and plan.labels is None:
+            return f"no rows of '{plan.on}' have labels"
+        if source == "labelled" and apart and plan.given:
+            return f"the labelled rows of '{plan.on}' have no condition (`given = ...`)"
         return ""
 
     def lacking_made(self, generator: GeneratorPlan, need: str) -> str:

@@ -10,9 +10,11 @@ import attrs
 
 from ganforge.composing.data import DataReader
 from ganforge.document import Span, Table
+from ganforge.needs import takes_labels
 from ganforge.plan import (
     AugmentorPlan,
     Chosen,
+    DataPlan,
     DiscriminatorPlan,
     DomainPlan,
     GeneratorPlan,
@@ -21,13 +23,14 @@ from ganforge.plan import (
 )
 from ganforge.plugin import Ref, option, option_names, options, with_options
 from ganforge.settings import OPTIMIZERS, SCHEDULES, InitSettings
-from ganforge.specs import ImageSpec, Spec
+from ganforge.specs import ImageSpec, LabelSpec, Spec
 from ganforge.structure import structure
 
 
 class NetworkReader(DataReader):
     """`[generators.NAME]`, `[discriminators.NAME]` and `[augmentors.NAME]`."""
 
+    data_plan: DataPlan
     domains: Mapping[str, DomainPlan]
     generators: Mapping[str, GeneratorPlan]
     augmentors: Mapping[str, AugmentorPlan]
@@ -191,7 +194,9 @@ class NetworkReader(DataReader):
         return [
             name
             for name, domain in self.domains.items()
-            if isinstance(domain.spec, ImageSpec) and domain.origin == "data"
+            if isinstance(domain.spec, ImageSpec)
+            and domain.origin == "data"
+            and name not in self.data_plan.description.labelled.values()
         ]
 
     def generator(
@@ -268,7 +273,9 @@ class NetworkReader(DataReader):
         if judged is None:
             return None
         specs = tuple(self.domains[name].spec for name in given)
-        self.refused(part.component.check, table, part.options, judged, specs)
+        labels = self.labels(on)
+        beside = {"labels": labels} if takes_labels(part.component.check) else {}
+        self.refused(part.component.check, table, part.options, judged, specs, **beside)
         for name, augmentor in self.augmentors.items():
             if part.name in augmentor.on:
                 before = self.table("augmentors").get(name)
@@ -282,8 +289,18 @@ class NetworkReader(DataReader):
                 f"generators make: {', '.join(sorted(made))}",
             )
         return DiscriminatorPlan(
-            part.name, part.component, part.options, on, given, judged, specs, settings
+            part.name, part.component, part.options, on, given, judged, specs, settings, labels
         )
+
+    def labels(self, domain: str) -> LabelSpec | None:
+        """The spec of the classes of a domain's rows, or of the labelled rows beside them."""
+        description = self.data_plan.description
+        name = self.domains[domain].of or domain
+        label = description.labels_of(name) or description.labels_of(
+            description.labelled.get(name, name)
+        )
+        spec = description.domains[label] if label else None
+        return spec if isinstance(spec, LabelSpec) else None
 
     def knows_all_generators(self) -> bool:
         """Whether none has a problem of its own, which would look like others' problems too."""

@@ -129,12 +129,12 @@ class Reader:
             label=f"did you mean '{close[0]}'?" if close else "",
         )
 
-    def refused(self, fact: Any, table: Table, *arguments: Any) -> Any:
+    def refused(self, fact: Any, table: Table, *arguments: Any, **named: Any) -> Any:
         """Call a fact function of a manifest; a refusal becomes a problem at the option's line."""
         if fact is None:
             return None
         try:
-            return fact(*arguments)
+            return fact(*arguments, **named)
         except Impossible as error:
             entry = table.entry(error.key) if error.key else None
             self.problem(str(error), entry.value_span if entry else table.span)

@@ -98,12 +98,14 @@ class Samples(Hook):
             yield self._translated(training, run, name, blocks)
 
     def _drawn(self, run: Run, name: str, count: int) -> np.ndarray:
-        """What a generator makes of the seeds 0, 1, ...; where it has few classes, one a column."""
+        """What a generator makes of the seeds 0, 1, ...; where it has few classes, one seed a row
+        and one class a column, so that a row shows one style."""
         specs = run.generator_plan(name).source_specs
         classes = next((spec.classes for spec in specs if isinstance(spec, LabelSpec)), 0)
         columns = self.options.columns or math.ceil(math.sqrt(count))
         if 1 < classes <= _MANY_CLASSES and not self.options.columns:
-            columns, count = classes, -(-count // classes) * classes
+            styles = run.by_class(-(-count // classes), seed=0, generator=name)
+            return grid(styles.flatten(0, 1), classes)
         return grid(run.sample(count, seed=0, generator=name), columns)
 
     def _translated(self, training: Training, run: Run, name: str, blocks: int) -> np.ndarray:
