@@ -26,6 +26,7 @@ _HOME = {
     "Loss": "interfaces",
     "LossContext": "interfaces",
     "Made": "interfaces",
+    "Measurement": "measuring",
     "Metric": "interfaces",
     "NoiseSpec": "specs",
     "Run": "runs",

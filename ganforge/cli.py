@@ -38,6 +38,10 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.commands.translate:command",
             "turn image files into another domain, such as horses into zebras",
         ),
+        "evaluate": (
+            "ganforge.commands.evaluate:command",
+            "metrics of a run, each with the protocol that produced it",
+        ),
     },
     "Discover": {
         "list": (

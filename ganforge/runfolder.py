@@ -1,6 +1,6 @@
 """The run folder: one training and all of it. Light; nothing here needs torch.
 
-recipe.toml  resolved.toml  metrics.jsonl  samples/  snapshots/  checkpoints/  report.html
+recipe.toml  resolved.toml  metrics.jsonl  evaluations.jsonl  samples/  snapshots/  checkpoints/
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations.jsonl"
 
     @property
     def samples(self) -> Path:
@@ -116,6 +120,13 @@ class RunFolder:
             if (p / "state.json").is_file()
         )
         return sorted(int(match[1]) for match in found if match)
+
+    def kept_steps(self) -> list[int]:
+        """The steps whose generators are kept, in checkpoints or snapshots, ascending."""
+        found = (
+            re.fullmatch(r"step-(\d+)", path.stem) for path in self.snapshots.glob("*.safetensors")
+        )
+        return sorted({*self.checkpoint_steps(), *(int(match[1]) for match in found if match)})
 
     def sheets(self) -> list[Path]:
         """The sample sheets, oldest first."""

@@ -11,12 +11,9 @@ import math
 from collections.abc import Mapping
 
 import rich
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from ganforge import GanforgeError, Hook, Metric, Training
+from ganforge import GanforgeError, Hook, Measurement, Metric, Training
 
 
 class Metrics(Hook):
@@ -44,33 +41,16 @@ class Metrics(Hook):
             try:
                 metric: Metric = training.registry.load_target(part.component)(part.options)
                 with training.looking() as run:
-                    measured = _named(metric.measure(run))
+                    measurement = Measurement.take(name, metric, run)
             except GanforgeError as error:
                 console.print(Text(f"metric {name} could not be computed: {error}"), soft_wrap=True)
                 continue
-            print_metric(console, name, measured, metric.protocol())
-            figures |= {f"metric/{name}/{key}": float(value) for key, value in measured.items()}
+            measurement.show(console)
+            found = measurement.figures.items()
+            figures |= {f"metric/{name}/{key}": value for key, value in found}
         if figures:
             _write(training, figures)
             training.computed(figures)
-
-
-def _named(measured: object) -> Mapping[str, float]:
-    if not isinstance(measured, Mapping):
-        raise GanforgeError(f"measure() returned {measured!r}, not a dict of named figures")
-    return measured
-
-
-def print_metric(console: Console, name: str, figures: Mapping[str, float], protocol: str) -> None:
-    """The figures of one metric as a small table, and how they came about."""
-    console.print(Text(name, style="bold"), soft_wrap=True)
-    table = Table.grid(padding=(0, 2))
-    table.add_column()
-    table.add_column(justify="right")
-    for key, value in figures.items():
-        table.add_row(Text(key), Text(f"{value:.3f}" if abs(value) < 1 else f"{value:.4g}"))
-    console.print(Padding(table, (0, 0, 0, 2), expand=False))
-    console.print(Text(protocol, style="dim"), soft_wrap=not console.is_terminal)
 
 
 def _write(training: Training, figures: Mapping[str, float]) -> None:
