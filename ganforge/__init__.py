@@ -17,6 +17,7 @@ _HOME = {
     "Discriminator": "interfaces",
     "Draw": "draws",
     "Draws": "draws",
+    "Dropout": "dropout",
     "GanforgeError": "errors",
     "Generator": "interfaces",
     "Hook": "interfaces",

@@ -5,6 +5,7 @@ Decided once, at the first start of a run, and written down; a resumed run keeps
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,9 @@ from ganforge.errors import GanforgeError
 from ganforge.settings import TrainSettings
 
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+# Parameters of mallopt(3), as <malloc.h> numbers them.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 # oneDNN's names for instruction sets that hold native bf16; below them bf16 is emulated.
 _NATIVE_ISA = ("BF16", "FP16", "AMX", "AVX10", "DEFAULT", "ALL")
@@ -76,10 +80,27 @@ def decide(train: TrainSettings) -> Machine:
         # A saturated discriminator fills gradients with denormals, which x86 handles many times
         # slower. Set before the first parallel work, so that worker threads inherit it.
         torch.set_flush_denormal(True)
+        keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what networks draw by themselves is seeded there
         torch.backends.cudnn.benchmark = False  # its choice of kernels would vary between runs
     return Machine(device, precision, threads, train.layout)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library reuse freed memory instead of giving it back to the system.
+
+    Each update allocates and frees the same large tensors. By default glibc maps them anew, and
+    the system clears every page again: measured at a fifth to a half of an update of the vanilla
+    networks on two cores. The price is that the process keeps its peak. Other C libraries are left
+    as they are.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    libc.mallopt(_M_TOP_PAD, 2**26)
 
 
 def find_device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ganforge import Discriminator, Generator, ImageSpec, Spec, Verdict, as_vectors
+from ganforge import Discriminator, Dropout, Generator, ImageSpec, Spec, Verdict, as_vectors
 
 SLOPE = 0.01  # of LeakyReLU
 
@@ -50,7 +50,7 @@ class MlpDiscriminator(Discriminator):
         for width, hidden in pairwise(
             [sum(spec.flat for spec in (judged, *given)), *options.hidden]
         ):
-            layers += [nn.Linear(width, hidden), nn.LeakyReLU(SLOPE), nn.Dropout(options.dropout)]
+            layers += [nn.Linear(width, hidden), nn.LeakyReLU(SLOPE), Dropout(options.dropout)]
         self.body = nn.Sequential(*layers)
         self.score = nn.Linear(options.hidden[-1], 1)
 

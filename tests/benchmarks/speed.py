@@ -1,21 +1,26 @@
-"""ganforge beside plain textbook loops: the same networks and work, in one process, interleaved.
+"""ganforge beside plain textbook loops: the same networks and work, interleaved in one run.
 
     python tests/benchmarks/speed.py [vanilla] [dcgan] [cyclegan] [--rounds 5]
 
 Prints a table: milliseconds per step (medians over the rounds), the ratio textbook over ganforge
-(round by round, its median), images per second, and peak memory of the process. Digits and
-pictures are made for it, since their content does not change the time.
+(round by round, its median), images per second, and each loop's peak memory. Each loop has a
+process of its own, since part of what makes ganforge fast holds for a whole process (denormals,
+the allocator); they take turns, so only one works at any time. Digits and pictures are made for
+it, since their content does not change the time.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import math
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -189,6 +194,36 @@ def ganforge_step(work: Work, folder: Path, precision: str) -> Callable[[], None
     return step
 
 
+def worker(key: str, way: str, folder: Path) -> None:
+    """Prepare one loop, then for each line on standard input take so many steps; answers with
+    milliseconds per step and peak memory in bytes."""
+    work = works(folder)[key]
+    step = plain_loop(work, folder).step if way == "textbook" else ganforge_step(work, folder, way)
+    timed(step, 2)
+    for line in sys.stdin:
+        print(timed(step, int(line)), peak_memory(), flush=True)
+
+
+class Loop:
+    """A worker process."""
+
+    def __init__(self, key: str, way: str, folder: Path) -> None:
+        command = [sys.executable, __file__, "--worker", key, way, str(folder)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def time(self, steps: int) -> tuple[float, float]:
+        """(milliseconds per step, peak bytes so far)"""
+        assert self._process.stdin and self._process.stdout
+        print(steps, file=self._process.stdin, flush=True)
+        milliseconds, peak = self._process.stdout.readline().split()
+        return float(milliseconds), float(peak)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
 def timed(step: Callable[[], None], steps: int) -> float:
     """Milliseconds per step."""
     start = time.perf_counter()
@@ -197,33 +232,36 @@ def timed(step: Callable[[], None], steps: int) -> float:
     return (time.perf_counter() - start) / steps * 1e3
 
 
-def compare(work: Work, folder: Path, rounds: int) -> dict[str, tuple[float, float]]:
-    """precision or "textbook" -> (median milliseconds per step, median ratio)."""
-    torch.set_flush_denormal(False)
-    ways: dict[str, Callable[[], None]] = {"textbook": plain_loop(work, folder).step}
-    ways["fp32"] = ganforge_step(work, folder, "fp32")
-    if has_native_bf16(torch.device("cpu")):
-        ways["bf16"] = ganforge_step(work, folder, "bf16")
-    for step in ways.values():
-        timed(step, 2)
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, step in ways.items():
-            times[name].append(timed(step, work.steps))
+def compare(key: str, folder: Path, rounds: int) -> dict[str, tuple[float, float, float]]:
+    """precision or "textbook" -> (median milliseconds per step, median ratio, peak bytes)."""
+    ways = ["textbook", "fp32"] + ["bf16"] * has_native_bf16(torch.device("cpu"))
+    steps = works(folder)[key].steps
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    peaks: dict[str, float] = {}
+    with ExitStack() as stack:
+        loops = {way: Loop(key, way, folder) for way in ways}
+        for way, loop in loops.items():
+            stack.callback(loop.close)
+            loop.time(1)  # waits until it is ready, so that none prepares while another is timed
+        for _ in range(rounds):
+            for way, loop in loops.items():
+                milliseconds, peaks[way] = loop.time(steps)
+                times[way].append(milliseconds)
     ratios = {
-        name: median(t / own for t, own in zip(times["textbook"], values, strict=True))
-        for name, values in times.items()
+        way: median(t / own for t, own in zip(times["textbook"], values, strict=True))
+        for way, values in times.items()
     }
-    return {name: (median(values), ratios[name]) for name, values in times.items()}
+    return {way: (median(values), ratios[way], peaks[way]) for way, values in times.items()}
 
 
-def peak_memory() -> str:
+def peak_memory() -> float:
+    """Bytes; not a number where the system does not say."""
     try:
         import resource
     except ImportError:  # not on Windows
-        return "not known"
+        return math.nan
     scale = 1 if sys.platform == "darwin" else 1024
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9:.1f} GB"
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
 
 
 def prepared(folder: Path) -> Path:
@@ -237,23 +275,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("which", nargs="*", help="vanilla, dcgan, cyclegan; left out: all")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.worker:
+        key, way, folder = asked.worker
+        worker(key, way, Path(folder))
+        return
     table = Table(title=f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}")
-    for heading in ("work", "loop", "ms per step", "images/s", "textbook / this"):
+    for heading in ("work", "loop", "ms per step", "images/s", "textbook / this", "peak"):
         table.add_column(heading, justify="left" if heading in ("work", "loop") else "right")
     with tempfile.TemporaryDirectory() as name:
         folder = prepared(Path(name))
         for key, work in works(folder).items():
             if asked.which and key not in asked.which:
                 continue
-            for way, (milliseconds, ratio) in compare(work, folder, asked.rounds).items():
+            for way, (milliseconds, ratio, peak) in compare(key, folder, asked.rounds).items():
                 speed = f"{work.images / milliseconds * 1e3:.1f}"
                 loop = way if way == "textbook" else f"ganforge {way}"
-                table.add_row(work.name, loop, f"{milliseconds:.1f}", speed, f"{ratio:.2f}")
+                row = (f"{milliseconds:.1f}", speed, f"{ratio:.2f}", f"{peak / 1e9:.2f} GB")
+                table.add_row(work.name, loop, *row)
             table.add_section()
-    console = Console()
-    console.print(table)
-    console.print(f"peak memory of the process: {peak_memory()}")
+    Console().print(table)
 
 
 if __name__ == "__main__":

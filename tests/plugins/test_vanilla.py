@@ -17,7 +17,7 @@ from ganforge_vanilla.plugin import (
 )
 from torch import nn
 
-from ganforge import AttributeSpec, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
+from ganforge import AttributeSpec, Dropout, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
 from ganforge.plugin import Impossible
 
 COMPONENTS = {(c.kind, c.name): c for c in ganforge_components()}
@@ -66,7 +66,7 @@ def test_default_layers_are_the_published_ones():
     assert {m.negative_slope for m in layers if isinstance(m, nn.LeakyReLU)} == {0.01}
     body = list(discriminator().body)
     assert [m.out_features for m in body if isinstance(m, nn.Linear)] == [512, 256]
-    assert [m.p for m in body if isinstance(m, nn.Dropout)] == [0.5, 0.5]
+    assert [m.share for m in body if isinstance(m, Dropout)] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])

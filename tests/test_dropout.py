@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from ganforge import Dropout
+
+
+def test_in_training_a_share_is_dropped_and_the_rest_scaled_up():
+    torch.manual_seed(0)
+    out = Dropout(0.25)(torch.ones(1000, 1001))
+    kept = out != 0
+    assert out[kept].unique().tolist() == [pytest.approx(4 / 3)]
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.002)
+    for row in range(4):  # each of the four parts of a random word
+        assert kept.flatten()[row::4].float().mean().item() == pytest.approx(0.75, abs=0.004)
+
+
+def test_elements_are_dropped_independently_of_their_neighbours():
+    torch.manual_seed(1)
+    kept = (Dropout(0.5)(torch.ones(1_000_000)) != 0).double()
+    for lag in range(1, 9):
+        together = (kept[lag:] * kept[:-lag]).mean().item()
+        assert together == pytest.approx(0.25, abs=0.003)
+
+
+def test_the_gradient_is_that_of_the_mask():
+    torch.manual_seed(2)
+    data = torch.randn(7, 13, dtype=torch.float64, requires_grad=True)
+    out = Dropout(0.5)(data)
+    (gradient,) = torch.autograd.grad(out.sum(), data)
+    assert torch.equal(gradient, torch.where(out.detach() != 0, 2.0, 0.0).double())
+
+
+def test_the_same_seed_drops_the_same_elements():
+    draws = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        draws.append(Dropout()(torch.ones(3, 5, 7)))
+    assert torch.equal(*draws)
+
+
+def test_outside_training_and_without_a_share_nothing_happens():
+    data = torch.randn(4, 4)
+    assert Dropout(0.5).eval()(data) is data
+    assert Dropout(0.0)(data) is data
+
+
+def test_the_layout_and_the_precision_of_the_data_stay():
+    data = torch.ones(2, 3, 4, 5, dtype=torch.bfloat16).contiguous(
+        memory_format=torch.channels_last
+    )
+    out = Dropout(0.5)(data)
+    assert out.dtype == torch.bfloat16
+    assert set(out.unique().tolist()) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_outside_zero_and_one_is_refused(share):
+    with pytest.raises(ValueError, match="share"):
+        Dropout(share)
