@@ -14,6 +14,7 @@ from ganforge_dcgan.plugin import (
 from ganforge_dcgan.sizes import map_sizes, map_widths, padding, smallest_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from playing import QUIET, training_of
 from torch import nn
 
 from ganforge import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
@@ -288,3 +289,44 @@ def test_check_says_what_dcgan_cannot_do():
 def test_manifest_does_not_import_torch():
     code = "import ganforge_dcgan.plugin, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+SIZES_GAME = (
+    """
+recipe = 1
+[data]
+use = "dots"
+[train]
+steps = 2
+batch = 4
+precision = "fp32"
+device = "cpu"
+[noise]
+dim = 10
+[generator]
+use = "dcgan"
+width = 2
+[discriminator]
+use = "dcgan"
+width = 2
+[losses.adversarial]
+use = "non-saturating"
+"""
+    + QUIET
+)
+
+
+@pytest.mark.parametrize("size", ["28", "32", "64", "96", "128", "[48, 80]"])
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+def test_two_steps_at_every_size_are_finite_and_move_every_parameter(size, upsampling, tmp_path):
+    sets = [f"data.size={size}", f"generator.upsampling={upsampling}"]
+    training = training_of(tmp_path, SIZES_GAME, sets=sets)
+    before = {k: v.clone() for k, v in training.game.state()["networks"].items()}
+    training.run()
+    assert training.step == 2
+    after = training.game.state()["networks"]
+    for name, value in after.items():
+        assert value.isfinite().all(), name
+        assert not torch.equal(value, before[name]), name
+    made = training.generator("main")(torch.randn(2, 10))
+    assert made.shape == (2, *training.plan.domains["image"].spec.shape)
