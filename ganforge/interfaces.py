@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import attrs
 import torch
 from attrs import frozen
 from torch import Tensor, nn
@@ -40,6 +41,25 @@ class Verdict:
     class_scores: Tensor | None = None  # [N, classes], logits
     features: Tensor | None = None  # [N, ...]
     reconstruction: Tensor | None = None  # the shape of the data
+
+    def split(self, sizes: Sequence[int]) -> list[Verdict]:
+        """One verdict for each part of the items, so many items each."""
+        values = attrs.astuple(self, recurse=False)
+        parts = ([None] * len(sizes) if v is None else v.split(list(sizes)) for v in values)
+        return [Verdict(*part) for part in zip(*parts, strict=True)]
+
+    @classmethod
+    def of_classes(
+        cls, class_scores: Tensor, classes: int, features: Tensor | None = None
+    ) -> Verdict:
+        """The verdict of a classifier that knows fakes as one more class.
+
+        class_scores: logits [N, classes + 1], fake last, or [N, classes] where the logit of fake
+        is held at 0 (arXiv:1606.03498, section 5). The score is the logit of being real, [N].
+        """
+        real = class_scores[:, :classes].float().logsumexp(1)
+        fake = class_scores[:, classes:].float().sum(1)  # of one column, or of none
+        return cls(scores=real - fake, class_scores=class_scores, features=features)
 
 
 class Network(nn.Module):
@@ -79,7 +99,12 @@ class Discriminator(Network):
     judged: the spec of what it sees, after the augmentors. given: the specs of its conditions.
     A constructor with a parameter `labels` is given the spec of the classes of what it judges, a
     LabelSpec, or None where no row of the data has a label.
+
+    independent_rows: whether what it says of an item depends on that item alone (no BatchNorm, no
+    statistics over the batch). Then real and fake pass it in one forward in D's turn.
     """
+
+    independent_rows: bool = False
 
     def __init__(self, options: Any, judged: Spec, given: Sequence[Spec] = ()) -> None:
         super().__init__()

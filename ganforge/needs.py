@@ -41,13 +41,15 @@ class _Unreadable(Exception):
     """Why a loss's parameters cannot be read."""
 
 
-def loss_needs(component: Component) -> Mapping[str, tuple[str, ...]]:
-    """Side -> the names that this loss reads; a side whose method it does not define is missing.
+def loss_needs(component: Component, options: Any = None) -> Mapping[str, tuple[str, ...]]:
+    """Side -> the names that this loss reads with these options (unset: their defaults); a side
+    that it has no part in is missing.
 
     Raises PluginError where the source cannot be found or does not say.
     """
     if component.needs is not None:
-        return {side: tuple(names) for side, names in component.needs.items() if side in _SIDES}
+        stated = component.needed(component.options() if options is None else options)
+        return {side: tuple(names) for side, names in stated.items() if side in _SIDES}
     module, _, name = component.target.partition(":")
     who = f"loss '{component.name}' of {component.provider} {component.version}"
     try:

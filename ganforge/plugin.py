@@ -179,6 +179,9 @@ class _NoOptions:
     """For components without options."""
 
 
+Needs = Mapping[str, Iterable[str]]  # side -> names from the vocabulary
+
+
 @attrs.frozen
 class Component:
     """One thing that a plugin offers.
@@ -198,7 +201,8 @@ class Component:
                 loss, hook, metric: (options) -> None
     offers      discriminator, generator: names of what its Verdict or Made holds beside scores or
                 data, or a function of its options returning them
-    needs       loss: names from the vocabulary; left out, they are read from the source
+    needs       loss: side -> names from the vocabulary, or a function of its options (all with
+                defaults) returning that; left out, they are read from the source
     describe    dataset (required): (options, image: ImageOptions) -> DataDescription
     views       augmentor: (options, spec) -> {view name: Spec}; left out, the spec is kept
     """
@@ -212,7 +216,7 @@ class Component:
     aliases: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=tuple)
     check: Callable[..., None] | None = attrs.field(default=None, kw_only=True)
     offers: Iterable[str] | Callable[[Any], Iterable[str]] = attrs.field(default=(), kw_only=True)
-    needs: Mapping[str, Iterable[str]] | None = attrs.field(default=None, kw_only=True)
+    needs: Needs | Callable[[Any], Needs] | None = attrs.field(default=None, kw_only=True)
     describe: Callable[..., DataDescription] | None = attrs.field(default=None, kw_only=True)
     views: Callable[..., Mapping[str, Spec]] | None = attrs.field(default=None, kw_only=True)
     provider: str = attrs.field(default="", kw_only=True)  # filled in by the registry
@@ -227,6 +231,11 @@ class Component:
         """What this network offers with these options."""
         offers = self.offers(options) if callable(self.offers) else self.offers
         return frozenset(offers)
+
+    def needed(self, options: Any) -> Needs:
+        """What this loss states that it reads with these options."""
+        needs = self.needs(options) if callable(self.needs) else self.needs
+        return needs or {}
 
 
 class ManifestSpecs:

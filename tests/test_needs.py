@@ -10,7 +10,7 @@ import pytest
 
 from ganforge.errors import PluginError
 from ganforge.needs import loss_needs
-from ganforge.plugin import Component
+from ganforge.plugin import Component, option, options
 from ganforge.registry import Registry
 from ganforge.vocabulary import VOCABULARY
 
@@ -162,3 +162,19 @@ def test_the_needs_of_built_in_losses_are_in_the_vocabulary() -> None:
         assert needs, component.name
         assert {name for names in needs.values() for name in names} <= set(VOCABULARY)
     assert losses
+
+
+def test_needs_may_depend_on_options() -> None:
+    @options
+    class Wishes:
+        twins: bool = option(False, help="reads twins")
+
+    component = Component(
+        "loss",
+        "wishes",
+        "nowhere:Wishes",
+        Wishes,
+        needs=lambda options: {"generator": ("twin",) if options.twins else ("fake",)},
+    )
+    assert loss_needs(component) == {"generator": ("fake",)}
+    assert loss_needs(component, Wishes(twins=True)) == {"generator": ("twin",)}

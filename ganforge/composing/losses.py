@@ -40,7 +40,8 @@ class LossReader(NetworkReader):
     def loss(self, part: Part) -> LossPlan | None:
         table = self.table("losses").get(part.name)
         try:
-            needs = {side: tuple(names) for side, names in loss_needs(part.component).items()}
+            found = loss_needs(part.component, part.options)
+            needs = {side: tuple(names) for side, names in found.items()}
         except GanforgeError as error:
             self.problem(str(error), table.span)
             return None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from ganforge import Discriminator, Generator, ImageSpec, Spec, Verdict, as_vectors
+from ganforge import Discriminator, Generator, ImageSpec, LabelSpec, Spec, Verdict, as_vectors
 from ganforge_dcgan.sizes import map_sizes, map_widths, padding
 
 SLOPE = 0.2  # of LeakyReLU
@@ -49,7 +49,7 @@ class DcganGenerator(Generator):
 
 
 class DcganDiscriminator(Discriminator):
-    """The image, a stage at a time -> a map of about 4 x 4 px -> one score.
+    """The image, a stage at a time -> a map of about 4 x 4 px -> one score, or one a class.
 
     Given images are channels beside the judged one. Other conditions are tiled over the last map
     and mixed in by a 1 x 1 convolution, so that the score can depend on image and condition
@@ -58,7 +58,13 @@ class DcganDiscriminator(Discriminator):
 
     layout = "channels_last"
 
-    def __init__(self, options: Any, judged: ImageSpec, given: Sequence[Spec] = ()) -> None:
+    def __init__(
+        self,
+        options: Any,
+        judged: ImageSpec,
+        given: Sequence[Spec] = (),
+        labels: LabelSpec | None = None,
+    ) -> None:
         super().__init__(options, judged, given)
         images = [spec for spec in (judged, *given) if isinstance(spec, ImageSpec)]
         vectors = [spec for spec in given if not isinstance(spec, ImageSpec)]
@@ -79,11 +85,14 @@ class DcganDiscriminator(Discriminator):
             joined = widths[-1] + sum(spec.flat for spec in vectors)
             mixing = nn.Conv2d(joined, widths[-1], 1, bias=bias)
             self.mix.extend([*normed(mixing, options.norm), nn.LeakyReLU(SLOPE, True)])
-        score = nn.Conv2d(widths[-1], 1, sizes[-1], bias=bias)
+        self.independent_rows = options.norm != "batch"
+        self.classes = labels.classes if labels is not None and options.head != "score" else 0
+        outputs = self.classes + 1 if options.head != "classes" else self.classes
+        score = nn.Conv2d(widths[-1], outputs, sizes[-1], bias=bias)
         self.score = nn.Sequential(*normed(score, outermost(options.norm)))
 
     def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
-        """data [N, *judged.shape], conditions -> scores [N] and features."""
+        """data [N, *judged.shape], conditions -> scores [N], features, perhaps class scores."""
         conditions = list(zip(given or (), self.given, strict=True))
         images = [value for value, spec in conditions if isinstance(spec, ImageSpec)]
         vectors = [pair for pair in conditions if not isinstance(pair[1], ImageSpec)]
@@ -92,7 +101,10 @@ class DcganDiscriminator(Discriminator):
             vector = as_vectors(*zip(*vectors, strict=True))[:, :, None, None]
             tiled = vector.expand(-1, -1, *features.shape[2:])
             features = self.mix(torch.cat([features, tiled], 1))
-        return Verdict(scores=self.score(features).flatten(), features=features)
+        scores = self.score(features).flatten(1)  # [N, outputs]
+        if self.classes:
+            return Verdict.of_classes(scores, self.classes, features)
+        return Verdict(scores=scores.flatten(), features=features)
 
 
 def upsampling(

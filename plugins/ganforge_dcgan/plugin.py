@@ -6,6 +6,7 @@ from ganforge.plugin import (
     Component,
     ImageSpec,
     Impossible,
+    LabelSpec,
     Spec,
     TextSpec,
     hookimpl,
@@ -38,6 +39,9 @@ class DcganDiscriminatorOptions:
     kernel: Literal[3, 4, 5] = option(4, help="pixels a side of a kernel")
     stride: Literal[2, 3] = option(2, help="how much each stage shrinks")
     norm: Norm = option("batch", help=NORM_HELP)
+    head: Literal["score", "classes", "classes-and-fake"] = option(
+        "score", help="what it says: one score, or a logit for each class, and perhaps for fakes"
+    )
 
 
 def check_generator(options: Any, sources: tuple[Spec, ...], target: Spec) -> None:
@@ -50,8 +54,12 @@ def check_generator(options: Any, sources: tuple[Spec, ...], target: Spec) -> No
             )
 
 
-def check_discriminator(options: Any, judged: Spec, given: tuple[Spec, ...]) -> None:
+def check_discriminator(
+    options: Any, judged: Spec, given: tuple[Spec, ...], labels: LabelSpec | None = None
+) -> None:
     _check_image(options, judged, "judges")
+    if options.head != "score" and labels is None:
+        raise Impossible(f'head = "{options.head}" needs data with labels', key="head")
     for spec in given:
         if isinstance(spec, TextSpec):
             raise Impossible(f"dcgan cannot be given {spec}: turn text into vectors first")
@@ -71,6 +79,10 @@ def _check_image(options: Any, spec: Spec, does: str) -> None:
             f"not {spec.height} x {spec.width}; mlp takes any size",
             key="stride" if options.stride > 2 else None,
         )
+
+
+def discriminator_offers(options: Any) -> tuple[str, ...]:
+    return ("features",) if options.head == "score" else ("features", "class_scores")
 
 
 @hookimpl
@@ -93,6 +105,6 @@ def ganforge_components() -> list[Component]:
             summary="Strided convolutions over images of any size, down to one score",
             paper="arXiv:1511.06434",
             check=check_discriminator,
-            offers=("features",),
+            offers=discriminator_offers,
         ),
     ]
