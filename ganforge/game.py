@@ -220,6 +220,10 @@ class Game:
         verdict = self._forward(player, (data,), beside, address, records)
         return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
 
+    def judges_rows_apart(self, name: str) -> bool:
+        """Whether a discriminator's verdict on an item depends on that item alone."""
+        return bool(getattr(self.networks[f"discriminators.{name}"], "independent_rows", False))
+
     def _forward(
         self,
         player: Player,

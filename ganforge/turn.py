@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ganforge.game import Game
 
 
+# Inputs that one forward of a discriminator may take side by side.
+_TOGETHER = ("real", "labelled", "mismatched", "fake", "twin")
+
+
 class Batch:
     """The rows of one discriminator update: number `update` of the run, counting from 0.
 
@@ -178,6 +182,23 @@ class Turn:
                 if found is not None:
                     scores[kind] = found
         return (scores["real"], scores["fake"]) if len(scores) == 2 else None
+
+    def company(self, guard: str, view: str) -> list[Sighting]:
+        """The sightings of one view that one forward makes: in D's turn, real and fakes before a
+        discriminator that judges each row by itself; not where a gradient with respect to one of
+        them is read, since that would go through all."""
+        if self.side == "generator" or not self.game.judges_rows_apart(guard):
+            return []
+        kinds = {k for k, quantity in map(split, self.wants) if quantity in VERDICT and quantity != "seen"}
+        if any(f"{kind}_gradient" in self.wants for kind in kinds & set(_TOGETHER)):
+            return []
+        exhibits = [
+            self.exhibit(guard, kind, generator)
+            for kind in _TOGETHER
+            if kind in kinds
+            for generator in self.game.plan.contests(guard)
+        ]
+        return [exhibit.sighting(view) for exhibit in dict.fromkeys(exhibits)]
 
     def views(self, guard: str) -> tuple[str, ...]:
         """The views that a discriminator has of its data."""
@@ -384,13 +405,25 @@ class Sighting:
 
     @cached_property
     def verdict(self) -> Verdict:
-        return self._turn.game.judge(
-            self._guard,
-            self.seen,
-            self._exhibit.given,
-            address=self._address,
-            records=self._turn.side == "discriminator",
+        company = self._turn.company(self._guard, self._view)
+        if self not in company:
+            return self._judged(self.seen, self._exhibit.given, self._address)
+        given = [sighting._exhibit.given for sighting in company]
+        verdict = self._judged(
+            torch.cat([sighting.seen for sighting in company]),
+            None if given[0] is None else tuple(map(torch.cat, zip(*given, strict=True))),
+            ("together", self._view, self._turn.side, *self._turn.batch.address),
         )
+        parts = verdict.split([len(sighting.seen) for sighting in company])
+        for sighting, part in zip(company, parts, strict=True):
+            vars(sighting)["verdict"] = part
+        return parts[company.index(self)]
+
+    def _judged(
+        self, seen: Tensor, given: tuple[Tensor, ...] | None, address: tuple[str | int, ...]
+    ) -> Verdict:
+        records = self._turn.side == "discriminator"
+        return self._turn.game.judge(self._guard, seen, given, address=address, records=records)
 
     # Losses compute in float32, whatever precision the network ran in.
 

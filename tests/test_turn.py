@@ -50,7 +50,7 @@ class Everything(Loss):
         return torch.nn.functional.softplus(real_scores - fake_scores)
 
 
-class FeatureMatching(Loss):
+class MeanFeatures(Loss):
     mixes_batch = True
 
     def discriminator(self, fake_features):
@@ -66,13 +66,13 @@ def _here(kind, name, cls, **facts):
 
 JUDGE = _here("discriminator", "judge", "Judge", offers=("features", "class_scores"))
 EVERYTHING = _here("loss", "everything", "Everything")
-FEATURES = _here("loss", "feature-matching", "FeatureMatching")
+FEATURES = _here("loss", "mean-features", "MeanFeatures")
 
 RECIPE = (
     ONE_PAIR.replace('[discriminator]\nuse = "mlp"\nhidden = [12]\ndropout = 0.0', "")
     .replace('use = "non-saturating"', 'use = "everything"')
     .replace("[losses.adversarial]", '[discriminator]\nuse = "judge"\n[losses.adversarial]')
-    + "[losses.features]\nuse = 'feature-matching'\n"
+    + "[losses.features]\nuse = 'mean-features'\n"
 )
 
 
@@ -342,3 +342,36 @@ def test_a_cycle_through_a_frozen_generator_still_trains_the_way_back(tmp_path):
         (turn.journey(g).cycled - turn.journey(g).source).abs().mean() for g in ("l2d", "d2l")
     )
     torch.testing.assert_close(terms["loss"], both)
+
+
+def _mlp_gradients(training, apart):
+    """Gradients of D's turn of one pair of perceptrons, and how often D looked."""
+    game = training.game
+    game.enter(training.plan.phases[0])
+    judge = game.networks["discriminators.main"]
+    judge.independent_rows = not apart
+    looked = []
+    hook = judge.register_forward_hook(lambda module, data, out: looked.append(len(data[0])))
+    game.open_side("discriminator")
+    losses = [plan for plan in training.plan.losses.values() if "discriminator" in plan.needs]
+    batch = Batch(game, 0, slice(0, 6), graph=True)
+    turn = Turn(batch, "discriminator", 1, game.wants(losses, "discriminator"))
+    terms = [t for plan in losses for _, named in game.terms(plan, turn) for t in named.values()]
+    gradients = torch.autograd.grad(sum(terms), list(judge.parameters()))
+    hook.remove()
+    return gradients, looked, turn.known_scores("main")
+
+
+def test_a_discriminator_that_judges_rows_apart_sees_real_and_fake_in_one_forward(tmp_path):
+    training = training_of(tmp_path, ONE_PAIR)
+    together, looked, scores = _mlp_gradients(training, apart=False)
+    alone, looked_apart, scores_apart = _mlp_gradients(training, apart=True)
+    assert (looked, looked_apart) == ([12], [6, 6])
+    for one, other in zip((*together, *scores), (*alone, *scores_apart), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_where_a_gradient_is_read_real_and_fake_pass_one_by_one(tmp_path):
+    text = ONE_PAIR + '[losses.penalty]\nuse = "r1"\n'
+    training = training_of(tmp_path, text)
+    assert _mlp_gradients(training, apart=False)[1] == [6, 6]

@@ -27,6 +27,7 @@ class Patchgan(Discriminator):
 
     def __init__(self, options: Any, judged: ImageSpec, given: Sequence[Spec] = ()) -> None:
         super().__init__(options, judged, given)
+        self.independent_rows = options.norm != "batch"
         widths = [options.width * min(2**i, WIDEST) for i in range(options.layers + 1)]
         layers = [
             convolution(map_channels((judged, *given)), widths[0], stride=2),

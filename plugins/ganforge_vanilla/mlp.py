@@ -46,6 +46,7 @@ class MlpDiscriminator(Discriminator):
 
     def __init__(self, options: Any, judged: Spec, given: Sequence[Spec] = ()) -> None:
         super().__init__(options, judged, given)
+        self.independent_rows = True
         layers: list[nn.Module] = []
         for width, hidden in pairwise(
             [sum(spec.flat for spec in (judged, *given)), *options.hidden]
