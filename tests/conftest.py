@@ -113,7 +113,7 @@ class HingeOptions:
 
 @hookimpl
 def ganforge_components():
-    return [Component("loss", "hinge", "{package}.losses:Hinge", HingeOptions,
+    return [Component("loss", "soft-hinge", "{package}.losses:Hinge", HingeOptions,
                       summary="Hinge loss for both sides", paper="arXiv:1705.02894")]
 """
 

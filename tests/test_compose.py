@@ -112,7 +112,11 @@ def in_table(text, header, *lines):
 
 # --- names ----------------------------------------------------------------------------------------
 
-LOSSES = "there are: cycle-consistency, identity, least-squares, minimax, non-saturating"
+
+
+def all_of(kind):
+    """The last line of a message about an unknown component."""
+    return "there are: " + ", ".join(component.name for component in registry().of(kind))
 
 UNKNOWN = [
     (
@@ -123,7 +127,7 @@ UNKNOWN = [
             "there is no generator 'mpl'",
             "",
             "close: 'mlp'",
-            "there are: dcgan, mlp, resnet-translator",
+            all_of("generator"),
         ),
     ),
     (
@@ -134,7 +138,7 @@ UNKNOWN = [
             "there is no discriminator 'patchgn'",
             "",
             "close: 'patchgan'",
-            "there are: dcgan, mlp, patchgan",
+            all_of("discriminator"),
         ),
     ),
     (
@@ -145,7 +149,7 @@ UNKNOWN = [
             "there is no loss 'non-saturated'",
             "",
             "close: 'non-saturating'",
-            LOSSES,
+            all_of("loss"),
         ),
     ),
     (
@@ -156,7 +160,7 @@ UNKNOWN = [
             "there is no loss 'cycle-consistensy'",
             "",
             "close: 'cycle-consistency'",
-            LOSSES,
+            all_of("loss"),
         ),
     ),
     (
@@ -167,7 +171,7 @@ UNKNOWN = [
             "there is no dataset 'dotz'",
             "",
             "close: 'dots'",
-            "there are: image-folder, mnist, painted-horses, unpaired-folders, dots",
+            all_of("dataset"),
         ),
     ),
     (
@@ -178,7 +182,7 @@ UNKNOWN = [
             "there is no augmentor 'flop'",
             "",
             "close: 'flip'",
-            "there are: flip, gradient-image, image-pool",
+            all_of("augmentor"),
         ),
     ),
     (
@@ -189,7 +193,7 @@ UNKNOWN = [
             "there is no hook 'tensorbord'",
             "",
             "close: 'tensorboard'",
-            "there are: checkpoint, metrics, progress, samples, tensorboard",
+            all_of("hook"),
         ),
     ),
     (
@@ -200,7 +204,7 @@ UNKNOWN = [
             "there is no metric 'translation-true'",
             "",
             "close: 'translation-truth'",
-            "there are: translation-truth",
+            all_of("metric"),
         ),
     ),
     (

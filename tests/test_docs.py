@@ -293,7 +293,10 @@ lr = 1e-4
 use = "dcgan"
 
 [losses.adversarial]
-use = "non-saturated"
+use = "non-saturating"
+
+[optimizer]
+use = "adamm"
 """
 
 

@@ -34,8 +34,12 @@ def test_an_installed_plugin_is_found_with_its_provider(
 ) -> None:
     make_plugin("Acme_GAN", version="0.3")
     registry = Registry.load()
-    hinge = registry.find("loss", "hinge")
-    assert (hinge.id, hinge.version, hinge.paper) == ("acme-gan/hinge", "0.3", "arXiv:1705.02894")
+    hinge = registry.find("loss", "soft-hinge")
+    assert (hinge.id, hinge.version, hinge.paper) == (
+        "acme-gan/soft-hinge",
+        "0.3",
+        "arXiv:1705.02894",
+    )
     assert hinge.options().margin == 1.0
     assert not [f for f in registry.failures if f.provider == "acme-gan"]
 
@@ -50,8 +54,8 @@ def test_the_same_entry_point_name_in_two_distributions_loads_both(make_plugin: 
     make_plugin("acme-gan", points={"losses": "acme_gan.plugin"})
     make_plugin("other-gan", points={"losses": "other_gan.plugin"})
     registry = Registry.load()
-    assert ids(registry) == ["acme-gan/hinge"]
-    assert ids(registry, "other-gan") == ["other-gan/hinge"]
+    assert ids(registry) == ["acme-gan/soft-hinge"]
+    assert ids(registry, "other-gan") == ["other-gan/soft-hinge"]
 
 
 def test_a_plugin_may_have_several_entry_points(make_plugin: MakePlugin) -> None:
@@ -65,7 +69,7 @@ def test_a_plugin_may_have_several_entry_points(make_plugin: MakePlugin) -> None
     make_plugin(
         points={"one": "acme_gan.plugin", "two": "acme_gan.second"}, files={"second": second}
     )
-    assert ids(Registry.load()) == ["acme-gan/hinge", "acme-gan/wasserstein"]
+    assert ids(Registry.load()) == ["acme-gan/soft-hinge", "acme-gan/wasserstein"]
 
 
 def test_what_a_plugin_prints_does_not_reach_standard_output(
@@ -120,7 +124,7 @@ BROKEN = {
     ),
     "offers nothing": ("x = 1", "it offers nothing"),
     "returns no list": (returning("Component('loss', 'a', 'a:B')"), "a Component, not a list"),
-    "returns other things": (returning("['hinge']"), "returned a str among its components"),
+    "returns other things": (returning("['soft-hinge']"), "returned a str among its components"),
     "knows no such kind": (returning("[Component('los', 'a', 'a:B')]"), "no kind 'los'"),
     "has a bad name": (returning("[Component('loss', 'Soft_Hinge', 'a:B')]"), "'Soft_Hinge'"),
     "has a name that is no text": (returning("[Component('loss', 3, 'a:B')]"), "3 is no name"),
@@ -145,7 +149,7 @@ def test_a_broken_plugin_is_contained_and_reported(make_plugin: MakePlugin, what
     assert expected in failure.error
     assert "\n" not in failure.error
     assert (failure.version, failure.entry_point) == ("0.3", "acme-gan")
-    assert ids(registry, "fine-gan") == ["fine-gan/hinge"]
+    assert ids(registry, "fine-gan") == ["fine-gan/soft-hinge"]
     assert registry.find("loss", "least-squares").provider == "ganforge"
 
 
@@ -232,7 +236,7 @@ def test_a_plugin_for_this_and_a_later_version_is_fine(make_plugin: MakePlugin) 
     group = "ganforge.v2]\nacme-gan = acme_gan.second\n[ganforge.v1"
     make_plugin("acme-gan", group=group)
     registry = Registry.load()
-    assert ids(registry) == ["acme-gan/hinge"]
+    assert ids(registry) == ["acme-gan/soft-hinge"]
     assert not [f for f in registry.failures if f.provider == "acme-gan"]
 
 
@@ -251,11 +255,13 @@ def test_no_plugin_leaves_one_out(make_plugin: MakePlugin) -> None:
     assert not [f for f in registry.failures if f.provider == "acme-gan"]
     assert ids(registry, "fine-gan")
     with pytest.raises(NotFound) as error:
-        registry.find("loss", "acme-gan/hinge")
+        registry.find("loss", "acme-gan/soft-hinge")
     assert "acme-gan is switched off by --no-plugin and may provide it" in error.value.notes
 
 
-@pytest.mark.parametrize(("value", "expected"), [("", []), ("other, Fine_GAN", ["fine-gan/hinge"])])
+@pytest.mark.parametrize(
+    ("value", "expected"), [("", []), ("other, Fine_GAN", ["fine-gan/soft-hinge"])]
+)
 def test_the_environment_limits_plugins(
     make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch, value: str, expected: list[str]
 ) -> None:
@@ -286,27 +292,27 @@ def loss(name: str, provider: str, *aliases: str) -> Component:
 
 
 def test_a_name_alone_means_the_built_in() -> None:
-    registry = Registry((loss("hinge", "acme-gan"), loss("hinge", "ganforge")))
-    assert registry.find("loss", "hinge").id == "ganforge/hinge"
-    assert registry.find("loss", "acme-gan/hinge").id == "acme-gan/hinge"
+    registry = Registry((loss("soft-hinge", "acme-gan"), loss("soft-hinge", "ganforge")))
+    assert registry.find("loss", "soft-hinge").id == "ganforge/soft-hinge"
+    assert registry.find("loss", "acme-gan/soft-hinge").id == "acme-gan/soft-hinge"
 
 
 def test_a_name_alone_means_the_only_provider() -> None:
-    registry = Registry((loss("hinge", "acme-gan"), loss("wgan", "ganforge")))
-    assert registry.find("loss", "hinge").id == "acme-gan/hinge"
+    registry = Registry((loss("soft-hinge", "acme-gan"), loss("wgan", "ganforge")))
+    assert registry.find("loss", "soft-hinge").id == "acme-gan/soft-hinge"
 
 
 def test_a_name_of_several_plugins_lists_them() -> None:
-    registry = Registry((loss("hinge", "acme-gan"), loss("hinge", "other-gan")))
+    registry = Registry((loss("soft-hinge", "acme-gan"), loss("soft-hinge", "other-gan")))
     with pytest.raises(NotFound) as error:
-        registry.find("loss", "hinge")
-    assert error.value.message == "loss 'hinge' is offered by 2 plugins"
-    assert error.value.notes == ["write one of: acme-gan/hinge, other-gan/hinge"]
+        registry.find("loss", "soft-hinge")
+    assert error.value.message == "loss 'soft-hinge' is offered by 2 plugins"
+    assert error.value.notes == ["write one of: acme-gan/soft-hinge, other-gan/soft-hinge"]
 
 
 def test_a_distribution_may_be_spelt_as_it_is_installed() -> None:
-    registry = Registry((loss("hinge", "acme-gan"),))
-    assert registry.find("loss", "Acme_GAN/hinge").id == "acme-gan/hinge"
+    registry = Registry((loss("soft-hinge", "acme-gan"),))
+    assert registry.find("loss", "Acme_GAN/soft-hinge").id == "acme-gan/soft-hinge"
 
 
 def test_a_retired_name_lives_on_with_one_warning() -> None:
@@ -332,7 +338,7 @@ def test_the_short_name_is_exact_where_a_name_is_not_enough() -> None:
 def test_an_unknown_name_is_helped() -> None:
     failure = LoadFailure("acme-gan", "0.3", "acme-gan", "ValueError")
     registry = Registry(
-        (loss("least-squares", "ganforge"), Component("hook", "hinge", "a:B", provider="p")),
+        (loss("least-squares", "ganforge"), Component("hook", "soft-hinge", "a:B", provider="p")),
         (failure,),
     )
     with pytest.raises(NotFound) as error:
@@ -345,17 +351,17 @@ def test_an_unknown_name_is_helped() -> None:
         in error.value.notes
     )
     with pytest.raises(NotFound) as error:
-        registry.find("loss", "hinge")
+        registry.find("loss", "soft-hinge")
     assert "there is a hook of this name (from p)" in error.value.notes
 
 
 def test_an_unknown_distribution_is_told() -> None:
-    registry = Registry((loss("hinge", "acme-gan"),))
+    registry = Registry((loss("soft-hinge", "acme-gan"),))
     with pytest.raises(NotFound) as error:
-        registry.find("loss", "other-gan/hinge")
+        registry.find("loss", "other-gan/soft-hinge")
     assert "no plugin 'other-gan' is installed" in error.value.notes
     with pytest.raises(NotFound) as error:
-        registry.find("loss", "mine.py/hinge")
+        registry.find("loss", "mine.py/soft-hinge")
     assert "it came from a plugin file; add `--plugin-file mine.py`" in error.value.notes
 
 
@@ -396,7 +402,7 @@ def test_recipes_of_plugins_never_hide_those_of_ganforge(make_plugin: MakePlugin
 def test_the_class_behind_a_component_is_loaded(make_plugin: MakePlugin) -> None:
     make_plugin()
     registry = Registry.load()
-    cls = registry.load_target(registry.find("loss", "hinge"))
+    cls = registry.load_target(registry.find("loss", "soft-hinge"))
     assert cls.__name__ == "Hinge"
 
 
@@ -416,8 +422,8 @@ def test_a_target_that_cannot_be_used_is_one_line(
     make_plugin(files={"losses": losses})
     registry = Registry.load()
     with pytest.raises(PluginError) as error:
-        registry.load_target(registry.find("loss", "hinge"))
-    assert str(error.value).startswith("loss 'hinge' of acme-gan 0.3")
+        registry.load_target(registry.find("loss", "soft-hinge"))
+    assert str(error.value).startswith("loss 'soft-hinge' of acme-gan 0.3")
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -49,7 +49,7 @@ def test_one_plugin_is_told_with_its_components(ganforge_cli, make_plugin) -> No
     make_plugin()
     answer = ganforge_cli("doctor", "acme-gan")
     assert answer.status == 0
-    line = "loss hinge acme_gan.losses:Hinge Hinge loss for both sides"
+    line = "loss soft-hinge acme_gan.losses:Hinge Hinge loss for both sides"
     assert line in [" ".join(line.split()) for line in answer.out.splitlines()]
 
 

@@ -16,8 +16,8 @@ def test_components_are_listed_by_kind(ganforge_cli, make_plugin) -> None:
     assert answer.err == ""
     generators, losses = answer.out.index("generators\n"), answer.out.index("losses\n")
     assert generators < answer.out.index("discriminators\n") < losses
-    (hinge,) = (line for line in answer.out.splitlines() if line.split()[:1] == ["hinge"])
-    assert hinge.startswith("  hinge ")
+    (hinge,) = (line for line in answer.out.splitlines() if line.split()[:1] == ["soft-hinge"])
+    assert hinge.startswith("  soft-hinge ")
     assert "Hinge loss for both sides" in hinge
     assert "arXiv:1705.02894" in hinge
     assert hinge.endswith("from acme-gan 0.3")
@@ -48,14 +48,14 @@ def test_json_holds_components_and_failures(ganforge_cli, make_plugin) -> None:
     (hinge,) = (c for c in listed["components"] if c["provider"] == "acme-gan")
     assert hinge == {
         "kind": "loss",
-        "name": "hinge",
-        "id": "acme-gan/hinge",
+        "name": "soft-hinge",
+        "id": "acme-gan/soft-hinge",
         "provider": "acme-gan",
         "version": "0.3",
         "summary": "Hinge loss for both sides",
         "paper": "arXiv:1705.02894",
         "aliases": [],
-        "use": "hinge",
+        "use": "soft-hinge",
     }
     (failure,) = (f for f in listed["failed"] if f["provider"] == "broken-gan")
     assert failure == {
@@ -125,5 +125,5 @@ def test_plugin_files_are_listed(ganforge_cli, tmp_path) -> None:
 
 def test_no_plugin_leaves_one_out(ganforge_cli, make_plugin) -> None:
     make_plugin()
-    assert "hinge" in ganforge_cli("list", "loss").out
-    assert "hinge" not in ganforge_cli("list", "loss", "--no-plugin", "acme-gan").out
+    assert "soft-hinge" in ganforge_cli("list", "loss").out
+    assert "soft-hinge" not in ganforge_cli("list", "loss", "--no-plugin", "acme-gan").out

@@ -20,16 +20,16 @@ REGISTRY = Registry.load()
 
 def test_a_component_is_shown_whole(ganforge_cli, make_plugin) -> None:
     make_plugin()
-    answer = ganforge_cli("show", "loss/hinge")
+    answer = ganforge_cli("show", "loss/soft-hinge")
     assert answer.status == 0
     lines = [" ".join(line.split()) for line in answer.out.splitlines()]
-    assert lines[0] == "loss/hinge from acme-gan 0.3"
+    assert lines[0] == "loss/soft-hinge from acme-gan 0.3"
     assert lines[1] == "Hinge loss for both sides"
     assert "paper arXiv:1705.02894 https://arxiv.org/abs/1705.02894" in lines
     assert "margin number, above 0 1.0 distance kept from the boundary" in lines
     assert "the discriminator's side reads" in answer.out
     assert "  real_scores  raw scores, logits" in answer.out
-    assert answer.out.endswith("in a recipe\n  [losses.hinge]\n  # margin = 1.0\n")
+    assert answer.out.endswith("in a recipe\n  [losses.soft-hinge]\n  # margin = 1.0\n")
 
 
 @pytest.mark.parametrize(

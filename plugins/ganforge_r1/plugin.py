@@ -1,0 +1,25 @@
+"""Zero-centred gradient penalties at real data and at fakes (arXiv:1801.04406)."""
+
+from ganforge.plugin import Component, hookimpl
+
+
+@hookimpl
+def ganforge_components() -> list[Component]:
+    return [
+        Component(
+            "loss",
+            "r1",
+            "ganforge_r1.losses:R1",
+            summary="Keeps D flat at real data; its weight is gamma, D's norm not batch",
+            paper="arXiv:1801.04406",
+            needs={"discriminator": ("real_gradient",)},
+        ),
+        Component(
+            "loss",
+            "r2",
+            "ganforge_r1.losses:R2",
+            summary="Keeps D flat at fakes; its weight is gamma, D's norm not batch",
+            paper="arXiv:1801.04406",
+            needs={"discriminator": ("fake_gradient",)},
+        ),
+    ]
