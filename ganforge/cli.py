@@ -42,6 +42,10 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.commands.evaluate:command",
             "metrics of a run, each with the protocol that produced it",
         ),
+        "graph": (
+            "ganforge.commands.graph:command",
+            "losses, scores and accuracy of runs against their steps",
+        ),
     },
     "Discover": {
         "list": (

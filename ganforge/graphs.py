@@ -1,0 +1,466 @@
+"""Graphs of what runs logged, against their steps: PNG, SVG or PDF. Nothing here needs torch.
+
+Runs stand side by side with the same axes, a row for each panel; many of them, or a single number
+of each, are drawn over each other instead.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from attrs import evolve, field, frozen
+from numpy.typing import NDArray
+
+from ganforge.errors import GanforgeError, RunError
+from ganforge.runfolder import RunFolder
+from ganforge.suggest import nearest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ENDINGS = (".png", ".svg", ".pdf")
+BESIDE = 4  # runs that fit side by side
+
+# Colours that people with any kind of colour vision tell apart: Okabe and Ito,
+# https://jfly.uni-koeln.de/color/, without the yellow, which is too pale on white.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#B0568C"
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+INK, FAINT = "#333333", "#8a8a8a"
+
+_SIDES = {"discriminator": BLUE, "generator": VERMILION}
+_SCORES = {"real": GREEN, "fake": PURPLE}
+_APART = ("loss", "score", "lr", "metric")  # first words of keys that are no shares
+_MOST = 6  # lines in a panel that nobody asked for
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@frozen
+class Line:
+    """One line of a panel: the sum of the logged numbers `keys`."""
+
+    label: str
+    keys: tuple[str, ...]
+    colour: str = BLUE
+    dash: Any = "-"
+
+
+@frozen
+class Panel:
+    """Lines that share an axis. share: they go from 0 to 1."""
+
+    title: str
+    lines: tuple[Line, ...]
+    share: bool = False
+
+
+@frozen
+class Log:
+    """What one run logged: name -> (steps, values), ascending; NaN where it was no number."""
+
+    name: str
+    series: Mapping[str, tuple[Array, Array]] = field(repr=False)
+
+    def line(self, keys: Sequence[str]) -> tuple[Array, Array] | None:
+        """The sum of some numbers at the steps that have all of them; None where one is missing."""
+        found = [self.series[key] for key in keys if key in self.series]
+        if len(found) < len(keys):
+            return None
+        steps, total = found[0]
+        for other_steps, values in found[1:]:
+            steps, here, there = np.intersect1d(steps, other_steps, return_indices=True)
+            total = total[here] + values[there]
+        return steps, total
+
+    @property
+    def last(self) -> int:
+        """The last logged step."""
+        return int(max(steps[-1] for steps, _ in self.series.values()))
+
+
+def read_log(folder: RunFolder, name: str = "") -> Log:
+    """The numbers of a run's metrics.jsonl. Raises RunError where there are none."""
+    found: dict[str, dict[int, float]] = {}
+    for line in folder.metric_lines():
+        for key, value in line.items():
+            number = float("nan") if value is None else value
+            is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+            if is_number and key not in ("step", "images", "seconds"):
+                found.setdefault(key, {})[line["step"]] = float(number)
+    if not found:
+        raise RunError(f"{folder.path} has logged nothing yet")
+    series = {}
+    for key, values in found.items():
+        steps = sorted(values)
+        series[key] = np.array(steps, float), np.array([values[step] for step in steps])
+    return Log(name or folder.name, series)
+
+
+# --- what is drawn --------------------------------------------------------------------------------
+
+
+def usual_panels(logs: Sequence[Log]) -> list[Panel]:
+    """Losses of both sides, D's scores, and what goes from 0 to 1."""
+    names = list(dict.fromkeys(name for log in logs for name in log.series))
+    panels = [*_loss_panels(names), _score_panel(names), _share_panel(names, logs)]
+    return [panel for panel in panels if panel.lines]
+
+
+def chosen_panels(logs: Sequence[Log], patterns: Iterable[str]) -> list[Panel]:
+    """A panel for each pattern, as a shell knows them. Raises GanforgeError where none fits."""
+    names = list(dict.fromkeys(name for log in logs for name in log.series))
+    panels = []
+    for pattern in patterns:
+        found = [name for name in names if fnmatchcase(name, pattern)]
+        if not found:
+            close = nearest(pattern, names) or _alike(pattern, names) or names[:5]
+            runs = " and ".join(log.name for log in logs)
+            raise GanforgeError(
+                f"nothing that {runs} logged is called '{pattern}'; nearest: {', '.join(close)}"
+            )
+        lines = [Line(label, (name,)) for name, label in zip(found, _labels(found), strict=True)]
+        title = found[0] if len(found) == 1 else pattern
+        panels.append(Panel(title, _coloured(lines)))
+    return panels
+
+
+def _alike(pattern: str, names: Sequence[str]) -> list[str]:
+    """Names that have the longest word of a pattern in them."""
+    word = max(pattern.replace("*", "/").replace("?", "/").split("/"), key=len)
+    close = nearest(word, {part for name in names for part in name.split("/")})
+    return [name for name in names if set(close) & set(name.split("/"))][:5]
+
+
+def _loss_panels(names: Sequence[str]) -> list[Panel]:
+    """The adversarial losses, and the others."""
+    totals: dict[tuple[str, str, str], list[str]] = {}
+    for name in names:
+        if (parsed := _parsed_loss(name)) is not None:
+            totals.setdefault(parsed, []).append(name)
+    both = {key[0] for key in totals if {s for n, _, s in totals if n == key[0]} == {*_SIDES}}
+    first = {"adversarial"} & both or both
+    guards = list(dict.fromkeys(guard for _, guard, _ in totals if guard))
+    main, others = [], []
+    for side in _SIDES:
+        for (loss, guard, of), keys in totals.items():
+            if of != side:
+                continue
+            bare = [key for key in keys if key.endswith(f"/{side}")]
+            line = Line(" ".join(filter(None, (side, guard))), tuple(bare or keys), _SIDES[side])
+            if guard:
+                line = evolve(line, dash=DASHES[guards.index(guard) % len(DASHES)])
+            if loss in first:
+                label = line.label if len(first) == 1 else f"{loss} {line.label}"
+                main.append(evolve(line, label=label))
+            else:
+                others.append(
+                    evolve(
+                        line, label=" ".join(filter(None, (loss, guard, f"({side[0].upper()})")))
+                    )
+                )
+    if len(first) > 1:
+        main = list(_coloured(main))
+    return [Panel("Loss", tuple(main)), Panel("Other losses", _coloured(others))]
+
+
+def _parsed_loss(name: str) -> tuple[str, str, str] | None:
+    """(loss, discriminator or "", side) of `loss/NAME[/DISCRIMINATOR]/SIDE[/TERM]`."""
+    kind, *parts = name.split("/")
+    if kind != "loss":
+        return None
+    for place in (1, 2):
+        if len(parts) > place and parts[place] in _SIDES:
+            return parts[0], parts[1] if place == 2 else "", parts[place]
+    return None
+
+
+def _score_panel(names: Sequence[str]) -> Panel:
+    """`score/real`, `score/fake`, each with `/DISCRIMINATOR` where there are several."""
+    lines = []
+    for kind, colour in _SCORES.items():
+        found = [n for n in names if n == f"score/{kind}" or n.startswith(f"score/{kind}/")]
+        for number, name in enumerate(found):
+            label = name.removeprefix("score/").replace("/", " ")
+            lines.append(Line(label, (name,), colour, DASHES[number % len(DASHES)]))
+    return Panel("Score of D", tuple(lines))
+
+
+def _share_panel(names: Sequence[str], logs: Sequence[Log]) -> Panel:
+    """D's accuracy first, then what else goes from 0 to 1."""
+    found = [name for name in names if name.split("/")[0] == "accuracy"]
+    rest = [n for n in names if n not in found and n.split("/")[0] not in _APART]
+    found += [name for name in rest if all(_is_share(log.series.get(name)) for log in logs)]
+    labels = _labels(found[:_MOST])
+    lines = [Line(label, (name,)) for name, label in zip(found, labels, strict=False)]
+    only = all(name.split("/")[0] == "accuracy" for name in found)
+    title = "Accuracy of D" if only else "Accuracy of D, and others from 0 to 1"
+    return Panel(title, _coloured(lines, (INK, *COLOURS)), share=True)
+
+
+def _is_share(series: tuple[Array, Array] | None) -> bool:
+    if series is None:
+        return True
+    values = series[1][np.isfinite(series[1])]
+    return values.size == 0 or bool(values.min() >= 0 and values.max() <= 1)
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Names without the parts that all of them begin and end with."""
+    parts = [name.split("/") for name in names]
+    if len(parts) < 2:
+        return ["/".join(one[-2:]) for one in parts]
+    start, end = 0, 0
+    shortest = min(map(len, parts))
+    while start < shortest - 1 and len({one[start] for one in parts}) == 1:
+        start += 1
+    while end < shortest - 1 - start and len({one[-1 - end] for one in parts}) == 1:
+        end += 1
+    return ["/".join(one[start : len(one) - end]) for one in parts]
+
+
+def _coloured(lines: Sequence[Line], colours: Sequence[str] = COLOURS) -> tuple[Line, ...]:
+    """Lines told apart by colour, and by dashes once all colours are taken."""
+    return tuple(
+        evolve(
+            line,
+            colour=colours[number % len(colours)],
+            dash=DASHES[number // len(colours) % len(DASHES)],
+        )
+        for number, line in enumerate(lines)
+    )
+
+
+def running_median(values: Array, window: int) -> Array:
+    """The median of the `window` values around each, fewer at the ends; NaN counts as missing."""
+    if window < 2:
+        return values
+    half = window // 2
+    padded = np.pad(values, (half, window - 1 - half), constant_values=np.nan)
+    around = np.lib.stride_tricks.sliding_window_view(padded, window)
+    result = np.full(len(values), np.nan)
+    known = np.isfinite(around).any(1)
+    result[known] = np.nanmedian(np.where(np.isfinite(around[known]), around[known], np.nan), 1)
+    return result
+
+
+# --- drawing --------------------------------------------------------------------------------------
+
+# Inches; 100 px each in the size that a picture is meant to be shown at.
+_WIDTH, _LEFT, _RIGHT, _GAP = 9.0, 0.62, 0.24, 0.16
+_NAMES, _HEADER, _HEIGHT, _BOTTOM = 0.32, 0.34, 1.62, 0.52
+_DPI = 200  # of a PNG: twice as fine as it is shown
+
+_STYLE: Mapping[Any, Any] = {
+    "font.size": 8.5,
+    "axes.edgecolor": "#bbbbbb",
+    "axes.linewidth": 0.8,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": False,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "lines.solid_capstyle": "round",
+    "lines.solid_joinstyle": "round",
+    "svg.hashsalt": "ganforge",
+}
+
+# Rows of cells of drawn lines, with the rows' titles.
+_Cell: TypeAlias = list[tuple[Line, Log]]
+_Row: TypeAlias = tuple[Panel, list[_Cell]]
+
+
+def write_graph(path: Path, logs: Sequence[Log], panels: Sequence[Panel], smooth: int = 0) -> None:
+    """Draw panels into a file, whose ending is one of ENDINGS; written whole or not at all.
+
+    smooth: logged lines that a running median is taken over; 0: a fortieth of them.
+    Raises GanforgeError where the file cannot be written.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context():  # not as the person's own settings would have it
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        data = _encoded(_figure(logs, panels, smooth), path.suffix.lower())
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise GanforgeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _encoded(figure: Figure, ending: str) -> bytes:
+    """The bytes of a file; nothing in them tells when they were made."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    file = io.BytesIO()
+    if ending != ".png":
+        date = {"Date": None} if ending == ".svg" else {"CreationDate": None}
+        figure.savefig(file, format=ending[1:], metadata=date)
+        return file.getvalue()
+    from PIL import Image
+
+    figure.set_dpi(_DPI)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    few = picture.quantize(64, dither=Image.Dither.NONE)  # a few lines need no more colours
+    few.save(file, "png", optimize=True, dpi=(_DPI, _DPI))
+    return file.getvalue()
+
+
+def _figure(logs: Sequence[Log], panels: Sequence[Panel], smooth: int) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+    rows = _rows(logs, panels)
+    columns = len(rows[0][1])
+    names = [log.name for log in logs] if columns == len(logs) else []
+    top = _NAMES if names else 0.06
+    height = top + len(rows) * (_HEADER + _HEIGHT) + _BOTTOM
+    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+    width = (_WIDTH - _LEFT - _RIGHT - _GAP * (columns - 1)) / columns
+    window = smooth or max(1, max(len(s) for log in logs for s, _ in log.series.values()) // 40 | 1)
+    last = max(log.last for log in logs)
+    for row, (panel, cells) in enumerate(rows):
+        bottom = height - top - (row + 1) * (_HEADER + _HEIGHT)
+        low, high = _limits(panel, cells, window)
+        for column, cell in enumerate(cells):
+            left = _LEFT + column * (width + _GAP)
+            place = (left / _WIDTH, bottom / height, width / _WIDTH, _HEIGHT / height)
+            axes = figure.add_axes(place, xlim=(0, last * 1.005), ylim=(low, high))
+            axes.grid(axis="x", visible=False)
+            ticks = 6 if columns == 1 else 4
+            axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10]))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+            axes.yaxis.set_major_locator(
+                FixedLocator([0, 0.25, 0.5, 0.75, 1]) if panel.share else MaxNLocator(4)
+            )
+            axes.tick_params(labelleft=column == 0, labelbottom=row == len(rows) - 1)
+            if panel.share:
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
+            _draw(axes, cell, window)
+        _head(figure, panel.title, cells, (bottom + _HEIGHT + 0.07) / height)
+    for column, name in enumerate(names):
+        x = (_LEFT + column * (width + _GAP)) / _WIDTH
+        figure.text(x, 1 - 0.2 / height, name, fontsize=9.5, fontweight="bold", va="center")
+    _foot(figure, window, height)
+    return figure
+
+
+def _rows(logs: Sequence[Log], panels: Sequence[Panel]) -> list[_Row]:
+    """Runs side by side; over each other where there are too many, or one line of each."""
+    lone = all(len(_drawn(panel, log)) < 2 for panel in panels for log in logs)
+    if len(logs) == 1 or (len(logs) <= BESIDE and not lone):
+        return [(panel, [[(x, log) for x in panel.lines] for log in logs]) for panel in panels]
+    if lone:
+        return [_overlaid(panel, [(log, _drawn(panel, log)) for log in logs]) for panel in panels]
+    return [
+        _overlaid(evolve(panel, title=f"{panel.title}: {line.label}"), [(x, [line]) for x in logs])
+        for panel in panels
+        for line in panel.lines
+    ]
+
+
+def _drawn(panel: Panel, log: Log) -> list[Line]:
+    """The lines of a panel that a run has."""
+    return [line for line in panel.lines if log.line(line.keys) is not None]
+
+
+def _overlaid(panel: Panel, lines: Sequence[tuple[Log, Sequence[Line]]]) -> _Row:
+    """One line of each run, coloured by the run and named after it."""
+    logs = [log for log, _ in lines]
+    named = _coloured([Line(log.name, found[0].keys if found else ("",)) for log, found in lines])
+    return panel, [list(zip(named, logs, strict=True))]
+
+
+def _limits(panel: Panel, cells: Sequence[_Cell], window: int) -> tuple[float, float]:
+    """The range of a row: all of the smoothed lines, and of what was logged all but outliers."""
+    if panel.share:
+        return -0.03, 1.03
+    lows, highs = [], []
+    for line, log in (pair for cell in cells for pair in cell):
+        found = log.line(line.keys)
+        values = found[1][np.isfinite(found[1])] if found else np.empty(0)
+        if values.size:
+            smooth = running_median(values, window)
+            lows.append(min(smooth.min(), np.quantile(values, 0.01)))
+            highs.append(max(smooth.max(), np.quantile(values, 0.99)))
+    if not lows:
+        return 0.0, 1.0
+    low, high = float(min(lows)), float(max(highs))
+    if 0 < low < high / 2:
+        low = 0.0  # what is near zero is best seen from there
+    room = (high - low) * 0.06 or max(abs(high), 1.0) * 0.06
+    return (low if low == 0 else low - room), high + room
+
+
+def _draw(axes: Axes, cell: _Cell, window: int) -> None:
+    drawn = False
+    for line, log in cell:
+        found = log.line(line.keys)
+        if found is None:
+            continue
+        steps, values = found
+        if window > 1:
+            axes.plot(steps, values, color=line.colour, linewidth=0.6, alpha=0.25)
+        smooth = running_median(values, window)
+        axes.plot(steps, smooth, color=line.colour, linewidth=1.4, linestyle=line.dash)
+        drawn = True
+    if not drawn:
+        axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color=FAINT)
+
+
+def _head(figure: Figure, title: str, cells: Sequence[_Cell], y: float) -> None:
+    """A row's title, and what its lines are."""
+    from matplotlib.lines import Line2D
+
+    figure.text(_LEFT / _WIDTH, y, title, fontweight="bold", va="bottom")
+    shown = dict.fromkeys(line for cell in cells for line, log in cell if log.line(line.keys))
+    if len(shown) < 2:
+        return
+    handles = [Line2D([], [], color=x.colour, linestyle=x.dash, linewidth=1.6) for x in shown]
+    figure.legend(
+        handles,
+        [line.label for line in shown],
+        loc="lower right",
+        bbox_to_anchor=(1 - _RIGHT / _WIDTH, y),
+        ncols=len(shown),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1.8,
+        handletextpad=0.5,
+        columnspacing=1.4,
+    )
+
+
+def _foot(figure: Figure, window: int, height: float) -> None:
+    y = 0.12 / height
+    figure.text(_LEFT / _WIDTH, y, "step", color=FAINT, va="center")
+    if window > 1:
+        note = f"running median of {window} logged values; behind it, faint, the values"
+        figure.text(
+            1 - _RIGHT / _WIDTH, y, note, color=FAINT, fontsize=7.5, va="center", ha="right"
+        )
