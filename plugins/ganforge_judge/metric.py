@@ -1,0 +1,245 @@
+"""The metric: what a judge finds in the samples of a run."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from ganforge import GanforgeError, LabelSpec, Metric, NoiseSpec, Spec
+from ganforge.plugin import ImageSpec
+from ganforge_judge.distance import frechet_distance
+from ganforge_judge.judge import Judge, as_seen, judge_for
+from ganforge_judge.labelled import Labelled, Rows, data_of, judged_domains
+
+if TYPE_CHECKING:
+    from ganforge import Run
+
+AT_ONCE = 512  # samples made and judged together
+Parts = Iterator[tuple[Tensor, Tensor | None]]  # images, and the class that each is to be
+
+MOST_NAMED = 20  # classes; of more, only the extremes are figures
+
+
+class ClassAccuracy(Metric):
+    """For each generator of labelled images (its name stands before each figure where there are
+    several):
+
+    share/NAME             share of samples that the judge takes for this class
+    smallest-share         the smallest of these
+    largest-share          the largest
+    confidence             mean of the judge's largest probability
+    agreement              share of samples whose class is the one asked for
+    agreement/NAME         the same of the samples asked to be of this class
+    smallest-agreement     the smallest of these
+    deviation              pixel standard deviation within a class, of pixels in [-1, 1]
+    smallest-deviation     that of the class that varies least
+    deviation-real         the deviation of held-out images
+    judge-distance         Frechet distance to held-out images in the judge's features
+    judge-distance-real    the same of training images, of which there are as many
+    judge-accuracy         share of held-out images whose class the judge finds
+
+    Agreement is for generators that are given the label. The judge distance is not the FID, which
+    is measured in the features of an Inception network.
+    """
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._told = "samples judged by a classifier of the run's data"
+
+    def measure(self, run: Run) -> Mapping[str, float]:
+        figures: dict[str, float] = {}
+        told: dict[str, None] = {}  # each protocol once, in order
+        generators = _judged_generators(run)
+        for name, (domain, asked) in generators.items():
+            measured, how = self._generator(run, name, domain, asked)
+            prefix = f"{name}/" if len(generators) > 1 else ""
+            figures |= {prefix + key: value for key, value in measured.items()}
+            told[how] = None
+        self._told = "; ".join(told)
+        return figures
+
+    def protocol(self) -> str:
+        return self._told
+
+    def _generator(
+        self, run: Run, name: str, domain: str, asked: bool
+    ) -> tuple[dict[str, float], str]:
+        """(figures of one generator, how they came about)"""
+        data, played = data_of(run, domain)
+        judge = judge_for(data, run.device)
+        classes = judge.classes.classes
+        held_out, training = (
+            read(self.options.count) for read in (played.held_out, played.training)
+        )
+        samples = look(judge, _samples(run, name, self.options, classes if asked else None))
+        real, learnt = look(judge, _real(held_out)), look(judge, _real(training))
+        present = samples.deviations[~samples.deviations.isnan()]
+        figures = {
+            **class_figures(samples, judge.classes, asked=asked),
+            "deviation": samples.deviation,
+            "smallest-deviation": float(present.min()) if len(present) else 0.0,
+            "deviation-real": real.deviation,
+            "judge-distance": frechet_distance(samples.features, real.features),
+            "judge-distance-real": frechet_distance(learnt.features, real.features),
+            "judge-accuracy": judge.accuracy,
+        }
+        return figures, self._how(judge, data, played, (len(held_out), len(training)), asked)
+
+    def _how(
+        self, judge: Judge, data: Labelled, played: Labelled, real: tuple[int, int], asked: bool
+    ) -> str:
+        split = "" if data.has_test else " (every 10th row, which the generator has seen)"
+        size = f", all resized from {played.spec}" if judge.spec != played.spec else ""
+        return (
+            f"{self.options.count:,} samples of seeds from {self.options.seed}{size}; judge "
+            f"{judge.identity}, trained on {judge.trained:,} images of {data.name} ({judge.spec}), "
+            f"right on {judge.accuracy:.2%} of {judge.held_out:,} held-out ones{split}; deviation "
+            "= standard deviation of each pixel in [-1, 1] within the class "
+            f"{'asked for' if asked else 'found'}, mean over pixels and classes; judge-distance = "
+            "Frechet distance between Gaussians fitted to the judge's penultimate features (not "
+            f"the Inception FID) of the samples and of {real[0]:,} held-out images, -real = of "
+            f"{real[1]:,} training images and of these"
+        )
+
+
+@frozen(eq=False)
+class Looked:
+    """What a judge found in N images: features [N, D], probabilities [N, classes], the class that
+    each was to be, int64 [N], or was found to be, and the deviation within each class."""
+
+    features: Tensor
+    probabilities: Tensor
+    classes: Tensor
+    deviations: Tensor
+
+    @property
+    def deviation(self) -> float:
+        """The mean over the classes that have one."""
+        mean = float(self.deviations.nanmean())
+        return 0.0 if math.isnan(mean) else mean
+
+
+def class_figures(looked: Looked, spec: LabelSpec, *, asked: bool) -> dict[str, float]:
+    """Shares of classes, confidence, and agreement with the classes that were asked for."""
+    confidence, found = looked.probabilities.max(1)
+    share = torch.bincount(found, minlength=spec.classes) / len(found)
+    figures = _named("share", share, spec)
+    figures |= {"smallest-share": float(share.min()), "largest-share": float(share.max())}
+    figures["confidence"] = float(confidence.mean())
+    if asked:
+        right = (found == looked.classes).double()
+        wanted = torch.bincount(looked.classes, minlength=spec.classes)
+        each = torch.bincount(looked.classes, right, minlength=spec.classes) / wanted
+        figures |= {"agreement": float(right.mean()), **_named("agreement", each, spec)}
+        figures["smallest-agreement"] = float(each[wanted > 0].min())
+    return figures
+
+
+def _named(what: str, values: Tensor, spec: LabelSpec) -> dict[str, float]:
+    """`share/NAME` for each class; none where there are too many, or no value."""
+    if spec.classes > MOST_NAMED:
+        return {}
+    return {
+        f"{what}/{name}": value
+        for name, value in zip(class_names(spec), values.tolist(), strict=True)
+        if value == value
+    }
+
+
+def class_names(spec: LabelSpec) -> list[str]:
+    """The classes' names as parts of keys: lower-case words joined by `-`; else their numbers."""
+    names = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in spec.names]
+    usable = len(set(names)) == spec.classes and all(names)
+    return names if usable else [str(number) for number in range(spec.classes)]
+
+
+class ClassDeviation:
+    """Standard deviation of pixels within classes, over images that come in parts."""
+
+    def __init__(self, classes: int, spec: ImageSpec) -> None:
+        self._count = torch.zeros(classes, dtype=torch.float64)
+        self._sum = torch.zeros(classes, spec.flat, dtype=torch.float64)
+        self._squares = torch.zeros_like(self._sum)
+
+    def add(self, images: Tensor, classes: Tensor) -> None:
+        """Images [N, C, H, W] and the class of each, int64 [N]."""
+        pixels = images.flatten(1).double()
+        self._count.index_add_(0, classes, torch.ones_like(classes, dtype=torch.float64))
+        self._sum.index_add_(0, classes, pixels)
+        self._squares.index_add_(0, classes, pixels.square())
+
+    def each(self) -> Tensor:
+        """For each class the mean over pixels of their standard deviation, float64 [classes];
+        NaN where a class has fewer than two images."""
+        count = self._count[:, None]
+        variance = (self._squares - self._sum.square() / count) / (count - 1)
+        deviation = variance.clamp_min(0).sqrt().mean(1)
+        return deviation.where(self._count > 1, deviation.new_tensor(torch.nan))
+
+
+def look(judge: Judge, parts: Parts) -> Looked:
+    """What a judge finds in images, which come in parts with the class that each is to be; where
+    that is not said, it is the class found."""
+    deviation = ClassDeviation(judge.classes.classes, judge.spec)
+    features, logits, classes = [], [], []
+    for images, given in parts:
+        found, scores = judge.look(images)
+        classes.append(scores.argmax(1) if given is None else given)
+        deviation.add(as_seen(images, judge.spec), classes[-1])
+        features.append(found)
+        logits.append(scores)
+    probabilities = torch.cat(logits).double().softmax(1)
+    return Looked(torch.cat(features), probabilities, torch.cat(classes), deviation.each())
+
+
+def _samples(run: Run, generator: str, options: Any, classes: int | None) -> Parts:
+    """A generator's samples; classes: how many it is asked for in turn, None if for none."""
+    for start in range(0, options.count, AT_ONCE):
+        count, seed = min(AT_ONCE, options.count - start), options.seed + start
+        images = run.sample(count, seed=seed, generator=generator)
+        if not images.isfinite().all():
+            raise GanforgeError(f"generator '{generator}' makes images that are not finite")
+        # Left to itself, sampling asks for class (seed modulo classes).
+        yield images, None if classes is None else torch.arange(seed, seed + count) % classes
+
+
+def _real(rows: Rows) -> Parts:
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        yield part.pixels(), part.labels
+
+
+def _judged_generators(run: Run) -> dict[str, tuple[str, bool]]:
+    """The generators that make labelled images from what is drawn -> (domain of the data, whether
+    they are given the label)."""
+    labels = judged_domains(run)
+    found = {}
+    for name, plan in run.plan.generators.items():
+        domain = run.plan.domains[plan.target].of or plan.target
+        sources = dict(_sources(run, name))
+        if domain in labels and all(
+            isinstance(s, (NoiseSpec, LabelSpec)) for s in sources.values()
+        ):
+            found[name] = (domain, labels[domain] in sources)
+    if not found:
+        raise GanforgeError(
+            f"class-accuracy needs a generator that makes {' or '.join(labels)} from noise and "
+            f"labels; this run has {', '.join(run.plan.generators)}"
+        )
+    return found
+
+
+def _sources(run: Run, name: str) -> Iterator[tuple[str, Spec]]:
+    """(domain, spec) of all that a generator reads, and the generators before it."""
+    plan = run.plan.generators[name]
+    for source, spec in zip(plan.sources, plan.source_specs, strict=True):
+        if source.startswith("generators."):
+            yield from _sources(run, source.removeprefix("generators."))
+        else:
+            yield source, spec
