@@ -25,6 +25,20 @@ class MnistOptions(FetchOptions):
     fetch: str | None = option(
         "mnist", help="known archive to download when files are missing (`ganforge data list`)"
     )
+    labelled: int | None = option(
+        None,
+        at_least=1,
+        help="training images whose labels are known, as many of each class; unset: all",
+    )
+    wrong_labels: float = option(
+        0.0,
+        at_least=0,
+        at_most=1,
+        help="share of training images whose label is another class, drawn once",
+    )
+    label_seed: int = option(
+        0, at_least=0, help="what is labelled, and what wrongly, follows from it"
+    )
 
 
 def describe(options: MnistOptions, image: ImageOptions) -> DataDescription:
@@ -47,10 +61,28 @@ def describe(options: MnistOptions, image: ImageOptions) -> DataDescription:
     spec = spec_under(image, channels=1, height=height, width=width)
     if spec.channels not in (1, 3):
         raise Impossible("grey images can have 1 channel, or 3 equal ones", key="channels")
+    label = LabelSpec(10, tuple("0123456789"))
+    if options.labelled is None:
+        return DataDescription(
+            domains={"image": spec, "label": label},
+            aligned=(("image", "label"),),
+            counts={split: {"image": rows, "label": rows} for split, rows in counts.items()},
+        )
+    if options.labelled > counts["train"]:
+        raise Impossible(
+            f"there are {counts['train']:,} training images, so no {options.labelled:,} of them "
+            "can be labelled",
+            key="labelled",
+        )
+    known = {"train": options.labelled, "test": counts["test"]}
     return DataDescription(
-        domains={"image": spec, "label": LabelSpec(10, tuple("0123456789"))},
-        aligned=(("image", "label"),),
-        counts={split: {"image": rows, "label": rows} for split, rows in counts.items()},
+        domains={"image": spec, "labelled-image": spec, "label": label},
+        aligned=(("labelled-image", "label"),),
+        counts={
+            split: {"image": rows, "labelled-image": known[split], "label": known[split]}
+            for split, rows in counts.items()
+        },
+        labelled={"image": "labelled-image"},
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ganforge_mnist.dataset import Mnist, fitted
+from ganforge_mnist.dataset import Mnist, fitted, labelled_rows, with_wrong_labels
 from ganforge_mnist.idx import SPLITS
 from ganforge_mnist.plugin import MnistOptions, describe, ganforge_components
 
@@ -209,3 +209,101 @@ def test_the_real_files_are_read():
     assert dataset.rows("test", "label").bincount()[0] == 980
     ink = dataset.rows("train", "image").float().mean() / 255
     assert abs(float(ink) - 0.1307) < 1e-4
+
+
+# --- few labels, and wrong ones -------------------------------------------------------------------
+
+
+def labelled(root: Path, **options) -> Mnist:
+    options = MnistOptions(root=root, **options)
+    return Mnist(options, ImageOptions(), describe(options, ImageOptions()))
+
+
+def test_labelled_images_are_a_stream_beside_all_images(tmp_path):
+    dataset = labelled(write(tmp_path), labelled=20)
+    description = dataset.description
+    assert description.domains["labelled-image"] == description.domains["image"]
+    assert description.labelled == {"image": "labelled-image"}
+    assert description.group("label") == ("labelled-image", "label")
+    assert description.labels_of("image") is None
+    assert description.labels_of("labelled-image") == "label"
+    for split, known in (("train", 20), ("test", ROWS["test"])):
+        counts = {"image": ROWS[split], "labelled-image": known, "label": known}
+        assert description.counts[split] == counts
+        for domain, count in counts.items():
+            assert dataset.count(split, domain) == len(dataset.rows(split, domain)) == count
+    numbers = dataset.rows("train", "labelled-image")[:, 0, 0, 0].long()  # image i is i
+    assert torch.equal(numbers % 10, dataset.rows("train", "label")), "row by row"
+    assert len(set(numbers.tolist())) == 20, "no image twice"
+    assert dataset.rows("train", "image")[:, 0, 0, 0].tolist() == list(range(30))
+    assert torch.equal(dataset.item("train", "label", 3), dataset.rows("train", "label")[3])
+
+
+@pytest.mark.parametrize(("count", "of_each"), [(20, (2, 2)), (23, (2, 3)), (5, (0, 1))])
+def test_every_class_has_as_many_labelled_images(tmp_path, count, of_each):
+    labels = labelled(write(tmp_path), labelled=count).rows("train", "label")
+    found = labels.bincount(minlength=10)
+    assert (int(found.min()), int(found.max())) == of_each
+
+
+def test_a_class_that_is_too_small_is_made_up_for_by_others():
+    labels = torch.tensor([0] * 2 + [1] * 20 + [2] * 20)
+    rows = labelled_rows(labels, MnistOptions(root=Path(), labelled=12))
+    assert labels[rows].bincount().tolist() == [2, 5, 5]
+
+
+def test_what_is_labelled_follows_from_the_seed(tmp_path):
+    write(tmp_path)
+    first, again, other = (
+        labelled(tmp_path, labelled=10, label_seed=seed).rows("train", "labelled-image")
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_more_labels_than_images_are_refused(tmp_path):
+    with pytest.raises(Impossible, match="30 training images, so no 31 of them") as caught:
+        labelled(write(tmp_path), labelled=31)
+    assert caught.value.key == "labelled"
+
+
+def test_a_share_of_training_labels_is_wrong_and_every_other_class_alike():
+    labels = torch.arange(10).repeat(6000)
+    noisy = with_wrong_labels(labels, MnistOptions(root=Path(), wrong_labels=0.3))
+    assert abs(float((noisy != labels).float().mean()) - 0.3) < 0.01
+    table = torch.zeros(10, 10).index_put_((labels, noisy), torch.ones(1), accumulate=True) / 6000
+    off_diagonal = table[~torch.eye(10, dtype=bool)]
+    assert off_diagonal.min() > 0.02 and off_diagonal.max() < 0.05  # 0.3 / 9 = 0.033
+    more = with_wrong_labels(labels, MnistOptions(root=Path(), wrong_labels=0.5))
+    assert torch.equal(more[noisy != labels], noisy[noisy != labels])
+    assert torch.equal(with_wrong_labels(labels, MnistOptions(root=Path())), labels)
+
+
+def test_test_labels_are_never_wrong_and_training_ones_stay_what_they_are(tmp_path):
+    write(tmp_path)
+    dataset, again = (labelled(tmp_path, wrong_labels=1.0) for _ in range(2))
+    assert dataset.rows("test", "label").tolist() == [i % 10 for i in range(ROWS["test"])]
+    wrong = dataset.rows("train", "label")
+    assert (wrong != torch.arange(30) % 10).all() and torch.equal(
+        wrong, again.rows("train", "label")
+    )
+    both = labelled(tmp_path, wrong_labels=1.0, labelled=10)
+    numbers = both.rows("train", "labelled-image")[:, 0, 0, 0].long()
+    assert torch.equal(both.rows("train", "label"), wrong[numbers])
+
+
+def test_both_streams_feed_a_training(tmp_path):
+    feed = Feed(
+        labelled(write(tmp_path), labelled=10),
+        ("image", "labelled-image", "label"),
+        batch=8,
+        draws=Draws(0),
+        device=torch.device("cpu"),
+    )
+    seen = set()
+    for update in range(5):
+        batch = feed.batch(update)
+        number = ((batch["labelled-image"][:, 0, 0, 0] + 1) * 127.5).round().long()
+        assert torch.equal(number % 10, batch["label"])
+        seen |= set(number.tolist())
+    assert len(seen) == 10
