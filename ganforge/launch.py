@@ -92,13 +92,20 @@ def launch(
         stand_in = folder.resolved_tables().get("lock", {}).get("stand_in", "")
         if stand_in:
             recipe, plan = _composed(request, registry, *_stand_in(plan))
-        return _resume(recipe, plan, folder, registry, stand_in, say, wait)
+        with folder.held():
+            return _resume(recipe, plan, folder, registry, stand_in, say, wait)
     plan, stand_in = _with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train)
     training = _build(plan, registry, decided, folder, wait)
     _initialise(training)
-    _write(folder, recipe, plan, decided, registry)
-    return _train(training, stand_in)
+    with folder.held():
+        if folder.exists():
+            raise RunError(
+                f"another process has begun a run in {folder.path} meanwhile; the same command "
+                "goes on from there once it ended"
+            )
+        _write(folder, recipe, plan, decided, registry)
+        return _train(training, stand_in)
 
 
 def _composed(request: Request, registry: Registry, *more: str) -> tuple[Recipe, Plan]:
@@ -128,7 +135,7 @@ def _folder(request: Request, plan: Plan) -> RunFolder:
         except OSError as error:
             raise RunError(f"cannot move {path} aside: {error.strerror or error}") from error
     folder = RunFolder(path)
-    if path.is_file() or (path.is_dir() and not folder.exists() and any(path.iterdir())):
+    if not folder.exists() and not folder.is_free():
         raise RunError(f"{path} holds something else; choose another place with `--out DIR`")
     return folder
 

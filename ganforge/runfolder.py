@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 from attrs import frozen
 
 from ganforge.errors import RunError
+
+LOCK = ".lock"
 
 
 @frozen
@@ -61,6 +63,39 @@ class RunFolder:
     def exists(self) -> bool:
         """Whether a run was started here."""
         return self.resolved.is_file()
+
+    def is_free(self) -> bool:
+        """Whether nothing is here but what a run that never began may have left."""
+        return not self.path.exists() or (
+            self.path.is_dir() and all(p.name == LOCK for p in self.path.iterdir())
+        )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training here. Raises RunError where one does already.
+
+        The operating system lets go of the lock when the process ends, however it ends.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / LOCK, timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"another process is training in {self.path}; wait until it ends, or choose "
+                "another place with `--out DIR` or `--new`"
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"cannot write the run folder {self.path}: {error.strerror or error}; "
+                "choose another place with `--out DIR`"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def create(self, recipe: str, resolved: str, plugin_files: Mapping[str, str] = {}) -> None:
         """Write the recipe, its resolved form, and the texts of plugin files by name.

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -47,6 +49,52 @@ def networks(folder, step=None):
 
 
 # --- where ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainer_elsewhere():
+    """A function that makes another process hold a run folder; it returns the process."""
+    code = "import sys, time; from pathlib import Path; from ganforge.runfolder import RunFolder\n"
+    code += "with RunFolder(Path(sys.argv[1])).held(): print('held', flush=True); time.sleep(60)"
+    started = []
+
+    def hold(folder):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_folder_in_which_another_process_trains_is_refused_until_that_one_died(
+    trainer_elsewhere,
+):
+    run(SAVING, "train.steps=2")
+    other = trainer_elsewhere(Path("runs/dots"))
+    with pytest.raises(RunError, match=r"another process is training in runs.dots; wait"):
+        run(SAVING)
+    other.kill()
+    other.wait()
+    assert run(SAVING).step == 4
+
+
+def test_a_run_that_begins_while_another_does_is_refused(trainer_elsewhere):
+    trainer_elsewhere(Path("runs/dots"))
+    with pytest.raises(RunError, match="another process is training"):
+        run()
+    assert not Path("runs/dots/resolved.toml").exists()
+
+
+def test_a_folder_that_holds_but_a_lock_is_free(trainer_elsewhere):
+    trainer_elsewhere(Path("runs/dots")).kill()
+    assert run().step == 4
 
 
 def test_a_first_run_trains_into_a_folder_of_its_name():
