@@ -33,8 +33,9 @@ class PatchganOptions:
     layers: int = option(
         3, at_least=1, help="convolutions that halve; 3 judge 70 x 70 px patches, 2 34, 1 16"
     )
-    norm: Literal["instance", "batch", "none"] = option(
-        "instance", help="what follows each inner convolution"
+    norm: Literal["instance", "batch", "none", "weight", "spectral"] = option(
+        "instance",
+        help="what follows each inner convolution, or weight or spectral normalisation of all",
     )
 
 

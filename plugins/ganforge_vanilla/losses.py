@@ -6,6 +6,7 @@ log D = -softplus(-score) and log(1 - D) = -softplus(score), which never over- o
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -51,3 +52,20 @@ class NonSaturating(CrossEntropy):
     def generator(self, fake_scores: Tensor) -> Tensor:
         """-log D(G(z)), [N, ...]"""
         return softplus(-fake_scores)
+
+
+class MaxMagnitude(CrossEntropy):
+    """G follows -log D(G(z)) where D has the upper hand, and log(1 - D(G(z))) where G has.
+
+    Of both objectives' means over the batch, a = mean log(1 - D(G(z))) and b = -mean log D(G(z)):
+    b where |a| < |b|, else a. For a single score |a| < |b| is D(G(z)) < 1/2, so the slope is never
+    flatter than 1/2: neither objective is followed where it saturates.
+    """
+
+    mixes_batch = True
+
+    def generator(self, fake_scores: Tensor) -> Tensor:
+        """Scores [N, ...] -> the mean of one objective, []"""
+        minimax = -softplus(fake_scores).mean()
+        non_saturating = softplus(-fake_scores).mean()
+        return torch.where(minimax.abs() < non_saturating.abs(), non_saturating, minimax)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from ganforge import Discriminator, Dropout, Generator, ImageSpec, Spec, Verdict, as_vectors
 
@@ -26,10 +27,10 @@ class MlpGenerator(Generator):
         normed = options.norm == "batch"
         layers: list[nn.Module] = []
         for width, hidden in pairwise([sum(spec.flat for spec in sources), *options.hidden]):
-            layers.append(nn.Linear(width, hidden, bias=not normed))  # BatchNorm has its own
+            layers.append(linear(width, hidden, options.norm, bias=not normed))  # it has its own
             layers += [nn.BatchNorm1d(hidden)] if normed else []
             layers.append(nn.LeakyReLU(SLOPE))
-        layers.append(nn.Linear(options.hidden[-1], target.flat))
+        layers.append(linear(options.hidden[-1], target.flat, options.norm))
         layers += [nn.Tanh()] if isinstance(target, ImageSpec) else []
         self.layers = nn.Sequential(*layers)
 
@@ -51,12 +52,22 @@ class MlpDiscriminator(Discriminator):
         for width, hidden in pairwise(
             [sum(spec.flat for spec in (judged, *given)), *options.hidden]
         ):
-            layers += [nn.Linear(width, hidden), nn.LeakyReLU(SLOPE), Dropout(options.dropout)]
+            layers.append(linear(width, hidden, options.norm))
+            layers += [nn.LeakyReLU(SLOPE), Dropout(options.dropout)]
         self.body = nn.Sequential(*layers)
-        self.score = nn.Linear(options.hidden[-1], 1)
+        self.score = linear(options.hidden[-1], 1, options.norm)
 
     def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
         """data [N, *judged.shape], conditions -> scores [N] and features."""
         vector = as_vectors((data, *(given or ())), (self.judged, *self.given))
         features = self.body(vector)  # [N, hidden[-1]]
         return Verdict(scores=self.score(features).flatten(), features=features)
+
+
+def linear(inputs: int, outputs: int, norm: str, bias: bool = True) -> nn.Module:
+    """A dense layer, its weight normalised where `norm` is "weight" (arXiv:1602.07868) or
+    "spectral" (arXiv:1802.05957)."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    if norm == "weight":
+        return weight_norm(layer)
+    return spectral_norm(layer) if norm == "spectral" else layer

@@ -19,7 +19,10 @@ from ganforge.plugin import (
 @options
 class MlpGeneratorOptions:
     hidden: list[int] = option([256, 512, 1024], at_least=1, help="widths of the hidden layers")
-    norm: Literal["batch", "none"] = option("batch", help="BatchNorm after each hidden layer")
+    norm: Literal["batch", "none", "weight"] = option(
+        "batch",
+        help="BatchNorm after each hidden layer, nothing, or layers with normalised weights",
+    )
 
 
 @options
@@ -27,6 +30,9 @@ class MlpDiscriminatorOptions:
     hidden: list[int] = option([512, 256], at_least=1, help="widths of the hidden layers")
     dropout: float = option(
         0.5, at_least=0, below=1, help="share of each hidden layer that is dropped"
+    )
+    norm: Literal["none", "weight", "spectral"] = option(
+        "none", help="layers as they are, or with weight or spectral normalisation"
     )
 
 
@@ -98,6 +104,14 @@ def ganforge_components() -> list[Component]:
             CrossEntropyOptions,
             summary="Binary cross-entropy; G maximises log D(G(z))",
             paper="arXiv:1406.2661",
+            needs={"discriminator": ("real_scores", "fake_scores"), "generator": ("fake_scores",)},
+        ),
+        Component(
+            "loss",
+            "max-magnitude",
+            "ganforge_vanilla.losses:MaxMagnitude",
+            CrossEntropyOptions,
+            summary="Binary cross-entropy; G takes the larger of both objectives' magnitudes",
             needs={"discriminator": ("real_scores", "fake_scores"), "generator": ("fake_scores",)},
         ),
     ]

@@ -184,7 +184,7 @@ def test_a_score_sees_a_patch_of_this_size(layers, patch):
     assert columns.max() - columns.min() + 1 == patch
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none", "weight", "spectral"])
 @pytest.mark.parametrize("layers", [1, 3, 5])
 def test_smallest_images_leave_one_score(norm, layers):
     side = smallest_patch_image(layers)
@@ -233,7 +233,7 @@ def test_patchgan_offers_exactly_what_the_manifest_says():
     assert verdict.features.shape == (2, 32, 3, 3)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none", "weight", "spectral"])
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_gradient_reaches_every_parameter(norm, bf16, batch):
@@ -246,6 +246,24 @@ def test_gradient_reaches_every_parameter(norm, bf16, batch):
     scores.float().square().sum().backward()
     for name, parameter in [*G.named_parameters(), *D.named_parameters()]:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_weight_and_spectral_norm_hold_every_layer_of_patchgan():
+    torch.manual_seed(0)
+    for norm in ("weight", "spectral"):
+        D = patchgan(norm=norm)
+        for _ in range(30):
+            D(torch.randn(1, *IMAGE.shape))
+        layers = [m for m in D.eval().modules() if isinstance(m, nn.Conv2d)]
+        assert len(layers) == 5 and all(layer.bias is not None for layer in layers)
+        for layer in layers:
+            if norm == "spectral":
+                largest = torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item()
+                assert largest == pytest.approx(1, abs=0.02)
+            else:
+                length = layer.parametrizations.weight.original0
+                assert length.shape == (layer.out_channels, 1, 1, 1)
+                torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), length.flatten())
 
 
 @pytest.mark.parametrize("network", [translator, patchgan])

@@ -1,5 +1,6 @@
 """The dense networks and the two objectives of the first GAN."""
 
+import copy
 import inspect
 import math
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from ganforge_vanilla.losses import Minimax, NonSaturating
+from ganforge_vanilla.losses import MaxMagnitude, Minimax, NonSaturating
 from ganforge_vanilla.mlp import MlpDiscriminator, MlpGenerator
 from ganforge_vanilla.plugin import (
     CrossEntropyOptions,
@@ -15,10 +16,12 @@ from ganforge_vanilla.plugin import (
     MlpGeneratorOptions,
     ganforge_components,
 )
+from playing import ONE_PAIR, training_of
 from torch import nn
 
 from ganforge import AttributeSpec, Dropout, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
 from ganforge.plugin import Impossible
+from ganforge.turn import Batch, Turn
 
 COMPONENTS = {(c.kind, c.name): c for c in ganforge_components()}
 SIZES = [(1, 28, 28), (3, 32, 32), (1, 48, 80), (2, 1, 7)]
@@ -69,14 +72,54 @@ def test_default_layers_are_the_published_ones():
     assert [m.share for m in body if isinstance(m, Dropout)] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
-def test_gradient_reaches_every_parameter(norm):
-    G = generator(norm=norm)
-    D = discriminator(given=(LabelSpec(4), VectorSpec(3)))
+@pytest.mark.parametrize("norms", [("batch", "none"), ("none", "spectral"), ("weight", "weight")])
+def test_gradient_reaches_every_parameter(norms):
+    G = generator(norm=norms[0])
+    D = discriminator(given=(LabelSpec(4), VectorSpec(3)), norm=norms[1])
     verdict = D(G(torch.randn(8, 100)), (torch.arange(8) % 4, torch.randn(8, 3)))
     verdict.scores.square().sum().backward()
     for name, parameter in [*G.named_parameters(), *D.named_parameters()]:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_spectral_norm_is_1_in_every_layer():
+    torch.manual_seed(0)
+    D = discriminator(norm="spectral")
+    for _ in range(60):  # a power iteration each
+        D(torch.randn(2, 1, 28, 28))
+    layers = [module for module in D.eval().modules() if isinstance(module, nn.Linear)]
+    assert len(layers) == 3
+    for layer in layers:
+        largest = torch.linalg.matrix_norm(layer.weight, 2).item()
+        assert largest == pytest.approx(1, abs=0.02)
+
+
+def test_weight_norm_gives_each_output_a_length_of_its_own():
+    for network in (discriminator(norm="weight"), generator(norm="weight")):
+        layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        assert len(layers) == 1 + len(network.options.hidden)
+        for layer in layers:
+            length = layer.parametrizations.weight.original0
+            assert length.shape == (layer.out_features, 1) and layer.bias is not None
+            torch.testing.assert_close(layer.weight.norm(dim=1), length.flatten())
+
+
+def test_power_iterations_go_on_in_ds_own_turn_only(tmp_path):
+    text = ONE_PAIR.replace("dropout = 0.0", 'dropout = 0.0\nnorm = "spectral"')
+    training = training_of(tmp_path, text)
+    game = training.game
+    game.enter(training.plan.phases[0])
+    D = game.networks["discriminators.main"]
+    states = [copy.deepcopy(dict(D.named_buffers()))]
+    for side in ("discriminator", "generator"):
+        players = game.open_side(side)
+        losses = list(training.plan.losses.values())
+        turn = Turn(Batch(game, 0, slice(0, 6), graph=True), side, 1, game.wants(losses, side))
+        assert players and all(list(game.terms(loss, turn)) for loss in losses)
+        states.append(copy.deepcopy(dict(D.named_buffers())))
+    start, after_d, after_g = states
+    assert start and any(not torch.equal(start[name], after_d[name]) for name in start)
+    assert all(torch.equal(after_d[name], after_g[name]) for name in start)
 
 
 def test_discriminator_reads_its_condition():
@@ -115,7 +158,7 @@ def test_check_refuses_what_the_networks_cannot_do():
         check(MlpDiscriminatorOptions(), ImageSpec(1, 28, 28), (TEXT,))
 
 
-@pytest.mark.parametrize("cls", [Minimax, NonSaturating])
+@pytest.mark.parametrize("cls", [Minimax, NonSaturating, MaxMagnitude])
 def test_discriminator_side_is_binary_cross_entropy(cls):
     real, fake = torch.tensor([[0.3, -2.0]]), torch.tensor([[1.5, -0.1]])
     terms = loss(cls).discriminator(real, fake)
@@ -150,7 +193,26 @@ def test_both_generators_want_higher_scores_but_only_minimax_saturates():
         assert score.grad.item() == pytest.approx(strength, abs=1e-6)
 
 
-@pytest.mark.parametrize("cls", [Minimax, NonSaturating])
+def test_max_magnitude_by_hand():
+    """With D(G(z)) = 1/4: a = log(3/4), b = log 4, so b; with 3/4: a = -log 4, b = log(4/3)."""
+    low, high = torch.tensor([[-math.log(3)] * 2]), torch.tensor([[math.log(3)] * 2])
+    assert loss(MaxMagnitude).generator(low).item() == pytest.approx(math.log(4))
+    assert loss(MaxMagnitude).generator(high).item() == pytest.approx(-math.log(4))
+    mixed = torch.tensor([-math.log(3), math.log(3), math.log(3)])  # means decide, not rows
+    a = (math.log(3 / 4) + 2 * math.log(1 / 4)) / 3
+    b = (math.log(4) + 2 * math.log(4 / 3)) / 3
+    assert abs(a) > abs(b)
+    assert loss(MaxMagnitude).generator(mixed).item() == pytest.approx(a)
+
+
+@pytest.mark.parametrize("score", [-20.0, -1.0, -0.01, 0.01, 1.0, 20.0])
+def test_max_magnitude_never_saturates(score):
+    scores = torch.tensor([score], requires_grad=True)
+    loss(MaxMagnitude).generator(scores).backward()
+    assert scores.grad.item() == pytest.approx(-1 / (1 + math.exp(-abs(score))))
+
+
+@pytest.mark.parametrize("cls", [Minimax, NonSaturating, MaxMagnitude])
 def test_extreme_scores_stay_finite(cls):
     scores = torch.tensor([-1e4, 1e4], requires_grad=True)
     terms = loss(cls).discriminator(scores, scores)
@@ -179,7 +241,8 @@ def test_js_estimate_of_the_optimal_discriminator_is_the_divergence():
 
 
 def test_needs_are_the_parameters_of_the_methods():
-    for name, cls in [("minimax", Minimax), ("non-saturating", NonSaturating)]:
+    classes = {"minimax": Minimax, "non-saturating": NonSaturating, "max-magnitude": MaxMagnitude}
+    for name, cls in classes.items():
         for side, needs in COMPONENTS["loss", name].needs.items():
             assert tuple(inspect.signature(getattr(cls, side)).parameters)[1:] == tuple(needs)
 
