@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import torch
@@ -81,29 +81,32 @@ class Labelled:
 
     def training(self, most: int = MOST_TRAINING) -> Rows:
         """What a judge learns from: at most so many rows, evenly spread over the training split."""
-        rows = torch.arange(self.dataset.count("train", self.domain))
-        if not self.has_test:
-            rows = rows[rows % KEPT_FROM_JUDGE != 0]
-        return self._read("train", spread(rows, most))
+        return self.read(*self.where("training", most))
 
     def held_out(self, most: int = MOST_HELD_OUT) -> Rows:
         """What no judge learns from: of the test split, or every 10th row where there is none."""
-        if self.has_test:
-            rows = torch.arange(self.dataset.count("test", self.domain))
-            return self._read("test", spread(rows, most))
-        rows = torch.arange(0, self.dataset.count("train", self.domain), KEPT_FROM_JUDGE)
-        return self._read("train", spread(rows, most))
+        return self.read(*self.where("held-out", most))
 
-    def _read(self, split: str, index: Tensor) -> Rows:
-        return Rows(*(self._domain(split, name, index) for name in (self.domain, self.labels)))
+    def where(self, part: Literal["training", "held-out"], most: int) -> tuple[str, Tensor]:
+        """The split that a part lies in, and the numbers of its rows, int64 [N]."""
+        split = "test" if part == "held-out" and self.has_test else "train"
+        rows = torch.arange(self.dataset.count(split, self.domain))
+        if not self.has_test:
+            rows = rows[(rows % KEPT_FROM_JUDGE == 0) == (part == "held-out")]
+        return split, spread(rows, most)
 
-    def _domain(self, split: str, name: str, index: Tensor) -> Tensor:
-        rows = self.dataset.rows(split, name)
-        if rows is not None:
-            return rows[index]
+    def read(self, split: str, rows: Tensor) -> Rows:
+        """These rows of a split."""
+        return Rows(*(self._domain(split, name, rows) for name in (self.domain, self.labels)))
+
+    def _domain(self, split: str, name: str, rows: Tensor) -> Tensor:
+        if len(rows) == self.dataset.count(split, name):  # for a few, all would cost too much
+            whole = self.dataset.rows(split, name)
+            if whole is not None:
+                return whole
         with ThreadPoolExecutor(THREADS) as pool:
-            read = pool.map(lambda row: self.dataset.item(split, name, row), index.tolist())
-            return torch.stack(list(read))
+            items = pool.map(lambda row: self.dataset.item(split, name, row), rows.tolist())
+            return torch.stack(list(items))
 
 
 def spread(rows: Tensor, most: int) -> Tensor:
@@ -149,6 +152,16 @@ def judged_domains(run: Run) -> dict[str, str]:
             "to judge samples (a folder of images has labels with `labels = true` in [data])"
         )
     return found
+
+
+def judged_as(run: Run, target: str, labels: dict[str, str]) -> str | None:
+    """The domain, of those that can be judged, that images of a domain of the run belong to."""
+    domain = run.plan.domains[target].of or target
+    if domain in labels:
+        return domain
+    # Data of which few rows have labels may yield those as a domain of their own.
+    label = labelled_domains(run.plan.data.description).get(domain)
+    return next((image for image, other in labels.items() if other == label), None)
 
 
 def _uncropped(image: ImageOptions) -> ImageOptions:

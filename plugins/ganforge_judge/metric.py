@@ -15,7 +15,7 @@ from ganforge import GanforgeError, LabelSpec, Metric, NoiseSpec, Spec
 from ganforge.plugin import ImageSpec
 from ganforge_judge.distance import frechet_distance
 from ganforge_judge.judge import Judge, as_seen, judge_for
-from ganforge_judge.labelled import Labelled, Rows, data_of, judged_domains
+from ganforge_judge.labelled import Labelled, data_of, judged_as, judged_domains
 
 if TYPE_CHECKING:
     from ganforge import Run
@@ -75,10 +75,10 @@ class ClassAccuracy(Metric):
         judge = judge_for(data, run.device)
         classes = judge.classes.classes
         held_out, training = (
-            read(self.options.count) for read in (played.held_out, played.training)
+            played.where(part, self.options.count) for part in ("held-out", "training")
         )
         samples = look(judge, _samples(run, name, self.options, classes if asked else None))
-        real, learnt = look(judge, _real(held_out)), look(judge, _real(training))
+        real, learnt = (look(judge, _real(played, *part)) for part in (held_out, training))
         present = samples.deviations[~samples.deviations.isnan()]
         figures = {
             **class_figures(samples, judge.classes, asked=asked),
@@ -89,7 +89,7 @@ class ClassAccuracy(Metric):
             "judge-distance-real": frechet_distance(learnt.features, real.features),
             "judge-accuracy": judge.accuracy,
         }
-        return figures, self._how(judge, data, played, (len(held_out), len(training)), asked)
+        return figures, self._how(judge, data, played, (len(held_out[1]), len(training[1])), asked)
 
     def _how(
         self, judge: Judge, data: Labelled, played: Labelled, real: tuple[int, int], asked: bool
@@ -209,10 +209,10 @@ def _samples(run: Run, generator: str, options: Any, classes: int | None) -> Par
         yield images, None if classes is None else torch.arange(seed, seed + count) % classes
 
 
-def _real(rows: Rows) -> Parts:
-    for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
-        yield part.pixels(), part.labels
+def _real(data: Labelled, split: str, rows: Tensor) -> Parts:
+    for part in rows.split(AT_ONCE):
+        real = data.read(split, part)
+        yield real.pixels(), real.labels
 
 
 def _judged_generators(run: Run) -> dict[str, tuple[str, bool]]:
@@ -221,11 +221,10 @@ def _judged_generators(run: Run) -> dict[str, tuple[str, bool]]:
     labels = judged_domains(run)
     found = {}
     for name, plan in run.plan.generators.items():
-        domain = run.plan.domains[plan.target].of or plan.target
+        domain = judged_as(run, plan.target, labels)
         sources = dict(_sources(run, name))
-        if domain in labels and all(
-            isinstance(s, (NoiseSpec, LabelSpec)) for s in sources.values()
-        ):
+        drawn = all(isinstance(spec, (NoiseSpec, LabelSpec)) for spec in sources.values())
+        if domain and drawn:
             found[name] = (domain, labels[domain] in sources)
     if not found:
         raise GanforgeError(

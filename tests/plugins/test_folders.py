@@ -317,3 +317,20 @@ def test_real_photographs_are_fed(tmp_path):
     batch = feed.batch(0)
     assert batch["horse"].shape == (64, 3, 32, 32) and batch["deer"].std() > 0.3
     assert feed.held_out("deer", 8).shape == (8, 3, 32, 32)
+
+
+@pytest.mark.data
+def test_real_photographs_have_their_folders_as_labels(tmp_path):
+    archive = Path(os.environ.get("GANFORGE_TEST_DATA", "")) / "cifar_small.zip"
+    if "GANFORGE_TEST_DATA" not in os.environ or not archive.is_file():
+        pytest.skip("needs photographs: GANFORGE_TEST_DATA, a folder that holds cifar_small.zip")
+    from ganforge.fetch import unpack
+
+    unpack(archive, tmp_path)
+    (root,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    dataset = folder(root, labels=True, holdout=0.1)
+    label = dataset.description.domains["label"]
+    assert label.classes == 10 and label.names[0] == "airplane"
+    counts = [dataset.rows(split, "label").bincount(minlength=10) for split in ("train", "test")]
+    assert sum(counts).tolist() == [800] * 10
+    assert counts[1].min() > 50 and counts[1].max() < 110  # held out by name, from every class

@@ -11,10 +11,11 @@ import torch
 from ganforge_judge import labelled, network, store
 from ganforge_judge.distance import frechet_distance
 from ganforge_judge.judge import as_seen, judge_of
-from ganforge_judge.labelled import Rows, data_of, spread
+from ganforge_judge.labelled import Rows, data_of, judged_as, judged_domains, spread
 from ganforge_judge.metric import ClassAccuracy, ClassDeviation, class_names
 from ganforge_judge.network import blank, shifted, train
 from ganforge_judge.plugin import ClassAccuracyOptions
+from making_data import make_mnist
 from playing import ONE_PAIR, training_of
 
 from ganforge import Dataset, Draws, GanforgeError, Run
@@ -261,6 +262,23 @@ def test_the_judge_knows_the_labels_that_the_run_was_not_told(tmp_path, shared):
     run = run_of(tmp_path, "data.wrong_labels=0.5", "data.labelled=7")
     assert run.plan.data.options.wrong_labels == 0.5
     assert judge_of(run).identity == true.identity
+
+
+def test_few_and_wrong_labels_of_mnist_do_not_weaken_its_judge(tmp_path):
+    make_mnist(tmp_path / "mnist")
+    text = GIVEN.replace(
+        'use = "stripes"', f'use = "mnist"\nroot = "{(tmp_path / "mnist").as_posix()}"'
+    )
+    read = []
+    for sets in ([], ["data.labelled=20"], ["data.wrong_labels=0.5"]):
+        run = run_of(tmp_path, *sets, text=text)
+        data, _ = data_of(run, judged_as(run, "image", judged_domains(run)))
+        read.append(data.training())
+    assert "labelled-image" not in data.dataset.description.domains
+    assert all(torch.equal(rows.labels, torch.arange(160) % 10) for rows in read)
+    few = run_of(tmp_path, "data.labelled=20", text=text)
+    assert judged_as(few, "labelled-image", judged_domains(few)) == "image"
+    assert judged_as(few, "noise", judged_domains(few)) is None
 
 
 def test_data_without_labels_is_told_in_one_line(tmp_path):
