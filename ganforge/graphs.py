@@ -128,7 +128,8 @@ def chosen_panels(logs: Sequence[Log], patterns: Iterable[str]) -> list[Panel]:
             )
         lines = [Line(label, (name,)) for name, label in zip(found, _labels(found), strict=True)]
         title = found[0] if len(found) == 1 else pattern
-        panels.append(Panel(title, _coloured(lines)))
+        share = all(name.split("/")[0] == "accuracy" for name in found)
+        panels.append(Panel(title, _coloured(lines), share))
     return panels
 
 
@@ -254,9 +255,11 @@ def running_median(values: Array, window: int) -> Array:
 # --- drawing --------------------------------------------------------------------------------------
 
 # Inches; 100 px each in the size that a picture is meant to be shown at.
-_WIDTH, _LEFT, _RIGHT, _GAP = 9.0, 0.62, 0.24, 0.16
+_WIDTH, _LEFT, _RIGHT, _GAP = 9.0, 0.62, 0.14, 0.16
 _NAMES, _HEADER, _HEIGHT, _BOTTOM = 0.32, 0.34, 1.62, 0.52
-_DPI = 200  # of a PNG: twice as fine as it is shown
+_LINE, _LETTER = 0.16, 0.068  # of a legend: from line to line, and from letter to letter
+_DPI = (200, 150, 100)  # of a PNG: twice as fine as it is shown, where that is not too large
+_LARGEST = 150_000  # bytes of a PNG
 
 _STYLE: Mapping[Any, Any] = {
     "font.size": 8.5,
@@ -312,59 +315,60 @@ def write_graph(path: Path, logs: Sequence[Log], panels: Sequence[Panel], smooth
 
 def _encoded(figure: Figure, ending: str) -> bytes:
     """The bytes of a file; nothing in them tells when they were made."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     file = io.BytesIO()
     if ending != ".png":
         date = {"Date": None} if ending == ".svg" else {"CreationDate": None}
         figure.savefig(file, format=ending[1:], metadata=date)
         return file.getvalue()
+    for dpi in _DPI:
+        data = _png(figure, dpi)
+        if len(data) <= _LARGEST:
+            break
+    return data
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    figure.set_dpi(_DPI)
+    figure.set_dpi(dpi)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    few = picture.quantize(64, dither=Image.Dither.NONE)  # a few lines need no more colours
-    few.save(file, "png", optimize=True, dpi=(_DPI, _DPI))
+    few = picture.quantize(128, dither=Image.Dither.NONE)  # lines and letters need no more colours
+    file = io.BytesIO()
+    few.save(file, "png", optimize=True, dpi=(dpi, dpi))
     return file.getvalue()
 
 
 def _figure(logs: Sequence[Log], panels: Sequence[Panel], smooth: int) -> Figure:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     rows = _rows(logs, panels)
     columns = len(rows[0][1])
     names = [log.name for log in logs] if columns == len(logs) else []
-    top = _NAMES if names else 0.06
-    height = top + len(rows) * (_HEADER + _HEIGHT) + _BOTTOM
+    tops = [_HEADER + (_legend(row)[1] - 1) * _LINE for row in rows]
+    depth = _NAMES if names else 0.06
+    height = depth + sum(tops) + len(rows) * _HEIGHT + _BOTTOM
     figure = Figure(figsize=(_WIDTH, height), facecolor="white")
     width = (_WIDTH - _LEFT - _RIGHT - _GAP * (columns - 1)) / columns
+    starts = [_LEFT + column * (width + _GAP) for column in range(columns)]
     window = smooth or max(1, max(len(s) for log in logs for s, _ in log.series.values()) // 40 | 1)
     last = max(log.last for log in logs)
-    for row, (panel, cells) in enumerate(rows):
-        bottom = height - top - (row + 1) * (_HEADER + _HEIGHT)
-        low, high = _limits(panel, cells, window)
-        for column, cell in enumerate(cells):
-            left = _LEFT + column * (width + _GAP)
-            place = (left / _WIDTH, bottom / height, width / _WIDTH, _HEIGHT / height)
-            axes = figure.add_axes(place, xlim=(0, last * 1.005), ylim=(low, high))
-            axes.grid(axis="x", visible=False)
-            ticks = 6 if columns == 1 else 4
-            axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10]))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-            axes.yaxis.set_major_locator(
-                FixedLocator([0, 0.25, 0.5, 0.75, 1]) if panel.share else MaxNLocator(4)
-            )
-            axes.tick_params(labelleft=column == 0, labelbottom=row == len(rows) - 1)
-            if panel.share:
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
+    for row, top in zip(rows, tops, strict=True):
+        depth += top + _HEIGHT
+        bottom = (height - depth) / height
+        _head(figure, row, bottom + (_HEIGHT + 0.07) / height)
+        limits = _limits(*row, window)
+        for start, cell in zip(starts, row[1], strict=True):
+            place = (start / _WIDTH, bottom, width / _WIDTH, _HEIGHT / height)
+            axes = figure.add_axes(place, xlim=(0, last * 1.005), ylim=limits)
+            _mark(axes, row[0], last, 6 if columns == 1 else 4)
+            axes.tick_params(labelleft=start == _LEFT, labelbottom=row is rows[-1])
             _draw(axes, cell, window)
-        _head(figure, panel.title, cells, (bottom + _HEIGHT + 0.07) / height)
-    for column, name in enumerate(names):
-        x = (_LEFT + column * (width + _GAP)) / _WIDTH
-        figure.text(x, 1 - 0.2 / height, name, fontsize=9.5, fontweight="bold", va="center")
+    for start, name in zip(starts, names, strict=False):
+        y = 1 - 0.2 / height
+        figure.text(start / _WIDTH, y, name, fontsize=9.5, fontweight="bold", va="center")
     _foot(figure, window, height)
     return figure
 
@@ -405,8 +409,8 @@ def _limits(panel: Panel, cells: Sequence[_Cell], window: int) -> tuple[float, f
         values = found[1][np.isfinite(found[1])] if found else np.empty(0)
         if values.size:
             smooth = running_median(values, window)
-            lows.append(min(smooth.min(), np.quantile(values, 0.01)))
-            highs.append(max(smooth.max(), np.quantile(values, 0.99)))
+            lows.append(min(smooth.min(), np.quantile(values, 0.01, method="lower")))
+            highs.append(max(smooth.max(), np.quantile(values, 0.99, method="higher")))
     if not lows:
         return 0.0, 1.0
     low, high = float(min(lows)), float(max(highs))
@@ -414,6 +418,25 @@ def _limits(panel: Panel, cells: Sequence[_Cell], window: int) -> tuple[float, f
         low = 0.0  # what is near zero is best seen from there
     room = (high - low) * 0.06 or max(abs(high), 1.0) * 0.06
     return (low if low == 0 else low - room), high + room
+
+
+def _mark(axes: Axes, panel: Panel, last: int, most: int) -> None:
+    """The axes' numbers; those at both ends of the steps stay within the frame."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    marks = MaxNLocator(most, integer=True, steps=[1, 2, 5, 10]).tick_values(0, last)
+    marks = [mark for mark in marks if 0 <= mark <= last]
+    axes.set_xticks(marks, [f"{mark:,.0f}" for mark in marks])
+    labels = axes.get_xticklabels()
+    labels[0].set_horizontalalignment("left")
+    if len(marks) > 1 and marks[-1] > 0.92 * last:
+        labels[-1].set_horizontalalignment("right")
+    axes.grid(axis="x", visible=False)
+    if panel.share:
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _draw(axes: Axes, cell: _Cell, window: int) -> None:
@@ -432,28 +455,46 @@ def _draw(axes: Axes, cell: _Cell, window: int) -> None:
         axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color=FAINT)
 
 
-def _head(figure: Figure, title: str, cells: Sequence[_Cell], y: float) -> None:
+def _head(figure: Figure, row: _Row, y: float) -> None:
     """A row's title, and what its lines are."""
     from matplotlib.lines import Line2D
 
-    figure.text(_LEFT / _WIDTH, y, title, fontweight="bold", va="bottom")
-    shown = dict.fromkeys(line for cell in cells for line, log in cell if log.line(line.keys))
+    figure.text(_LEFT / _WIDTH, y, row[0].title, fontweight="bold", va="bottom")
+    shown = _shown(row)
     if len(shown) < 2:
         return
-    handles = [Line2D([], [], color=x.colour, linestyle=x.dash, linewidth=1.6) for x in shown]
     figure.legend(
-        handles,
+        [Line2D([], [], color=x.colour, linestyle=x.dash, linewidth=1.6) for x in shown],
         [line.label for line in shown],
         loc="lower right",
         bbox_to_anchor=(1 - _RIGHT / _WIDTH, y),
-        ncols=len(shown),
+        ncols=_legend(row)[0],
         frameon=False,
         borderpad=0,
         borderaxespad=0,
+        labelspacing=0.25,
         handlelength=1.8,
         handletextpad=0.5,
         columnspacing=1.4,
     )
+
+
+def _shown(row: _Row) -> list[Line]:
+    """The lines of a row that some run has."""
+    lines = (line for cell in row[1] for line, log in cell if log.line(line.keys) is not None)
+    return list(dict.fromkeys(lines))
+
+
+def _legend(row: _Row) -> tuple[int, int]:
+    """(columns, lines) in which the legend of a row fits beside its title."""
+    labels = [line.label for line in _shown(row)]
+    if len(labels) < 2:
+        return 1, 1
+    room = _WIDTH - _LEFT - _RIGHT - (len(row[0].title) + 2) * _LETTER
+    columns = max(1, int(room / (max(map(len, labels)) * _LETTER + 0.45)))
+    if sum(map(len, labels)) * _LETTER + 0.45 * len(labels) <= room:
+        columns = len(labels)
+    return min(columns, len(labels)), -(-len(labels) // columns)
 
 
 def _foot(figure: Figure, window: int, height: float) -> None:
