@@ -1,0 +1,81 @@
+"""Ending a run that gets no better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ganforge import Training
+from ganforge_plateau.windows import Windows, nearest
+
+
+class EarlyStopping(Windows):
+    """Stops after `patience` windows without a new best mean; of a metric, after as many figures.
+
+    Going on with a run that was stopped stops it again, unless `patience` was raised.
+    """
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._best: float | None = None
+        self._best_step = 0
+        self._judged_step = 0  # the last step that was judged
+        self._stale = 0  # windows or figures since the best one
+
+    @property
+    def _of_metric(self) -> bool:
+        return self.options.watch.startswith("metric/")
+
+    def run_started(self, training: Training) -> None:
+        self._stop_if_stale(training)
+
+    def step_ended(self, training: Training, step: int) -> None:
+        if not self._of_metric:
+            super().step_ended(training, step)
+        elif step % self.options.window == 0 and not self._judged_step:
+            hint = "hooks.metrics.evaluate says how often metrics are measured"
+            self._say_missing(training, f"was measured in {step:,} steps", hint)
+
+    def metrics_computed(self, training: Training, step: int, metrics: Mapping[str, float]) -> None:
+        if not self._of_metric or step <= self._judged_step:  # measured again after a resume
+            return
+        if self.options.watch in metrics:
+            self._judge(training, metrics[self.options.watch])
+        else:
+            self._say_missing(training, "was measured", nearest(self.options.watch, metrics))
+
+    def _judge(self, training: Training, mean: float) -> None:
+        self._judged_step = training.step
+        if self._is_best(mean):
+            self._best, self._best_step, self._stale = mean, training.step, 0
+        else:
+            self._stale += 1
+        self._stop_if_stale(training)
+
+    def _is_best(self, value: float) -> bool:
+        if self._best is None:
+            return value == value  # NaN is no best
+        return value < self._best if self.options.better == "lower" else value > self._best
+
+    def _stop_if_stale(self, training: Training) -> None:
+        """Ask for the end, unless the run has come to it or somebody else asked."""
+        if self._stale < self.options.patience or training.stop_reason:
+            return
+        if training.step < training.steps:
+            windows = "figures" if self._of_metric else f"windows of {self.options.window:,} steps"
+            best = "" if self._best is None else f"; best {self._best:.6g} at {self._best_step:,}"
+            training.stop(f"{self.options.watch} got no better in {self._stale:,} {windows}{best}")
+
+    def save_state(self) -> dict[str, Any]:
+        return {
+            **super().save_state(),
+            "best": self._best,
+            "best_step": self._best_step,
+            "judged_step": self._judged_step,
+            "stale": self._stale,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        self._best, self._best_step = state["best"], int(state["best_step"])
+        self._judged_step, self._stale = int(state["judged_step"]), int(state["stale"])
