@@ -76,5 +76,5 @@ def in_double(value: Tensor | float) -> Tensor | float:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Which names are near, or else all there are, in words."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    close = get_close_matches(name, names, n=3, cutoff=0.6)
     return f"close: {', '.join(close)}" if close else f"there are: {', '.join(names) or 'none'}"
