@@ -29,6 +29,7 @@ from ganforge.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder, find_run
 from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec
+from ganforge.turn import resized
 
 _BATCH = 64  # images made at once when sampling
 
@@ -195,9 +196,9 @@ class Run:
     def class_scores(self, images: Tensor, discriminator: str | None = None) -> Tensor:
         """What a discriminator, or a classifier that a loss hung on it, says of the classes.
 
-        images: [N, *spec.shape] of the domain that it guards, unaugmented. Returns logits
-        [N, classes] on the CPU; a further output for fakes is left out. Raises GanforgeError where
-        nothing classifies.
+        images: [N, C, H, W] of the domain that it guards, or of that which this is resized from;
+        unaugmented. Returns logits [N, classes] on the CPU; a further output for fakes is left out.
+        Raises GanforgeError where nothing classifies.
         """
         plan = self.discriminator_plan(discriminator)
         if plan.given or plan.labels is None:
@@ -206,6 +207,13 @@ class Run:
                 if plan.given
                 else f"the data of discriminator '{plan.name}' has no labels"
             )
+        spec = self.plan.domains[plan.on].spec
+        if plan.judged != spec:
+            raise GanforgeError(
+                f"discriminator '{plan.name}' judges {plan.judged}, which augmentors make of {spec}"
+            )
+        if plan.on not in self.plan.data.description.domains:
+            images = resized(images, spec.shape)
         network = self._network(plan)
         owners = [self._loss(x, plan) for x in self.plan.losses.values() if owns(x, plan)]
         found = [

@@ -282,9 +282,9 @@ class Exhibit:
     def data(self) -> Tensor:
         """[N, *spec.shape]; a leaf where its gradient will be read and no generator made it."""
         data: Tensor = getattr(self, f"_{self._kind}")()
-        if f"{self._kind}_gradient" in self._turn.wants and not data.requires_grad:
-            data = data.detach().requires_grad_()
-        return data
+        kinds = ("real", "labelled") if self._kind == "real" else (self._kind,)
+        read = any(f"{kind}_gradient" in self._turn.wants for kind in kinds)
+        return data.detach().requires_grad_() if read and not data.requires_grad else data
 
     def _real(self) -> Tensor:
         return self._batch[self._guard.on]

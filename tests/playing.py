@@ -31,6 +31,7 @@ from ganforge.trainer import Training
 class DotsOptions:
     count: int = option(48, at_least=1, help="rows")
     pair: bool = option(False, help="two unpaired domains, light and dark, instead of one")
+    labelled: int | None = option(None, at_least=1, help="rows whose labels are known; unset: all")
 
 
 def describe(options, image):
@@ -39,14 +40,20 @@ def describe(options, image):
     if options.pair:
         domains = {"light": spec, "dark": spec}
         aligned = ()
+    elif options.labelled:
+        domains = {"image": spec, "labelled-image": spec, "label": LabelSpec(3)}
+        aligned = (("labelled-image", "label"),)
     else:
         domains = {"image": spec, "label": LabelSpec(3)}
         aligned = (("image", "label"),)
     rows = dict.fromkeys(domains, options.count)
+    if options.labelled:
+        rows |= {"labelled-image": options.labelled, "label": options.labelled}
     return DataDescription(
         domains=domains,
         aligned=aligned,
         counts={"train": rows, "test": dict.fromkeys(domains, 6)},
+        labelled={"image": "labelled-image"} if options.labelled else {},
     )
 
 
@@ -54,7 +61,7 @@ class Dots(Dataset):
     """A bright dot whose column tells the class; `dark` is the same in negative."""
 
     def count(self, split, domain):
-        return self.options.count if split == "train" else 6
+        return self.description.counts[split][domain]
 
     def item(self, split, domain, index):
         number = index + (10_000 if split == "test" else 0)

@@ -1225,3 +1225,85 @@ def test_a_plan_looked_at_elsewhere_needs_no_data_and_no_leave(tmp_path):
         compose(load(file), registry())
     plan = compose(load(file), registry(), offline=True)
     assert plan.domains["image"].spec == ImageSpec(3, 16, 16)
+
+
+# --- data of which few rows have labels -----------------------------------------------------------
+
+FEW = altered(ONE, ('use = "dots"\n', 'use = "dots"\nlabelled = 5\n'))
+APART = "the rows of 'image' have no labels: a loss of labelled rows asks for labelled_labels"
+HALF_GIVEN = "the labelled rows of 'image' have no condition (`given = ...`)"
+
+
+@pytest.mark.parametrize(
+    ("text", "on", "asked", "reason"),
+    [
+        (FEW, "main", "real_labels", APART),
+        (
+            in_table(FEW, "[discriminator]", 'given = "label"'),
+            "main",
+            "labelled_scores",
+            HALF_GIVEN,
+        ),
+        (TWO, "dark", "labelled_scores", "no rows of 'dark' have labels"),
+        (FEW, "main", "labelled_class_scores", "discriminator 'mlp' offers no class_scores"),
+    ],
+)
+def test_a_loss_is_told_what_labelled_rows_cannot_give_it(tmp_path, text, on, asked, reason):
+    text = altered(
+        text, ("[losses.adversarial]", '[losses.extra]\nuse = "odd"\n[losses.adversarial]')
+    )
+    loss = needy("fake_scores", discriminator=(asked,))
+    (problem,) = told(tmp_path, text, loss)
+    assert problem[2] == f"loss 'extra' cannot play on '{on}': it asks for '{asked}', but {reason}"
+
+
+def test_labelled_rows_are_no_second_target_and_are_fed_where_a_loss_reads_them(tmp_path):
+    text = FEW + '[losses.extra]\nuse = "odd"\n'
+    plan = plan_of(tmp_path, text, needy(discriminator=("labelled", "labelled_labels")))
+    assert plan.generators["main"].target == "image" == plan.discriminators["main"].on
+    assert plan.discriminators["main"].labels == LabelSpec(3)
+    assert plan.labelled("main") == "labelled-image"
+    assert plan.played_domains() == {"image", "labelled-image", "label"}
+    assert plan_of(tmp_path, FEW).played_domains() == {"image"}
+    assert plan_of(tmp_path, ONE).labelled("main") is None
+
+
+def test_the_labels_beside_a_derived_domain_are_those_of_its_labelled_rows(tmp_path):
+    text = altered(FEW, ("[discriminator]", 'to = "small"\n[discriminator]'))
+    text += '[domains.small]\nof = "image"\nsize = 4\n[losses.extra]\nuse = "odd"\n'
+    plan = plan_of(tmp_path, text, needy(discriminator=("labelled_labels",)))
+    assert plan.labelled("main") == "labelled-image"
+    assert plan.discriminators["main"].labels == LabelSpec(3)
+
+
+def test_a_discriminators_check_is_told_the_labels_where_it_asks(tmp_path):
+    seen = []
+
+    def check(options, judged, given, labels):
+        seen.append(labels)
+
+    plain = made_up("discriminator", check=check, offers=("class_scores",))
+    text = altered(ONE, ('[discriminator]\nuse = "mlp"', '[discriminator]\nuse = "odd"'))
+    plan_of(tmp_path, text, plain)
+    plan_of(tmp_path, altered(text, ('"dots"\n', '"dots"\nlabelled = 5\n')), plain)
+    two = TWO.replace('use = "patchgan"', 'use = "odd"').replace("layers = 1\n", "")
+    plan_of(tmp_path, two, plain)
+    assert seen == [LabelSpec(3), LabelSpec(3), None, None]
+
+
+@options
+class MoodOptions:
+    moody: bool = option(False, help="reads what no dataset here has")
+
+
+def test_what_a_loss_needs_may_follow_from_its_options(tmp_path):
+    mood = made_up(
+        "loss",
+        options_class=MoodOptions,
+        needs=lambda options: {"generator": ("fake_labels" if options.moody else "fake_scores",)},
+    )
+    text = ONE + '[losses.extra]\nuse = "odd"\n'
+    plan = plan_of(tmp_path, text, mood)
+    assert plan.losses["extra"].needs == {"generator": ("fake_scores",)}
+    (problem,) = told(tmp_path, text + "moody = true\n", mood)
+    assert problem[2].endswith(f"it asks for 'fake_labels', but {UNLABELLED}")

@@ -341,3 +341,84 @@ def test_a_chain_of_generators_is_sampled_from_its_beginning(tmp_path, monkeypat
     torch.testing.assert_close(run.sample(2, generator="finer"), expected)
     with pytest.raises(GanforgeError, match="say which generator: main, finer"):
         run.sample(2)
+
+
+# --- classifiers ----------------------------------------------------------------------------------
+
+CLASSIFIED = DIGITS.replace("hidden = [6]\n[losses", "hidden = [6]\ndropout = 0.0\n[losses") + (
+    "[losses.auxiliary-classifier]\n[hooks.progress]\noff = true\n"
+)
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory):
+    """A finished run whose discriminator has a class head, on pictures of two classes."""
+    folder = tmp_path_factory.mktemp("classified")
+    path = write_recipe(folder, CLASSIFIED)
+    launch(Request(recipe=path, out=folder / "run"), lambda line: None)
+    return Run(ganforge.runs.RunFolder(folder / "run"))
+
+
+def test_a_discriminator_of_a_run_is_frozen_and_in_eval_mode(classified):
+    network = classified.discriminator()
+    assert network is classified.discriminator("main") and not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    saved = load_file(classified.folder.checkpoints / "step-00000004" / "networks.safetensors")
+    for name, parameter in network.named_parameters():
+        assert torch.equal(parameter, saved[f"discriminators.main/{name}"])
+    with pytest.raises(GanforgeError, match="there is no discriminator 'other'; there are: main"):
+        classified.discriminator("other")
+
+
+def test_a_head_that_a_loss_owns_classifies_with_its_trained_weights(classified):
+    images = classified.sample(70)
+    scores = classified.class_scores(images)
+    assert scores.shape == (70, 2) and scores.dtype == torch.float32
+    saved = load_file(classified.folder.checkpoints / "step-00000004" / "networks.safetensors")
+    head = "losses.auxiliary-classifier@main/head"
+    features = classified.discriminator()(images).features
+    by_hand = features @ saved[f"{head}.weight"].T + saved[f"{head}.bias"]
+    torch.testing.assert_close(scores, by_hand)
+
+
+def test_every_class_is_made_from_the_same_noise(classified):
+    styles = classified.by_class(3, seed=5)
+    assert styles.shape[:2] == (3, 2)
+    for number in range(2):
+        column = classified.sample(3, label=number, seed=5)
+        torch.testing.assert_close(styles[:, number], column)
+
+
+def test_what_does_not_classify_is_told(here):
+    with pytest.raises(GanforgeError, match="neither discriminator 'main' nor a loss on it class"):
+        ganforge.open_run("digits").class_scores(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(GanforgeError, match="the data of discriminator 'cat' has no labels"):
+        ganforge.open_run("cats-and-dogs").class_scores(torch.zeros(1, 3, 8, 8), "cat")
+    with pytest.raises(GanforgeError, match="generator 'cat2dog' is given no label"):
+        ganforge.open_run("cats-and-dogs").by_class(2, generator="cat2dog")
+
+
+def test_a_further_output_for_fakes_is_left_out_and_few_labels_are_remembered(tmp_path, here):
+    from making_data import make_mnist
+
+    make_mnist(tmp_path / "mnist")
+    sets = (
+        f"data.root={tmp_path / 'mnist'}",
+        "data.labelled=10",
+        "train.steps=2",
+        "train.batch=4",
+        "train.precision=fp32",
+        "train.device=cpu",
+        "generator.hidden=[6]",
+        "discriminator.hidden=[6]",
+        'discriminator.head="classes-and-fake"',
+        "metrics.classifier-accuracy.off=true",
+        "hooks.progress.off=true",
+    )
+    request = Request(recipe="semi-supervised-mnist", sets=sets, out=tmp_path / "run")
+    run = Run(launch(request, lambda line: None).folder)
+    assert run.plan.labelled("main") == "labelled-image"
+    images = run.held_out("labelled-image", 5)
+    verdict = run.discriminator()(images)
+    assert verdict.class_scores.shape == (5, 11)
+    torch.testing.assert_close(run.class_scores(images), verdict.class_scores[:, :10])

@@ -375,3 +375,71 @@ def test_where_a_gradient_is_read_real_and_fake_pass_one_by_one(tmp_path):
     text = ONE_PAIR + '[losses.penalty]\nuse = "r1"\n'
     training = training_of(tmp_path, text)
     assert _mlp_gradients(training, apart=False)[1] == [6, 6]
+
+
+# --- data of which few rows have labels -----------------------------------------------------------
+
+FEW = RECIPE.replace('use = "dots"', 'use = "dots"\nlabelled = 7').replace("everything", "odd")
+
+
+class Odd(Loss):
+    def discriminator(self, labelled_class_scores, labelled_labels, real_scores, fake_scores):
+        classes = torch.nn.functional.cross_entropy(
+            labelled_class_scores, labelled_labels, reduction="none"
+        )
+        return classes + torch.nn.functional.softplus(fake_scores - real_scores)
+
+    def generator(self, fake_scores):
+        return -fake_scores
+
+
+def _odd_turn(tmp_path, monkeypatch, text):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "test_turn", sys.modules[__name__])
+    training = training_of(tmp_path, text, JUDGE, FEATURES, _here("loss", "odd", "Odd"))
+    training.game.enter(training.plan.phases[0])
+    turn, plans = _turn(training, "discriminator")
+    for plan in plans:
+        for _ in training.game.terms(plan, turn):
+            pass
+    return training, turn
+
+
+def test_labelled_rows_are_a_stream_of_their_own_with_their_labels(tmp_path, monkeypatch):
+    training, turn = _odd_turn(tmp_path, monkeypatch, FEW)
+    labelled = turn.contest("main", "main", "plain", "labelled")
+    labels = turn.contest("main", "main", "plain", "labelled_labels")
+    bright = labelled.amax(dim=(1, 2)).argmax(1)  # a dot's column tells its class
+    assert torch.equal(bright, torch.tensor([0, 2, 5])[labels])
+    assert torch.equal(labelled, turn.batch["labelled-image"])
+    assert not torch.equal(labelled, turn.contest("main", "main", "plain", "real"))
+    assert training.game.networks["discriminators.main"].calls == 3
+
+
+def test_where_every_row_has_a_label_labelled_data_are_the_real_ones(tmp_path, monkeypatch):
+    text = FEW.replace("labelled = 7\n", "")
+    training, turn = _odd_turn(tmp_path, monkeypatch, text)
+    names = ("labelled", "labelled_scores", "labelled_labels", "labelled_features")
+    for name in names:
+        real = name.replace("labelled", "real", 1)
+        found = turn.contest("main", "main", "plain", name)
+        assert found is turn.contest("main", "main", "plain", real)
+    assert training.game.networks["discriminators.main"].calls == 2
+
+
+@pytest.mark.parametrize("data", ["labelled = 7", ""])
+def test_the_gradient_at_labelled_data_can_be_read(tmp_path, monkeypatch, data):
+    training, _ = _odd_turn(tmp_path, monkeypatch, FEW.replace("labelled = 7", data))
+    training.game.open_side("discriminator")
+    batch = Batch(training.game, 0, slice(0, 6), graph=True)
+    turn = Turn(batch, "discriminator", 1, {"labelled_gradient", "real_scores"})
+    gradient = turn.contest("main", "main", "plain", "labelled_gradient")
+    assert gradient.shape == (6, 1, 8, 8) and gradient.abs().sum() > 0
+
+
+def test_labelled_rows_of_a_derived_domain_are_resized_as_it_is(tmp_path, monkeypatch):
+    text = FEW.replace("[discriminator]", 'to = "small"\n[discriminator]')
+    text += '[domains.small]\nof = "image"\nsize = 4\n'
+    _, turn = _odd_turn(tmp_path, monkeypatch, text)
+    assert turn.contest("main", "main", "plain", "labelled").shape == (6, 1, 4, 4)

@@ -15,6 +15,7 @@ from ganforge import GanforgeError, Loss, LossContext
 class OverClasses(Loss):
     """What the objectives share: which of the class scores are real classes."""
 
+    boundary = 0.0  # of scores that are the logit of being real (Verdict.of_classes)
     classes: int
 
     def build(self, context: LossContext) -> None:
