@@ -32,6 +32,7 @@ __all__ = [
     "ENDINGS",
     "THREADS",
     "check_images",
+    "fit_images",
     "folder_names",
     "grid",
     "image_files",
@@ -61,6 +62,7 @@ ENDINGS = (
 THREADS = min(8, os.cpu_count() or 1)  # for decoding, which runs outside Python's global lock
 _AGAIN = "delete it or save it again as PNG"
 T = TypeVar("T")
+_AT_ONCE = 2048  # images that are resized together
 _GAP = 2  # pixels between the tiles of a sheet
 
 
@@ -355,6 +357,38 @@ def _fitted(picture: Image.Image, height: int, width: int, fit: str) -> Image.Im
     padded: Image.Image = pillow.new(picture.mode, (width, height))
     padded.paste(fitted, ((width - size[0]) // 2, (height - size[1]) // 2))
     return padded
+
+
+def fit_images(images: Tensor, height: int, width: int, fit: str) -> Tensor:
+    """Images that are read already, uint8 [N, C, h, w] -> uint8 [N, C, height, width], antialiased.
+
+    fit: as in ImageOptions; `contain` pads with black.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    down, across = images.shape[2:]
+    size = height, width
+    if fit == "cover":
+        scale = max(height / down, width / across)
+        rows, columns = round(height / scale), round(width / scale)
+        top, left = (down - rows) // 2, (across - columns) // 2
+        images = images[:, :, top : top + rows, left : left + columns]
+    elif fit == "contain":
+        scale = min(height / down, width / across)
+        size = max(1, round(down * scale)), max(1, round(across * scale))
+    if images.shape[2:] != size:
+        images = torch.cat([_resized(part, size) for part in torch.split(images, _AT_ONCE)])
+    above, before = (height - size[0]) // 2, (width - size[1]) // 2
+    sides = before, width - size[1] - before, above, height - size[0] - above
+    return pad(images, sides) if any(sides) else images
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    from torch.nn.functional import interpolate
+
+    sized = interpolate(images.float(), size, mode="bilinear", antialias=True)
+    return sized.round_().clamp_(0, 255).byte()
 
 
 def _to_array(picture: Image.Image) -> np.ndarray:

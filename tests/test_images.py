@@ -14,6 +14,7 @@ from PIL import Image
 from ganforge import DataError, GanforgeError
 from ganforge.images import (
     check_images,
+    fit_images,
     folder_names,
     grid,
     image_files,
@@ -305,6 +306,18 @@ def test_the_check_of_headers_tells_all_bad_files_at_once(tmp_path):
         check_images([good, *bad, good])
     with pytest.raises(DataError, match=r"^.*dot\.png is 1 x 1 px"):
         check_images([good, tmp_path / "dot.png"])
+
+
+def test_fitting_read_images_keeps_the_middle_pads_with_black_and_averages():
+    square = torch.full((1, 1, 4, 4), 200, dtype=torch.uint8)
+    square[..., :2] = 100  # dark left half, bright right half
+    contain = fit_images(square, 4, 8, "contain")
+    assert contain[0, 0, 1].tolist() == [0, 0, 100, 100, 200, 200, 0, 0]
+    assert fit_images(square, 4, 2, "cover")[0, 0, 1].tolist() == [100, 200]
+    assert fit_images(square, 4, 2, "stretch").shape == (1, 1, 4, 2)
+    stripes = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+    stripes[..., ::2] = 255
+    assert (fit_images(stripes, 8, 8, "cover")[..., 2:-2].int() - 128).abs().max() <= 2
 
 
 # ---------------------------------------------------------------- specs

@@ -4,14 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ganforge import DataError, Dataset, Draws
+from ganforge.images import fit_images
 from ganforge.plugin import DataDescription, ImageOptions
 from ganforge_mnist.idx import SPLITS, content, find, shape
-
-_AT_ONCE = 2048  # images that are resized together
-
 
 CLASSES = 10
 
@@ -46,7 +43,7 @@ class Mnist(Dataset):
             return rows
         channels = self.description.domains["image"].shape[0]
         size = self.image.loaded_pixels(*rows.shape[2:])
-        return fitted(rows, *size, self.image.fit).expand(-1, channels, -1, -1).contiguous()
+        return fit_images(rows, *size, self.image.fit).expand(-1, channels, -1, -1).contiguous()
 
     def _split(self, split: str) -> dict[str, Tensor]:
         if split not in self._read:
@@ -101,27 +98,3 @@ def with_wrong_labels(labels: Tensor, options: Any) -> Tensor:
     wrong = torch.from_numpy(draws.random(len(labels)) < options.wrong_labels)
     others = torch.from_numpy(draws.integers(1, CLASSES, len(labels)))
     return torch.where(wrong, (labels + others) % CLASSES, labels)
-
-
-def fitted(images: Tensor, height: int, width: int, fit: str) -> Tensor:
-    """uint8 [N, C, h, w] -> uint8 [N, C, height, width], antialiased; `contain` pads with black."""
-    down, across = images.shape[2:]
-    size = height, width
-    if fit == "cover":
-        scale = max(height / down, width / across)
-        rows, columns = round(height / scale), round(width / scale)
-        top, left = (down - rows) // 2, (across - columns) // 2
-        images = images[:, :, top : top + rows, left : left + columns]
-    elif fit == "contain":
-        scale = min(height / down, width / across)
-        size = max(1, round(down * scale)), max(1, round(across * scale))
-    if images.shape[2:] != size:
-        images = torch.cat([_resized(part, size) for part in images.split(_AT_ONCE)])
-    above, before = (height - size[0]) // 2, (width - size[1]) // 2
-    sides = before, width - size[1] - before, above, height - size[0] - above
-    return F.pad(images, sides) if any(sides) else images
-
-
-def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    sized = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
-    return sized.round_().clamp_(0, 255).byte()

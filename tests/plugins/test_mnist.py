@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ganforge_mnist.dataset import Mnist, fitted, labelled_rows, with_wrong_labels
+from ganforge_mnist.dataset import Mnist, labelled_rows, with_wrong_labels
 from ganforge_mnist.idx import SPLITS
 from ganforge_mnist.plugin import MnistOptions, describe, ganforge_components
 
@@ -76,18 +76,6 @@ def test_images_come_in_any_size_and_number_of_channels(tmp_path, size, fit):
     pictures = dataset.rows("train", "image")
     assert pictures.dtype == torch.uint8 and pictures.shape == (30, 3, height, width)
     assert torch.equal(pictures[:, 0], pictures[:, 2])
-
-
-def test_resizing_keeps_the_middle_pads_with_black_and_averages():
-    square = torch.full((1, 1, 4, 4), 200, dtype=torch.uint8)
-    square[..., :2] = 100  # dark left half, bright right half
-    contain = fitted(square, 4, 8, "contain")
-    assert contain[0, 0, 1].tolist() == [0, 0, 100, 100, 200, 200, 0, 0]
-    assert fitted(square, 4, 2, "cover")[0, 0, 1].tolist() == [100, 200]
-    assert fitted(square, 4, 2, "stretch").shape == (1, 1, 4, 2)
-    stripes = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
-    stripes[..., ::2] = 255
-    assert (fitted(stripes, 8, 8, "cover")[..., 2:-2].int() - 128).abs().max() <= 2
 
 
 def test_images_are_loaded_larger_where_they_are_cropped(tmp_path):
