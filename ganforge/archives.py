@@ -105,7 +105,7 @@ class FetchOptions:
             raise Impossible(str(error), key="fetch") from error
 
 
-# Sizes and sums are those that TensorFlow Datasets lists (url_checksums: mnist, cycle_gan).
+# Sizes and sums are those that TensorFlow Datasets lists (mnist, cifar10, cycle_gan).
 
 
 def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:
@@ -147,6 +147,26 @@ _MNIST = Archive(
     pixels=(1, 28, 28),
 )
 
+_CIFAR10 = Archive(
+    name="cifar10",
+    summary="50,000 + 10,000 photographs in ten classes, 32 x 32, binary version",
+    source="A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images (2009)",
+    licence="the photographs belong to their authors; research use",
+    files=(
+        RemoteFile(
+            "cifar-10-binary.tar.gz",
+            (
+                "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
+                "cifar-10-binary.tar.gz",
+            ),
+            170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ),
+    ),
+    pixels=(3, 32, 32),
+)
+
 _HORSE2ZEBRA = Archive(
     name="horse2zebra",
     summary="1,067 + 120 photographs of horses, 1,334 + 140 of zebras, unpaired, 256 x 256",
@@ -168,4 +188,6 @@ _HORSE2ZEBRA = Archive(
     pixels=(3, 256, 256),
 )
 
-ARCHIVES: dict[str, Archive] = {archive.name: archive for archive in (_HORSE2ZEBRA, _MNIST)}
+ARCHIVES: dict[str, Archive] = {
+    archive.name: archive for archive in (_CIFAR10, _HORSE2ZEBRA, _MNIST)
+}
