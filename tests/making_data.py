@@ -35,4 +35,6 @@ def data_settings(recipe: str, folder: Path) -> list[str]:
     for ending, place in (("mnist", "mnist"), ("folder", "photos"), ("folders", "pairs")):
         if recipe.endswith(f"-{ending}"):
             return [f"data.root={folder / place}"]
+    if recipe.startswith("photos-few"):
+        return [f"data.root={folder / 'photos'}"]
     return [f"data.root={folder / 'pairs'}"] if recipe == "cyclegan-horse2zebra" else []

@@ -113,10 +113,10 @@ def in_table(text, header, *lines):
 # --- names ----------------------------------------------------------------------------------------
 
 
-
 def all_of(kind):
     """The last line of a message about an unknown component."""
     return "there are: " + ", ".join(component.name for component in registry().of(kind))
+
 
 UNKNOWN = [
     (
