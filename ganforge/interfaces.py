@@ -198,6 +198,8 @@ class Loss(nn.Module):
 class Augmentor(nn.Module):
     """Changes what discriminators see. One instance per discriminator, so state is its own."""
 
+    keeps_range: ClassVar[bool] = True  # False: its views may leave [-1, 1]
+
     def __init__(self, options: Any, spec: Spec) -> None:
         super().__init__()
         self.options = options

@@ -96,7 +96,7 @@ def launch(
             return _resume(recipe, plan, folder, registry, stand_in, say, wait)
     plan, stand_in = _with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train)
-    training = _build(plan, registry, decided, folder, wait)
+    training = build_training(plan, registry, decided, folder, wait)
     _initialise(training)
     with folder.held():
         if folder.exists():
@@ -178,7 +178,7 @@ def _stand_in(plan: Plan) -> tuple[str, ...]:
 # --- building and training ------------------------------------------------------------------------
 
 
-def _build(
+def build_training(
     plan: Plan, registry: Registry, decided: Machine, folder: RunFolder, wait: Wait = unseen
 ) -> Training:
     dataset = registry.load_target(plan.data.component)(
@@ -331,7 +331,7 @@ def _resume(
         return Outcome(folder=folder, plan=plan, step=saved.step, trained=False, stand_in=stand_in)
     _fetch(plan, say, wait)
     decided = _decided_before(plan, before.get("train", {}), say)
-    training = _build(plan, registry, decided, folder, wait)
+    training = build_training(plan, registry, decided, folder, wait)
     with _writing(folder):
         if saved is None:
             say(f"{folder.path} has no checkpoint yet; beginning at its first step")

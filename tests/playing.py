@@ -10,7 +10,7 @@ import torch
 
 from ganforge import Dataset
 from ganforge.compose import compose
-from ganforge.launch import _build
+from ganforge.launch import build_training
 from ganforge.machine import decide
 from ganforge.plan import Plan
 from ganforge.plugin import (
@@ -114,7 +114,7 @@ def training_of(folder: Path, text: str, *components: Component, sets=()) -> Tra
     plan = plan_of(folder, text, *components, sets=sets)
     run = RunFolder(folder / "run")
     run.path.mkdir(exist_ok=True)
-    return _build(plan, registry(*components), decide(plan.train), run)
+    return build_training(plan, registry(*components), decide(plan.train), run)
 
 
 QUIET = """

@@ -1,4 +1,4 @@
-"""`ganforge check RECIPE`: every mistake of a recipe, before anything is built."""
+"""`ganforge check RECIPE`: every mistake of a recipe, before anything is built; or of a plugin."""
 
 from __future__ import annotations
 
@@ -17,23 +17,39 @@ from ganforge.registry import Registry
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", required=False)
 @recipe_options
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.option(
+    "--plugin",
+    "plugin",
+    metavar="NAME",
+    help="try every component of an installed plugin or plugin file, instead of a recipe",
+)
 @with_registry
 @click.pass_context
 def command(
     ctx: click.Context,
     registry: Registry,
-    recipe: str,
+    recipe: str | None,
     preview: bool,
     sets: tuple[str, ...],
     as_json: bool,
+    plugin: str | None,
 ) -> None:
     """Check a recipe: a path, or the name of a shipped one.
 
     Every mistake is shown with its place; exit status 2 if there are some. Nothing is built.
+
+    With --plugin, every component of a plugin goes through the checks that ganforge.testing has
+    for its kind; exit status 1 if one fails.
     """
+    if (recipe is None) == (plugin is None):
+        raise click.UsageError("name a recipe, or a plugin with `--plugin NAME`")
+    if recipe is None:
+        from ganforge.commands.conformance import check_plugin
+
+        ctx.exit(check_plugin(registry, str(plugin), as_json))
     try:
         plan = compose_recipe(registry, recipe, preview=preview, sets=sets)
     except RecipeError as error:

@@ -21,6 +21,8 @@ HOLE = 2  # the cut-out part has this part of the height and of the width
 class DiffAugment(Augmentor):
     """The changes of `policy`, in that order, each drawn anew for every row."""
 
+    keeps_range = False  # brightness and contrast leave [-1, 1], as published
+
     def view(self, data: Tensor, draw: Draw) -> Tensor:
         """Images [N, C, H, W] -> the same shape, float32"""
         for name in self.options.policy:

@@ -4,12 +4,14 @@ from typing import Any
 
 from ganforge.plugin import Component, Impossible, hookimpl, option, options
 
+BOUNDS = {"at_least": -100, "at_most": 100}  # of scores
+
 
 @options
 class LeastSquaresOptions:
-    real: float = option(1.0, help="score that D gives to real data (b in the paper)")
-    fake: float = option(0.0, help="score that D gives to fakes (a in the paper)")
-    wanted: float = option(1.0, help="score that G wants for its fakes (c in the paper)")
+    real: float = option(1.0, **BOUNDS, help="score that D gives to real data (b in the paper)")
+    fake: float = option(0.0, **BOUNDS, help="score that D gives to fakes (a in the paper)")
+    wanted: float = option(1.0, **BOUNDS, help="score that G wants for its fakes (c in the paper)")
 
 
 def check(options: Any) -> None:

@@ -35,7 +35,7 @@ import textbook
 
 from ganforge.compose import compose
 from ganforge.images import write_png
-from ganforge.launch import _build
+from ganforge.launch import build_training
 from ganforge.machine import decide, has_native_bf16
 from ganforge.recipe import load
 from ganforge.registry import Registry
@@ -186,7 +186,7 @@ def ganforge_step(work: Work, folder: Path, precision: str) -> Callable[[], None
     registry = Registry.load(only=())
     sets = [f'train.precision="{precision}"', 'train.device="cpu"']
     plan = compose(load(path, sets=sets), registry)
-    training = _build(plan, registry, decide(plan.train), RunFolder(folder / "run"))
+    training = build_training(plan, registry, decide(plan.train), RunFolder(folder / "run"))
 
     def step() -> None:
         training._take_step(training.step + 1)

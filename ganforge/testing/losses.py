@@ -1,0 +1,211 @@
+"""What losses must hold, tried on made-up verdicts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ganforge.interfaces import Loss, LossContext, Verdict
+from ganforge.needs import loss_needs
+from ganforge.plan import SIDES, Side
+from ganforge.plugin import Component
+from ganforge.specs import ImageSpec
+from ganforge.testing.cases import Failed, Subject
+from ganforge.testing.situations import LABELS
+from ganforge.vocabulary import VOCABULARY, split
+
+ROWS = 6
+IMAGE = ImageSpec(2, 8, 8)
+SCORES = {"one score": (), "a map of scores": (3, 3)}
+
+
+def needs(subject: Subject) -> None:
+    """What its manifest says that it reads is what its methods read, all in the vocabulary."""
+    declared = loss_needs(subject.component, subject.options)
+    for side in SIDES:
+        method = getattr(subject.cls, side, None)
+        if (method is not None) != (side in declared):
+            stated = "states" if side in declared else "does not state"
+            raise Failed(f"the manifest {stated} needs of its {side} side; its class disagrees")
+        if method is None:
+            continue
+        names = declared[side]
+        for name in names:
+            if name not in VOCABULARY:
+                raise Failed(f"{side}() asks for '{name}', which is not in the vocabulary")
+        parameters = [*inspect.signature(method).parameters.values()][1:]
+        takes = {p.name for p in parameters}
+        required = {p.name for p in parameters if p.default is p.empty}
+        if not required <= set(names) <= takes:
+            raise Failed(f"needs of the {side} side are {sorted(names)}; it takes {sorted(takes)}")
+
+
+def values(subject: Subject) -> None:
+    """Its values are finite and [N, ...], one per sample; 0-d only with `mixes_batch`."""
+    for what, side, loss, given in _plays(subject):
+        for name, value in _called(loss, side, given).items():
+            where = f"{side} side, term '{name}', for {what}"
+            if not isinstance(value, Tensor):
+                raise Failed(f"{where}: {type(value).__name__}, not a tensor")
+            if not value.isfinite().all():
+                raise Failed(f"{where}: not finite")
+            if value.dim() == 0 and loss.mixes_batch:
+                continue
+            if value.dim() == 0 or len(value) != ROWS:
+                raise Failed(
+                    f"{where}: shape {list(value.shape)} for {ROWS} samples; return [N, ...], or "
+                    "declare mixes_batch"
+                )
+
+
+def signs(subject: Subject) -> None:
+    """Descending on it, D raises scores of real and lowers those of fakes, and G raises those of
+    fakes."""
+    wanted: dict[Side, dict[str, int]] = {
+        "discriminator": {"real_scores": 1, "fake_scores": -1},
+        "generator": {"fake_scores": 1},
+    }
+    for what, side, loss, given in _plays(subject):
+        read = {n: given[n] for n in wanted[side] if n in given}
+        zeros = {n: torch.zeros_like(v).requires_grad_() for n, v in read.items()}
+        if not zeros:
+            continue
+        total = sum(v.float().mean() for v in _called(loss, side, {**given, **zeros}).values())
+        found = torch.autograd.grad(cast(Tensor, total), [*zeros.values()], allow_unused=True)
+        for name, gradient in zip(zeros, found, strict=True):
+            if gradient is not None and float(gradient.sum()) * wanted[side][name] > 0:
+                raise Failed(
+                    f"descending on its {side} side moves {name} the wrong way at 0 ({what})"
+                )
+
+
+def pure(subject: Subject) -> None:
+    """Both sides' methods change neither what they are given nor the loss itself, and say the same
+    when they are asked again."""
+    for _, side, loss, given in _plays(subject):
+        before = {name: _copied(value) for name, value in given.items()}
+        state = {name: tensor.clone() for name, tensor in loss.state_dict().items()}
+        first, second = (_called(loss, side, given) for _ in range(2))
+        if any(not torch.equal(first[name], second[name]) for name in first):
+            raise Failed(f"its {side} side gives another value when it is asked again")
+        for name, value in loss.state_dict().items():
+            if not torch.equal(value, state[name]):
+                raise Failed(f"its {side} side changes '{name}': state moves in observe() only")
+        for name, value in given.items():
+            if not _equal(value, before[name]):
+                raise Failed(f"its {side} side changes {name}, which others read too")
+
+
+def observes(subject: Subject) -> None:
+    """`observe` returns numbers, and moves buffers only, never parameters."""
+    for _, side, loss, given in _plays(subject):
+        weights = {name: p.detach().clone() for name, p in loss.named_parameters()}
+        means = {n: v.detach().float().mean() for n, v in _called(loss, side, given).items()}
+        with torch.no_grad():
+            logged = loss.observe(side, means)
+        if not isinstance(logged, Mapping):
+            raise Failed(f"observe() returned {logged!r}, not a dict of numbers to log")
+        for name, value in logged.items():
+            if torch.as_tensor(value).numel() != 1:
+                raise Failed(
+                    f"observe() logs '{name}' with {torch.as_tensor(value).numel()} values"
+                )
+        for name, parameter in loss.named_parameters():
+            if not torch.equal(parameter, weights[name]):
+                raise Failed(f"observe() changes parameter '{name}'; optimizers do that")
+
+
+# --- made-up games --------------------------------------------------------------------------------
+
+
+def _plays(subject: Subject) -> Iterator[tuple[str, Side, Loss, dict[str, Any]]]:
+    """(what the scores are, side, a fresh loss, what its method is given), for every side."""
+    declared = loss_needs(subject.component, subject.options)
+    for what, shape in SCORES.items():
+        for extra in (0, 1):  # class scores with and without one for fakes
+            verdict = _verdict(shape, LABELS.classes + extra, 0)
+            for side in SIDES:
+                if side not in declared or (extra and not _reads(declared[side], "class_scores")):
+                    continue
+                loss = subject.cls(subject.options)
+                torch.manual_seed(0)
+                loss.build(_context(verdict))
+                yield what, side, loss, _given(declared[side], shape, LABELS.classes + extra)
+
+
+def _reads(names: tuple[str, ...], quantity: str) -> bool:
+    return any(split(name)[1] == quantity for name in names)
+
+
+def _context(verdict: Verdict) -> LossContext:
+    meta = Verdict(*(v.to("meta") for v in _fields(verdict)))
+    return LossContext(discriminator="main", judged=IMAGE, verdict=meta, labels=LABELS)
+
+
+def _fields(verdict: Verdict) -> list[Tensor]:
+    values = (verdict.scores, verdict.class_scores, verdict.features, verdict.reconstruction)
+    return [v for v in values if v is not None]
+
+
+def _verdict(shape: tuple[int, ...], classes: int, seed: int) -> Verdict:
+    random = torch.Generator().manual_seed(seed)
+
+    def drawn(*size: int) -> Tensor:
+        return torch.randn(ROWS, *size, generator=random)
+
+    return Verdict(drawn(*shape), drawn(classes), drawn(5, 3, 3), drawn(*IMAGE.shape).tanh())
+
+
+def _given(names: tuple[str, ...], shape: tuple[int, ...], classes: int) -> dict[str, Any]:
+    """Something for each name, as a turn would give it."""
+    return {name: _thing(name, shape, classes) for name in names}
+
+
+def _thing(name: str, shape: tuple[int, ...], classes: int) -> Any:
+    if name == "turn":
+        raise Failed("it reads the whole turn, which cannot be made up: try it in a recipe")
+    source, quantity = split(name)
+    seed = sum(map(ord, source))
+    random = torch.Generator().manual_seed(seed)
+    verdict = _verdict(shape, classes, seed)
+    if quantity in ("scores", "class_scores", "features", "reconstruction"):
+        return getattr(verdict, quantity).requires_grad_()
+    if quantity == "labels":
+        return torch.arange(ROWS) % LABELS.classes
+    if quantity == "latents":
+        return torch.randn(ROWS, 7, generator=random)
+    if quantity == "posterior":
+        mean, log_variance = torch.randn(2, ROWS, 4, generator=random)
+        return mean.requires_grad_(), log_variance.requires_grad_()
+    if quantity == "log_probs":
+        return (-torch.rand(ROWS, 5, generator=random)).requires_grad_()
+    if quantity == "given":
+        return (torch.arange(ROWS) % LABELS.classes,)
+    images = torch.rand((ROWS, *IMAGE.shape), generator=random) * 2 - 1
+    return images.requires_grad_()  # data, what is seen of it, gradients with respect to it
+
+
+def _called(loss: Loss, side: Side, given: Mapping[str, Any]) -> dict[str, Tensor]:
+    result = getattr(loss, side)(**given)
+    return dict(result) if isinstance(result, Mapping) else {"loss": result}
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_copied(part) for part in value)
+    return value.detach().clone()
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple):
+        return all(map(_equal, one, other))
+    return torch.equal(one, other)
+
+
+def checks(component: Component) -> tuple[Callable[[Subject], None], ...]:
+    """Those of a loss."""
+    return needs, values, signs, pure, observes

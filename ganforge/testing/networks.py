@@ -1,0 +1,177 @@
+"""What generators and discriminators must hold, in every situation that they accept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ganforge.plugin import Component
+from ganforge.specs import ImageSpec
+from ganforge.testing.cases import Failed, Subject
+from ganforge.testing.situations import Situation, same, situations
+
+ROWS = 3  # of a batch; BatchNorm needs two
+
+
+def shapes(subject: Subject) -> None:
+    """Data and verdicts have the shapes of their specs and are finite, in training and in eval mode
+    (there also for one item alone)."""
+    for situation in situations(subject):
+        network = situation.build()
+        for training, count in ((True, ROWS), (False, ROWS), (False, 1)):
+            network.train(training)
+            with torch.no_grad():
+                outputs = situation.outputs(network, situation.inputs(count))
+            for name, value in outputs.items():
+                _check_shape(situation, name, value, count)
+
+
+def _check_shape(situation: Situation, name: str, value: Tensor, count: int) -> None:
+    where = f"{name} for {situation}"
+    expected: tuple[int, ...] | None = None
+    if name == "data":
+        assert situation.target is not None
+        expected = situation.target.shape
+    elif name == "reconstruction":
+        expected = situation.specs[0].shape
+    if len(value) != count or (expected is not None and value.shape[1:] != expected):
+        raise Failed(
+            f"{where}: {list(value.shape)} for {count} items"
+            + (f", expected {[count, *expected]}" if expected is not None else "")
+        )
+    if value.is_floating_point() and not value.isfinite().all():
+        raise Failed(f"{where}: not finite")
+    if name == "data" and isinstance(situation.target, ImageSpec) and value.abs().max() > 1:
+        raise Failed(f"{where}: reaches {value.abs().max():.2f}; images lie in [-1, 1]")
+
+
+def gradients(subject: Subject) -> None:
+    """Every parameter gets a finite gradient."""
+    for situation in situations(subject):
+        network = situation.build().train()
+        outputs = situation.outputs(network, situation.inputs(ROWS))
+        _loss(outputs).backward()  # type: ignore[no-untyped-call]
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                raise Failed(f"parameter '{name}' gets no gradient ({situation})")
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                raise Failed(f"the gradient of parameter '{name}' is not finite ({situation})")
+
+
+def _loss(outputs: dict[str, Tensor]) -> Tensor:
+    """A number that depends on every output, unevenly, so that no gradient cancels."""
+    total = torch.zeros(())
+    for value in outputs.values():
+        weights = torch.linspace(0.5, 1.5, value.numel()).view(value.shape)
+        total = total + (value.float() * weights).sum()
+    return total
+
+
+def double_backward(subject: Subject) -> None:
+    """Gradients with respect to what is judged can be differentiated again, as penalties need."""
+    for situation in situations(subject):
+        network = situation.build().train()
+        judged, *given = situation.inputs(ROWS)
+        if not judged.is_floating_point():
+            continue
+        judged.requires_grad_()
+        scores = situation.outputs(network, (judged, *given)).get("scores")
+        if scores is None:
+            continue
+        (gradient,) = torch.autograd.grad(scores.sum(), judged, create_graph=True)
+        if not gradient.requires_grad:
+            raise Failed(f"the gradient of the scores does not depend on the weights ({situation})")
+        gradient.square().sum().backward()  # type: ignore[no-untyped-call]
+        found = [p.grad for p in network.parameters() if p.grad is not None]
+        if not found or not all(g.isfinite().all() for g in found):
+            raise Failed(f"differentiating a gradient again gives nothing finite ({situation})")
+
+
+def saved(subject: Subject) -> None:
+    """Weights and buffers survive a safetensors file: another instance with them does the same."""
+    for situation in situations(subject)[:2]:
+        first, second = situation.build(0).eval(), situation.build(1).eval()
+        state = {name: t.contiguous().clone() for name, t in first.state_dict().items()}
+        second.load_state_dict(load(save(state)))
+        _alike(situation, first, second, "loaded from a file")
+
+
+def copied(subject: Subject) -> None:
+    """A deep copy does the same and shares nothing with the original."""
+    for situation in situations(subject)[:2]:
+        first = situation.build().eval()
+        second = copy.deepcopy(first)
+        _alike(situation, first, second, "copied")
+        own = {tensor.data_ptr() for tensor in first.state_dict().values() if tensor.numel()}
+        for name, tensor in second.state_dict().items():
+            if tensor.numel() and tensor.data_ptr() in own:
+                raise Failed(f"a deep copy shares '{name}' with the original")
+
+
+def _alike(situation: Situation, first: torch.nn.Module, second: torch.nn.Module, how: str) -> None:
+    inputs = situation.inputs(2)
+    outputs = []
+    for network in (first, second):
+        torch.manual_seed(7)
+        with torch.no_grad():
+            outputs.append(situation.outputs(network, inputs))
+    if not same(*outputs):
+        raise Failed(f"{how}, it does something else ({situation})")
+
+
+def seeded(subject: Subject) -> None:
+    """Its weights and its own draws follow from torch's seed."""
+    for situation in situations(subject)[:2]:
+        first, second = situation.build(5).train(), situation.build(5).train()
+        if not same(first.state_dict(), second.state_dict()):
+            raise Failed(f"two instances built from one seed differ ({situation})")
+        _alike(situation, first, second, "run again from one seed")
+
+
+def offers(subject: Subject) -> None:
+    """What it returns is what its manifest says that it offers."""
+    situation = situations(subject)[0]
+    with torch.no_grad():
+        outputs = situation.outputs(situation.build().eval(), situation.inputs(2))
+    returned = outputs.keys() - {"data", "scores"}
+    declared = subject.component.offered(subject.options)
+    if situation.target is None and returned != declared - {"scores"}:
+        raise Failed(
+            f"returns {_listed(returned)} beside scores; its manifest offers {_listed(declared)}"
+        )
+    if situation.target is not None and "log_probs" in returned and "log_probs" not in declared:
+        raise Failed("returns log_probs, which its manifest does not offer")
+
+
+def _listed(names: object) -> str:
+    return ", ".join(sorted(names)) or "nothing"  # type: ignore[call-overload]
+
+
+def independent_rows(subject: Subject) -> None:
+    """Where it says that it judges each row by itself, other rows change nothing."""
+    for situation in situations(subject)[:2]:
+        network = situation.build().train()
+        if not getattr(network, "independent_rows", False):
+            continue
+        inputs, others = situation.inputs(ROWS), situation.inputs(ROWS, seed=9)
+        mixed = tuple(torch.cat([a[:1], b[1:]]) for a, b in zip(inputs, others, strict=True))
+        with torch.no_grad():
+            torch.manual_seed(7)  # its own draws are for the whole batch, and the same for both
+            one = situation.outputs(network, inputs)
+            torch.manual_seed(7)
+            other = situation.outputs(network, mixed)
+        for name in one:
+            if not torch.allclose(one[name][0], other[name][0], rtol=1e-4, atol=1e-5):
+                raise Failed(f"independent_rows is set, but {name} depend on other rows")
+
+
+def checks(component: Component) -> tuple[Callable[[Subject], None], ...]:
+    """Those of a generator or a discriminator."""
+    both = (shapes, gradients, saved, copied, seeded, offers)
+    if component.kind == "generator":
+        return both
+    return *both, double_backward, independent_rows

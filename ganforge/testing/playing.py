@@ -1,0 +1,48 @@
+"""The small game of dots.py, played with a hook or a metric that is under test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from attrs import evolve
+
+from ganforge.compose import compose
+from ganforge.launch import build_training
+from ganforge.machine import decide
+from ganforge.problems import RecipeError
+from ganforge.recipe import load
+from ganforge.registry import Registry
+from ganforge.runfolder import RunFolder
+from ganforge.structure import unstructure
+from ganforge.testing.cases import NotTried, Subject
+from ganforge.testing.dots import DOTS, written
+from ganforge.trainer import Training
+
+NAME = "tried"  # of the component in the recipe
+
+
+@contextmanager
+def training(registry: Registry, subject: Subject | None = None) -> Iterator[Training]:
+    """The game, built but not begun, on the CPU; with the subject's component where there is one.
+
+    Its folder is removed afterwards.
+    """
+    import tomli_w
+
+    more = ""
+    if subject is not None:
+        table = {"use": subject.component.id, **unstructure(subject.options)}
+        more = tomli_w.dumps({f"{subject.component.kind}s": {NAME: table}})
+    registry = evolve(registry, components=(*registry.components, DOTS))
+    with TemporaryDirectory(prefix="ganforge-") as name:
+        recipe = load(written(Path(name), more))
+        try:
+            plan = compose(recipe, registry)
+        except RecipeError as refusal:
+            raise NotTried(str(refusal)) from refusal
+        folder = RunFolder(Path(name) / "run")
+        folder.create(recipe.text, "")
+        yield build_training(plan, registry, decide(plan.train), folder)

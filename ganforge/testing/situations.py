@@ -1,0 +1,176 @@
+"""The games in which a network is tried: domains of several shapes, odd and non-square among them.
+
+Which of them a network takes part in is its manifest's to say (`check`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from ganforge.interfaces import Made, Network, Verdict
+from ganforge.needs import takes_labels
+from ganforge.plugin import Component, Impossible
+from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec, VectorSpec
+from ganforge.testing.cases import Failed, Subject
+
+LABELS = LabelSpec(3)
+NOISE = NoiseSpec(16)
+IMAGES = (
+    ImageSpec(1, 28, 28),
+    ImageSpec(3, 32, 32),
+    ImageSpec(3, 33, 47),
+    ImageSpec(1, 48, 80),
+    ImageSpec(3, 64, 64),
+)
+_TOKENS: Any = ("", "a", "b", "c")
+WORDS = TextSpec(_TOKENS, 5)
+OTHERS = (VectorSpec(6), WORDS)
+MOST = 4  # situations that one network is tried in
+
+
+@frozen(eq=False)
+class Situation:
+    """One game. inputs: the specs of what `forward` is given; a discriminator's first is judged."""
+
+    subject: Subject
+    specs: tuple[Spec, ...]
+    target: Spec | None  # a generator's
+    partners: Mapping[str, nn.Module]
+
+    def __str__(self) -> str:
+        """`uniform noise of 16 -> image 3 x 32 x 32`"""
+        given = " and ".join(map(str, self.specs))
+        return f"{given} -> {self.target}" if self.target else given
+
+    def build(self, seed: int = 0) -> Network:
+        """The network with its weights drawn from a seed."""
+        torch.manual_seed(seed)
+        cls, options = self.subject.cls, self.subject.options
+        if self.target is not None:
+            network = cls(options, self.specs, self.target, **self.partners)
+        else:
+            labels = {"labels": LABELS} if takes_labels(cls) else {}
+            network = cls(options, self.specs[0], self.specs[1:], **labels, **self.partners)
+        assert isinstance(network, Network)
+        return network
+
+    def inputs(self, count: int, seed: int = 0) -> tuple[Tensor, ...]:
+        """Random items of each domain, [count, *spec.shape]."""
+        return tuple(items(spec, count, seed + place) for place, spec in enumerate(self.specs))
+
+    def outputs(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """What a network makes or says, by name: data, or scores, class_scores, ..."""
+        if self.target is not None:
+            made = network(*inputs)
+            made = made if isinstance(made, Made) else Made(made)
+            return _tensors({"data": made.data, "log_probs": made.log_probs})
+        given = {"given": inputs[1:]} if len(inputs) > 1 else {}
+        verdict = network(inputs[0], **given)
+        verdict = verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+        names = ("scores", "class_scores", "features", "reconstruction")
+        return _tensors({name: getattr(verdict, name) for name in names})
+
+
+def _tensors(named: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def items(spec: Spec, count: int, seed: int) -> Tensor:
+    """Random items of a domain: images in [-1, 1], class and token numbers, else N(0, 1)."""
+    random = torch.Generator().manual_seed(seed)
+    if isinstance(spec, LabelSpec):
+        return torch.randint(spec.classes, (count,), generator=random)
+    if isinstance(spec, TextSpec):
+        size = (count, spec.length)
+        return torch.randint(len(spec.vocabulary), size, generator=random)
+    if isinstance(spec, ImageSpec):
+        return torch.rand((count, *spec.shape), generator=random) * 2 - 1
+    return torch.randn((count, *spec.shape), generator=random)
+
+
+def situations(subject: Subject) -> list[Situation]:
+    """The games that a network takes part in, by what its manifest says; at most four.
+
+    Raises Failed where there is none.
+    """
+    generates = subject.component.kind == "generator"
+    found: list[Situation] = []
+    for specs, target in _generators() if generates else _discriminators():
+        if len(found) < MOST and _accepts(subject, specs, target):
+            found.append(Situation(subject, specs, target, _partners(subject, target or specs[0])))
+    if not found:
+        raise Failed("its manifest's check refuses every domain that it was tried with")
+    return found
+
+
+def _generators() -> Iterator[tuple[tuple[Spec, ...], Spec | None]]:
+    """(sources, target), the most telling first."""
+    for image in IMAGES[2:0:-1]:
+        yield (NOISE,), image
+        yield (NOISE, LABELS), IMAGES[3] if image is IMAGES[2] else IMAGES[0]
+    for image in (IMAGES[3], IMAGES[1], IMAGES[4]):
+        yield (image,), image
+        yield (image, NOISE), image
+    for image in IMAGES:
+        yield (NOISE,), image
+        yield (LABELS, NOISE), image
+    for other in OTHERS:
+        yield (NOISE,), other
+        yield (other,), other
+        yield (other, NOISE), other
+        yield (other, NOISE), IMAGES[4]
+
+
+def _discriminators() -> Iterator[tuple[tuple[Spec, ...], None]]:
+    """(judged, *given), the most telling first."""
+    yield (IMAGES[2],), None
+    yield (IMAGES[3], LABELS), None
+    yield (IMAGES[1], IMAGES[1]), None
+    for image in IMAGES:
+        yield (image,), None
+        yield (image, VectorSpec(6)), None
+    for other in OTHERS:
+        yield (other,), None
+        yield (other, other), None
+
+
+def _accepts(subject: Subject, specs: tuple[Spec, ...], target: Spec | None) -> bool:
+    check = subject.component.check
+    if check is None:
+        return target is None or not isinstance(target, TextSpec)
+    try:
+        if target is not None:
+            check(subject.options, specs, target)
+        else:
+            labels = {"labels": LABELS} if takes_labels(check) else {}
+            check(subject.options, specs[0], specs[1:], **labels)
+    except Impossible:
+        return False
+    return True
+
+
+def _partners(subject: Subject, judged: Spec) -> dict[str, nn.Module]:
+    """The networks that options of type `Ref` name. The example gives the component's name there,
+    which is built with its defaults."""
+    partners: dict[str, nn.Module] = {}
+    for field in inspect.signature(subject.component.options).parameters.values():
+        if "Ref" not in str(field.annotation):
+            continue
+        name = getattr(subject.options, field.name)
+        if name is None:
+            continue
+        component: Component = subject.registry.find("discriminator", str(name))
+        partner = Subject(component, subject.registry, {})
+        partners[field.name] = Situation(partner, (judged,), None, {}).build()
+    return partners
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two dicts of tensors are equal, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
