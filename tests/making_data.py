@@ -32,7 +32,8 @@ def make_data(folder: Path) -> None:
 
 def data_settings(recipe: str, folder: Path) -> list[str]:
     """The settings with which a shipped recipe reads the data that `make_data` made."""
-    for ending, place in (("mnist", "mnist"), ("folder", "photos"), ("folders", "pairs")):
+    endings = {"mnist": "mnist", "folder": "photos", "photos": "photos", "folders": "pairs"}
+    for ending, place in endings.items():
         if recipe.endswith(f"-{ending}"):
             return [f"data.root={folder / place}"]
     if recipe.startswith("photos-few"):

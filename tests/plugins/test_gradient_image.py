@@ -1,6 +1,7 @@
 """The gradient magnitude of images as a view."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -8,9 +9,15 @@ from ganforge_gradient_image.gradient_image import GradientImage, finite_differe
 from ganforge_gradient_image.plugin import GradientImageOptions, ganforge_components
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making_data import data_settings, make_mnist
+from playing import QUIET, recipe_file, training_of
 
 from ganforge import Draw, Draws, ImageSpec, VectorSpec
+from ganforge.compose import compose
 from ganforge.plugin import Impossible
+from ganforge.recipe import load
+from ganforge.registry import Registry
+from ganforge.turn import Batch, Turn
 
 (COMPONENT,) = ganforge_components()
 OPERATORS = {"finite": finite_differences, "sobel": sobel}
@@ -145,3 +152,96 @@ def test_gradient_reaches_the_image_through_every_view():
 def test_views_refuse_what_is_no_image():
     with pytest.raises(Impossible, match="made from images, not from vector of 3"):
         COMPONENT.views(GradientImageOptions(), VectorSpec(3))
+
+
+# In a game
+
+GAME = (
+    """
+recipe = 1
+[data]
+use = "dots"
+size = 16
+[train]
+steps = 2
+batch = 4
+precision = "fp32"
+device = "cpu"
+[noise]
+dim = 5
+[generator]
+use = "dcgan"
+width = 2
+[discriminator]
+use = "dcgan"
+width = 2
+[losses.adversarial]
+use = "non-saturating"
+[augmentors.gradient-image]
+mode = "view"
+"""
+    + QUIET
+)
+SECOND = """
+[discriminators.edges]
+like = "main"
+[augmentors.gradient-image]
+mode = "only"
+on = "edges"
+"""
+
+
+@pytest.mark.parametrize("mode", ["view", "stack", "only", "second"])
+def test_a_game_in_every_mode_moves_every_parameter(mode, tmp_path):
+    view = '[augmentors.gradient-image]\nmode = "view"\n'
+    second = GAME.replace("[discriminator]", "[discriminators.main]").replace(view, SECOND)
+    text = second if mode == "second" else GAME
+    sets = [] if mode == "second" else [f"augmentors.gradient-image.mode={mode}"]
+    training = training_of(tmp_path, text, sets=sets)
+    before = {k: v.clone() for k, v in training.game.state()["networks"].items()}
+    training.run()
+    for name, value in training.game.state()["networks"].items():
+        assert value.isfinite().all() and not torch.equal(value, before[name]), name
+    guards = training.plan.discriminators
+    assert set(guards) == ({"main", "edges"} if mode == "second" else {"main"})
+    assert guards["main"].judged.channels == (2 if mode == "stack" else 1)
+
+
+def test_losses_of_both_views_are_added_for_both_sides(tmp_path):
+    training = training_of(tmp_path, GAME)
+    game = training.game
+    game.enter(training.plan.phase_at(1))
+    (loss,) = training.plan.losses.values()
+    for side in ("discriminator", "generator"):
+        turn = Turn(Batch(game, 0, slice(0, 4), graph=True), side, 1, game.wants([loss], side))
+        assert turn.views("main") == ("plain", "gradient")
+        ((_, terms),) = game.terms(loss, turn)
+        instance = game.losses["losses.adversarial@main"]
+        apart = []
+        for view in turn.views("main"):
+            read = [turn.contest("main", "main", view, name) for name in loss.needs[side]]
+            result = getattr(instance, side)(*read)
+            apart.append(result if isinstance(result, dict) else {"loss": result})
+        assert apart[0].keys() == terms.keys()
+        for name, value in terms.items():
+            torch.testing.assert_close(value, sum(part[name].mean() for part in apart))
+            assert (apart[0][name] - apart[1][name]).abs().max() > 0
+
+
+def test_the_variant_in_the_recipes_comment_has_a_discriminator_of_its_own(tmp_path):
+    """What stands there commented out composes as it says."""
+    registry = Registry.load(only=())
+    shipped = next(r.path for r in registry.shipped() if r.name == "gradient-image-mnist")
+    text = shipped.read_text(encoding="utf-8")
+    variant = re.sub(r"^# ?", "", text[text.index("# [discriminators.edges]") :], flags=re.M)
+    make_mnist(tmp_path / "mnist")
+    head = 'recipe = 1\nextends = "dcgan-mnist"\nname = "edges"\n'
+    recipe = load(
+        recipe_file(tmp_path, head + variant),
+        sets=data_settings("dcgan-mnist", tmp_path),
+        shipped=registry.recipes(),
+    )
+    plan = compose(recipe, registry)
+    assert plan.augmentors["gradient-image"].on == ("edges",)
+    assert plan.augmentors["gradient-image"].options.mode == "only"
+    assert set(plan.discriminators) == {"main", "edges"}
