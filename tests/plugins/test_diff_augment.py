@@ -119,6 +119,8 @@ def test_cutout_is_a_box_of_half_the_sides_wherever_its_middle_lies(shape):
         sizes = sides.sum(1)
         assert sizes.max() == length // 2 and sizes.min() >= min(1, length // 2)
         assert sides.any(0).all() or length < 4, "every place is cut out at times"
+        if length >= 4:
+            assert sizes[sides[:, 0]].min() == sizes[sides[:, -1]].min(), "both ends are alike"
 
 
 def test_the_policy_says_what_is_changed_and_in_which_order():
