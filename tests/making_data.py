@@ -36,6 +36,8 @@ def data_settings(recipe: str, folder: Path) -> list[str]:
     for ending, place in endings.items():
         if recipe.endswith(f"-{ending}"):
             return [f"data.root={folder / place}"]
+    if recipe.startswith("weight-sharing-mnist-") or recipe == "free-combination":
+        return [f"data.root={folder / 'mnist'}"]
     if recipe.startswith("photos-few"):
         return [f"data.root={folder / 'photos'}"]
     return [f"data.root={folder / 'pairs'}"] if recipe == "cyclegan-horse2zebra" else []

@@ -23,6 +23,7 @@ SMALL = {
     "mlp": ["generator.hidden=[16]", "discriminator.hidden=[16]"],
     "dcgan": ["generator.width=4", "discriminator.width=4"],
     "resnet-translator": [],
+    "weight-sharing": ["discriminator.width=4"],
 }
 ORIGINS = r"arXiv:\d{4}\.\d{4,5}"
 
