@@ -4,12 +4,14 @@
 by repeating pixels; a linear layer to and from the code. The encoder grows by `width` channels a
 halving, the decoder keeps `width`. The generator is a decoder with weights of its own.
 
-Differs from the paper: the generator's output is brought into [-1, 1]. The weights begin with the
-variance 1 / inputs (Glorot and Bengio 2010), so that ten layers without norm pass a signal on.
+Differs from the paper, which does not say how weights begin: the generator's output is brought into
+[-1, 1], and weights begin so that many layers without norm neither fade nor swell. With fading ones
+(Glorot's) all samples of a new G are nearly the same image, and stay so for thousands of steps.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -99,18 +101,25 @@ def decoder(code: int, image: ImageSpec, width: int, layers: int) -> nn.Sequenti
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     """3 x 3; stride 2 halves a map, rounding up."""
-    made = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
-    nn.init.xavier_normal_(made.weight)
-    nn.init.zeros_(made.bias)
-    return made
+    return begun(nn.Conv2d(inputs, outputs, 3, stride, padding=1))
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
     """A full layer, not followed by anything that bends."""
-    made = nn.Linear(inputs, outputs)
-    nn.init.xavier_normal_(made.weight)
-    nn.init.zeros_(made.bias)
-    return made
+    return begun(nn.Linear(inputs, outputs))
+
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+
+def begun(layer: Layer) -> Layer:
+    """The layer with its first weights: N(0, 1.55 / inputs) and no bias.
+
+    E elu(x)^2 is 1 / 1.55 for x ~ N(0, 1), so layer after layer keeps the mean square.
+    """
+    nn.init.normal_(layer.weight, 0.0, math.sqrt(1.55 / layer.weight[0].numel()))
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Elu(nn.Module):
