@@ -57,6 +57,7 @@ SECTIONS: dict[str, _Section] = {
             "one of them with its options, or a recipe with every default",
         ),
         "doctor": ("ganforge.commands.doctor:command", "versions, and trouble with plugins"),
+        "new": ("ganforge.commands.new:command", "write a plugin or a recipe to start from"),
     },
     "Data": {
         "data": ("ganforge.commands.data:command", "fetch and verify datasets"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -57,6 +58,7 @@ def _imported(module: str) -> tuple[float, str]:
             capture_output=True,
             text=True,
             check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # found as it is here
         )
         if done.returncode:
             raise Failed(f"{module} cannot be imported: {done.stderr.strip().splitlines()[-1]}")
