@@ -122,7 +122,7 @@ def test_a_manifest_that_imports_torch_or_takes_long_is_found(tmp_path, monkeypa
 
     for name, text in (("heavy_manifest", "import torch"), ("slow_manifest", SLOW)):
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     (case,) = (c for c in cases_for(broken.component("loss", "Objective")) if c.check == "light")
     with pytest.raises(NotTried):
         case.run()
