@@ -122,8 +122,11 @@ class LossReader(NetworkReader):
     def lacking_verdict(self, discriminator: str, need: str) -> str:
         plan = self.discriminators[discriminator]
         source, quantity = split(need)
-        if quantity in VERDICT and quantity not in ("seen", "scores", "gradient"):
-            declared = plan.component.offered(plan.options)
+        declared = plan.component.offered(plan.options)
+        if quantity in ("scores", "gradient"):
+            if "reconstruction" in declared and "scores" not in declared:
+                return f"discriminator '{plan.component.name}' reconstructs, and gives no scores"
+        elif quantity in VERDICT and quantity != "seen":
             if quantity not in declared and (declared or plan.component.provider == "ganforge"):
                 return f"discriminator '{plan.component.name}' offers no {quantity}"
         if (source == "mismatched" or quantity == "given") and not plan.given:
