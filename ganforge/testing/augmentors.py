@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganforge.draws import Draw, Draws
 from ganforge.interfaces import Augmentor
-from ganforge.plugin import Component, Impossible
+from ganforge.plugin import Impossible
 from ganforge.specs import ImageSpec, Spec
 from ganforge.testing.cases import Failed, Subject
 from ganforge.testing.situations import IMAGES, items
@@ -138,6 +138,6 @@ def _draw(seed: int) -> Draw:
     return Draw(generator, ROWS, slice(None), torch.device("cpu"))
 
 
-def checks(component: Component) -> tuple[Callable[[Subject], None], ...]:
+def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of an augmentor."""
     return views, keeps_range, differentiable, one_draw, untouched, kept

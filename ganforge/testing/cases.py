@@ -110,7 +110,23 @@ def _of(
     example = examples.get(f"{component.kind}/{component.name}", {})
     subject = Subject(component, registry, example)
     for kind in ("", component.kind):
-        for check in import_module(f"ganforge.testing.{_CHECKS[kind]}").checks(component):
-            name = check.__name__.replace("_", "-")
-            promise = (check.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").strip()
-            yield Case(component, name, promise, partial(check, subject))
+        for check in import_module(f"ganforge.testing.{_CHECKS[kind]}").checks(kind):
+            yield Case(component, _name(check), _promise(check), partial(check, subject))
+
+
+def promises() -> dict[str, dict[str, str]]:
+    """Kind -> check -> what it holds; "" are the checks of every kind."""
+    found: dict[str, dict[str, str]] = {}
+    for kind, module in _CHECKS.items():
+        checks = import_module(f"ganforge.testing.{module}").checks
+        found[kind] = {_name(check): _promise(check) for check in checks(kind)}
+    return found
+
+
+def _name(check: Callable[[Subject], None]) -> str:
+    return check.__name__.replace("_", "-")
+
+
+def _promise(check: Callable[[Subject], None]) -> str:
+    """The first paragraph of its docstring, in a line."""
+    return " ".join((check.__doc__ or "").split("\n\n")[0].split())

@@ -9,7 +9,6 @@ import torch
 
 from ganforge.interfaces import Dataset
 from ganforge.plugin import (
-    Component,
     DataDescription,
     ImageOptions,
     Impossible,
@@ -115,6 +114,6 @@ def _rows(dataset: Dataset, name: str) -> Iterator[tuple[str, int]]:
         yield from ((split, index) for index in range(0, count, step))
 
 
-def checks(component: Component) -> tuple[Callable[[Subject], None], ...]:
+def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a data set."""
     return described, items, by_index

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ganforge.errors import GanforgeError
 from ganforge.interfaces import Hook
-from ganforge.plugin import Component
 from ganforge.testing.cases import Failed, NotTried, Subject
 from ganforge.testing.playing import NAME, training
 from ganforge.trainer import Training
@@ -75,6 +74,6 @@ def _built(subject: Subject) -> Hook:
     return hook
 
 
-def checks(component: Component) -> tuple[Callable[[Subject], None], ...]:
+def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a hook."""
     return moments, watches, kept

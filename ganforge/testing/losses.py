@@ -12,7 +12,6 @@ from torch import Tensor
 from ganforge.interfaces import Loss, LossContext, Verdict
 from ganforge.needs import loss_needs
 from ganforge.plan import SIDES, Side
-from ganforge.plugin import Component
 from ganforge.specs import ImageSpec
 from ganforge.testing.cases import Failed, Subject
 from ganforge.testing.situations import LABELS
@@ -206,6 +205,6 @@ def _equal(one: Any, other: Any) -> bool:
     return torch.equal(one, other)
 
 
-def checks(component: Component) -> tuple[Callable[[Subject], None], ...]:
+def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a loss."""
     return needs, values, signs, pure, observes

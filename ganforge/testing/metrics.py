@@ -11,7 +11,6 @@ import torch
 from ganforge.errors import GanforgeError, PluginError
 from ganforge.interfaces import Metric
 from ganforge.measuring import Measurement
-from ganforge.plugin import Component
 from ganforge.testing.cases import Failed, NotTried, Subject
 from ganforge.testing.playing import NAME, training
 
@@ -82,6 +81,6 @@ def _built(subject: Subject) -> Metric:
     return metric
 
 
-def checks(component: Component) -> tuple[Callable[[Subject], None], ...]:
+def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a metric."""
     return measures, leaves_alone, protocol

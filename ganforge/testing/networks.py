@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ganforge.plugin import Component
 from ganforge.specs import ImageSpec
 from ganforge.testing.cases import Failed, Subject
 from ganforge.testing.situations import Situation, same, situations
@@ -169,9 +168,9 @@ def independent_rows(subject: Subject) -> None:
                 raise Failed(f"independent_rows is set, but {name} depend on other rows")
 
 
-def checks(component: Component) -> tuple[Callable[[Subject], None], ...]:
+def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a generator or a discriminator."""
     both = (shapes, gradients, saved, copied, seeded, offers)
-    if component.kind == "generator":
+    if kind == "generator":
         return both
     return *both, double_backward, independent_rows

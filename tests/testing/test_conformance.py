@@ -1,14 +1,17 @@
 """Every check of the conformance kit passes what is whole and finds what is broken."""
 
 import json
+from pathlib import Path
 
 import broken
 import pytest
 from attrs import evolve
 
+import ganforge
 from ganforge.errors import GanforgeError
 from ganforge.registry import Registry
 from ganforge.testing import Failed, NotTried, cases_of
+from ganforge.testing.cases import promises
 
 BUILT_IN = Registry.load(only=())
 
@@ -180,3 +183,13 @@ def test_the_command_takes_a_recipe_or_a_plugin(ganforge_cli):
     answer = ganforge_cli("check")
     assert answer.status == 2
     assert "name a recipe, or a plugin" in answer.err
+
+
+def test_the_docs_list_every_check():
+    text = (Path(ganforge.__file__).parents[1] / "docs" / "first-plugin.md").read_text("utf-8")
+    listed = text.partition("<!-- conformance: begin")[2].partition("-->\n")[2]
+    listed = listed.partition("<!-- conformance: end")[0]
+    lines = ["| of | check | what it holds |", "|---|---|---|"]
+    for kind, checks in promises().items():
+        lines += [f"| {kind or 'every kind'} | `{c}` | {text} |" for c, text in checks.items()]
+    assert listed.strip() == "\n".join(lines)
