@@ -58,6 +58,7 @@ SECTIONS: dict[str, _Section] = {
         ),
         "doctor": ("ganforge.commands.doctor:command", "versions, and trouble with plugins"),
         "new": ("ganforge.commands.new:command", "write a plugin or a recipe to start from"),
+        "schema": ("ganforge.commands.schema:command", "a JSON Schema of recipes, for editors"),
     },
     "Data": {
         "data": ("ganforge.commands.data:command", "fetch and verify datasets"),

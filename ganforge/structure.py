@@ -68,7 +68,7 @@ def structure(
     owner: what messages start with, such as "loss 'hinge'" or "[train]". skip: keys that are
     somebody else's. provider: a line that says where the component comes from.
     """
-    hints = _hints(cls)
+    hints = option_types(cls)
     before = len(problems)
     values = {}
     for entry in table:
@@ -96,7 +96,7 @@ def structure(
 
 def option_rows(cls: type) -> list[OptionRow]:
     """The options of a class in their order, for `ganforge show`."""
-    hints = _hints(cls)
+    hints = option_types(cls)
     rows = []
     for attribute in _fields(cls):
         required = attribute.default is attrs.NOTHING
@@ -145,7 +145,7 @@ def _default(attribute: attrs.Attribute[Any]) -> Any:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def option_types(cls: type) -> dict[str, Any]:
     """Option -> its type. Raises PluginError for a type that no recipe can hold."""
     try:
         hints = typing.get_type_hints(cls)
@@ -179,7 +179,7 @@ def _holdable(hint: Any) -> bool:
     return False
 
 
-def _members(hint: Any) -> tuple[Any, ...]:
+def type_members(hint: Any) -> tuple[Any, ...]:
     """The types of a union without None; the type itself if it is none."""
     if get_origin(hint) in (Union, types.UnionType):
         return tuple(member for member in get_args(hint) if member is not type(None))
@@ -222,7 +222,7 @@ class _Value:
 
     def _union(self, hint: Any, value: Any) -> Any:
         misfits = {}
-        for member in _members(hint):
+        for member in type_members(hint):
             try:
                 return self.fit(member, value)
             except _Misfit as misfit:
@@ -411,7 +411,7 @@ _PLURALS = {int: "whole numbers", float: "numbers", bool: "true or false", Path:
 
 def _expected(hint: Any) -> str:
     """A type in words."""
-    members = _members(hint)
+    members = type_members(hint)
     if len(members) > 1:
         return " or ".join(_expected(member) for member in members)
     hint, origin, arguments = members[0], get_origin(members[0]), get_args(members[0])
@@ -436,7 +436,7 @@ def _plural(hint: Any) -> str:
 
 def _type_text(hint: Any) -> str:
     """A type as short as `show` needs it."""
-    members = _members(hint)
+    members = type_members(hint)
     if len(members) > 1:
         return " | ".join(_type_text(member) for member in members)
     hint, origin, arguments = members[0], get_origin(members[0]), get_args(members[0])
@@ -484,7 +484,7 @@ def _missing(
     if owner.startswith("dataset"):
         notes.append(f"or give it on the command line: --set data.{name}=...")
     notes += [f"from {provider}"] if provider else []
-    label = f"add `{name} = ...`, {_expected(_hints(cls)[name])}"
+    label = f"add `{name} = ...`, {_expected(option_types(cls)[name])}"
     return Problem(f"{owner} needs '{name}'", table.span, notes, label)
 
 
@@ -497,10 +497,14 @@ def _unknown(entry: Entry, cls: type, owner: str, skip: Collection[str], provide
             "the file"
         )
     notes.append(_options_note(cls, what))
-    reserved = [key for key in skip if key not in _hints(cls)]
+    reserved = [key for key in skip if key not in option_types(cls)]
     notes += [f"also: {', '.join(sorted(reserved))}"] if reserved else []
     notes += [f"from {provider}"] if provider else []
-    label = "" if entry.key in _TOP_LEVEL else did_you_mean(entry.key, [*_hints(cls), *skip], owner)
+    label = (
+        ""
+        if entry.key in _TOP_LEVEL
+        else did_you_mean(entry.key, [*option_types(cls), *skip], owner)
+    )
     return Problem(f"{owner} has no {what} '{entry.key}'", entry.key_span, notes, label)
 
 

@@ -24,7 +24,7 @@ PUBLIC = {"ganforge"} | {f"ganforge.{n}" for n in ("plugin", "images", "archives
 HEAVY = {"torch", "torchvision"}
 # Slow enough to be felt: light modules import them inside functions.
 FELT = HEAVY | {"PIL", "rich", "numpy", "tree_sitter", "tree_sitter_toml", "tomli_w"}
-LIGHT_COMMANDS = ("list_", "show", "check", "doctor")
+LIGHT_COMMANDS = ("list_", "show", "check", "doctor", "new", "schema")
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"}
 UNSAFE_CALLS = {"torch.load", "torch.save", "numpy.load", "np.load"}
 UNSAFE_NAMES = {"eval", "exec", "__import__"}
