@@ -123,12 +123,13 @@ class LossReader(NetworkReader):
         plan = self.discriminators[discriminator]
         source, quantity = split(need)
         declared = plan.component.offered(plan.options)
-        if quantity in ("scores", "gradient"):
-            if "reconstruction" in declared and "scores" not in declared:
-                return f"discriminator '{plan.component.name}' reconstructs, and gives no scores"
-        elif quantity in VERDICT and quantity != "seen":
-            if quantity not in declared and (declared or plan.component.provider == "ganforge"):
-                return f"discriminator '{plan.component.name}' offers no {quantity}"
+        scored = "scores" in declared or "reconstruction" not in declared
+        if quantity in ("scores", "gradient") and not scored:
+            return f"discriminator '{plan.component.name}' reconstructs, and gives no scores"
+        beside = quantity in VERDICT and quantity not in ("scores", "gradient", "seen")
+        complete = declared or plan.component.provider == "ganforge"
+        if beside and complete and quantity not in declared:
+            return f"discriminator '{plan.component.name}' offers no {quantity}"
         if (source == "mismatched" or quantity == "given") and not plan.given:
             return f"discriminator '{discriminator}' is given no condition (`given = ...`)"
         domain = self.domains[plan.on].of or plan.on
