@@ -128,7 +128,7 @@ class Looked:
 def class_figures(looked: Looked, spec: LabelSpec, *, asked: bool) -> dict[str, float]:
     """Shares of classes, confidence, and agreement with the classes that were asked for."""
     confidence, found = looked.probabilities.max(1)
-    share = torch.bincount(found, minlength=spec.classes) / len(found)
+    share = torch.bincount(found, minlength=spec.classes).double() / len(found)
     figures = _named("share", share, spec)
     figures |= {"smallest-share": float(share.min()), "largest-share": float(share.max())}
     figures["confidence"] = float(confidence.mean())
