@@ -367,3 +367,12 @@ def test_every_command_that_is_written_exists_with_its_options(page):
         known = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
         flags = {word.partition("=")[0] for word in arguments if word.startswith("--")}
         assert flags <= known, f"{page.name}: 'ganforge {name}' has no {flags - known}"
+
+
+def test_the_page_of_components_is_the_one_that_the_command_prints():
+    from ganforge.commands.markdown import page
+
+    registry = Registry.load(only=())
+    head, _, listed = (DOCS / "components.md").read_text("utf-8").partition("\n## ")
+    assert "ganforge list --markdown --plugin ganforge" in head
+    assert "## " + listed == page(registry.components, registry)

@@ -42,14 +42,26 @@ def as_kind(word: str) -> str | None:
 @click.command()
 @click.argument("kind", callback=_kind, required=False)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.option(
+    "--markdown", "as_markdown", is_flag=True, help="print a page with every option, in Markdown"
+)
+@click.option("--plugin", metavar="NAME", help="only what this distribution provides")
 @with_registry
-def command(registry: Registry, kind: str | None, as_json: bool) -> None:
+def command(
+    registry: Registry, kind: str | None, as_json: bool, as_markdown: bool, plugin: str | None
+) -> None:
     """List components by kind, or the recipes that are shipped.
 
     KIND is generator, discriminator, loss, augmentor, hook, dataset, metric or recipes.
     """
     components = registry.components if kind in (None, RECIPES) else registry.of(str(kind))
-    if as_json:
+    if plugin is not None:
+        components = _of_plugin(components, plugin, registry)
+    if as_markdown and kind != RECIPES:
+        from ganforge.commands.markdown import page
+
+        click.echo(page(components, registry), nl=False)
+    elif as_json:
         listed = (
             {"recipes": [_recipe_record(recipe, registry) for recipe in registry.shipped()]}
             if kind == RECIPES
@@ -61,6 +73,17 @@ def command(registry: Registry, kind: str | None, as_json: bool) -> None:
         _print_recipes(registry)
     else:
         _print_components(registry, components)
+
+
+def _of_plugin(
+    components: tuple[Component, ...], plugin: str, registry: Registry
+) -> tuple[Component, ...]:
+    providers = sorted({component.provider for component in registry.components})
+    if plugin not in providers:
+        close = nearest(plugin, providers)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(providers)}"
+        raise click.UsageError(f"no plugin '{plugin}' provides components; {hint}")
+    return tuple(component for component in components if component.provider == plugin)
 
 
 def component_record(component: Component, registry: Registry) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def compare(key: str, folder: Path, rounds: int) -> dict[str, tuple[float, float
     peaks: dict[str, float] = {}
     with ExitStack() as stack:
         loops = {way: Loop(key, way, folder) for way in ways}
-        for way, loop in loops.items():
+        for loop in loops.values():
             stack.callback(loop.close)
             loop.time(1)  # waits until it is ready, so that none prepares while another is timed
         for _ in range(rounds):
