@@ -61,7 +61,9 @@ class Measurement:
 
 
 def figure_text(value: float) -> str:
-    """A figure with about four digits."""
+    """A figure with about four digits, a small one with three."""
+    if 0 < abs(value) < 0.1:
+        return f"{value:.3g}"
     return f"{value:.3f}" if abs(value) < 1 else f"{value:.4g}"
 
 

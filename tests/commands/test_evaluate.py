@@ -84,7 +84,7 @@ def test_the_metrics_of_the_recipe_are_measured_printed_and_written(evaluate, ru
     mean = float(ganforge.open_run("lit").sample(5).mean())
     first, second, figure, _, protocol = answer.out.splitlines()
     assert (first, second, protocol) == ("lit at step 4", "light", "5 samples")
-    assert figure.split() == ["mean", f"{mean:.3f}"]
+    assert figure.split() == ["mean", f"{mean:.3g}"]
     (line,) = written(runs)
     assert line["figures"] == {"mean": pytest.approx(mean), "none": None}
     assert (line["step"], line["metric"], line["protocol"]) == (4, "light", "5 samples")
