@@ -40,6 +40,7 @@ from ganforge.plan import (
     Plan,
     Side,
 )
+from ganforge.raised import blaming
 from ganforge.registry import Registry
 from ganforge.specs import Spec
 from ganforge.turn import Batch, Turn
@@ -197,11 +198,12 @@ class Game:
     ) -> Made:
         """One forward of a generator. records: whether its buffers may change."""
         player = self._player[f"generators.{name}"]
-        made = self._forward(player, sources, {}, address, records)
+        plan = self.plan.generators[name]
+        with blaming(plan.component):
+            made = self._forward(player, sources, {}, address, records)
         made = made if isinstance(made, Made) else Made(made)
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
-        plan = self.plan.generators[name]
         _expect(made.data, plan.target_spec, f"generator '{name}' ({plan.component.id})")
         return made
 
@@ -217,7 +219,8 @@ class Game:
         """One forward of a discriminator. records: whether its buffers may change."""
         player = self._player[f"discriminators.{name}"]
         beside = {"given": given} if given else {}
-        verdict = self._forward(player, (data,), beside, address, records)
+        with blaming(self.plan.discriminators[name].component):
+            verdict = self._forward(player, (data,), beside, address, records)
         return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
 
     def judges_rows_apart(self, name: str) -> bool:
@@ -251,7 +254,8 @@ class Game:
             seen: dict[str, Tensor] = {}
             for view, image in views.items():
                 draw = batch.draw("augmentor", name, guard, view, side)
-                result = augmentor.view(image, draw)
+                with blaming(self.plan.augmentors[name].component):
+                    result = augmentor.view(image, draw)
                 if isinstance(result, Tensor):
                     seen[view] = result
                 else:
@@ -265,7 +269,8 @@ class Game:
     def replayed(self, guard: str, fakes: Tensor, batch: Batch) -> Tensor:
         """What D is shown in place of fresh fakes (the image pool)."""
         for name, augmentor in self._augmentors_of(guard, batch):
-            fakes = augmentor.replay(fakes, batch.draw("replay", name, guard))
+            with blaming(self.plan.augmentors[name].component):
+                fakes = augmentor.replay(fakes, batch.draw("replay", name, guard))
         return fakes
 
     def _augmentors_of(self, guard: str, batch: Batch) -> Iterator[tuple[str, Augmentor]]:
@@ -344,9 +349,15 @@ class Game:
 
     def _call(self, instance: Loss, loss: LossPlan, turn: Turn, read: Any) -> dict[str, Tensor]:
         values = {name: read(name) for name in loss.needs[turn.side]}
-        result = getattr(instance, turn.side)(**values)
+        with blaming(loss.component):
+            result = getattr(instance, turn.side)(**values)
         named = result if isinstance(result, Mapping) else {"loss": result}
         for name, value in named.items():
+            if not isinstance(value, Tensor):
+                raise PluginError(
+                    f"loss '{loss.component.id}' returned {type(value).__name__} for '{name}'; "
+                    "return one value per sample, a tensor [N, ...]"
+                )
             if value.dim() == 0 and not instance.mixes_batch:
                 raise PluginError(
                     f"loss '{loss.component.id}' returned one number for '{name}'; return one per "

@@ -20,9 +20,10 @@ from ganforge.feed import Feed
 from ganforge.fetch import prepare
 from ganforge.game import Game
 from ganforge.machine import Machine
-from ganforge.memory import largest_batch, needs_more_items, remembers_no_memory
+from ganforge.memory import largest_batch
 from ganforge.plan import Plan
 from ganforge.plugin import with_options
+from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.recipe import Recipe, load
 from ganforge.registry import Registry
 from ganforge.resolved import differences, lock_of, resolved_tables, to_toml

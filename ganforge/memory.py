@@ -8,22 +8,9 @@ import torch
 
 from ganforge.errors import TrainingError
 from ganforge.plan import SIDES
+from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.trainer import Training
 from ganforge.turn import Batch, Turn
-
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-
-
-def remembers_no_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return any(sign in str(error).lower() for sign in _SIGNS)
-
-
-def needs_more_items(error: BaseException) -> bool:
-    """Whether an error means that a batch was too small for BatchNorm."""
-    return "more than 1 value per channel" in str(error)
 
 
 def largest_batch(training: Training) -> TrainingError:

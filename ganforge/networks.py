@@ -13,6 +13,7 @@ from ganforge.errors import PluginError
 from ganforge.interfaces import Discriminator, Generator, Loss, LossContext, Verdict
 from ganforge.needs import takes_labels
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
+from ganforge.raised import blaming
 from ganforge.registry import Registry
 from ganforge.specs import Spec
 
@@ -42,11 +43,12 @@ def build_network(
     cls = registry.load_target(plan.component)
     refs = {option: others[address] for option, address in plan.settings.refs.items()}
     draws.seed_networks("init", plan.address)
-    if isinstance(plan, GeneratorPlan):
-        network: nn.Module = cls(plan.options, plan.source_specs, plan.target_spec, **refs)
-    else:
-        beside = {"labels": plan.labels} if takes_labels(cls) else {}
-        network = cls(plan.options, plan.judged, plan.given_specs, **beside, **refs)
+    with blaming(plan.component):
+        if isinstance(plan, GeneratorPlan):
+            network: nn.Module = cls(plan.options, plan.source_specs, plan.target_spec, **refs)
+        else:
+            beside = {"labels": plan.labels} if takes_labels(cls) else {}
+            network = cls(plan.options, plan.judged, plan.given_specs, **beside, **refs)
     if not isinstance(network, (Generator, Discriminator)):
         raise PluginError(f"'{plan.component.id}' is neither a Generator nor a Discriminator")
     init = plan.settings.init

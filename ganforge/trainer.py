@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from ganforge.finite import Guard
 from ganforge.game import Game, Player
 from ganforge.interfaces import Loss
 from ganforge.plan import LossPlan, PhasePlan, Plan, Side
+from ganforge.raised import blaming
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
@@ -124,7 +126,12 @@ class Training:
 
     def computed(self, metrics: Mapping[str, float]) -> None:
         """Tell every hook that metrics were computed; keys are `metric/NAME/FIGURE`."""
-        self._hooks.hook.metrics_computed(training=self, step=self.step, metrics=metrics)
+        self._tell("metrics_computed", step=self.step, metrics=metrics)
+
+    def _tell(self, moment: str, **what: Any) -> None:
+        """Call the hooks that attend a moment, in the order of the recipe."""
+        with blaming(*(part.component for part in self.plan.hooks.values())):
+            getattr(self._hooks.hook, moment)(training=self, **what)
 
     def stop(self, reason: str) -> None:
         """End the run after this step, with a checkpoint."""
@@ -178,7 +185,7 @@ class Training:
         self._clock = time.perf_counter()
         try:
             with self._stoppable():
-                self._hooks.hook.run_started(training=self)
+                self._tell("run_started")
                 while self.step < self.steps and not self.stop_reason:
                     self._take_step(self.step + 1)
                 if self.step == self.steps:  # whatever came in the last step cut nothing short
@@ -190,7 +197,7 @@ class Training:
         finally:
             self.seconds += time.perf_counter() - self._clock
             self._clock = time.perf_counter()
-            self._hooks.hook.run_ended(training=self, error=error)
+            self._tell("run_ended", error=error)
 
     def _take_step(self, step: int) -> None:
         phase = self.plan.phase_at(step)
@@ -199,13 +206,13 @@ class Training:
                 self._gauges.clear()
                 self._scores.clear()
             self.game.enter(phase)
-        self._hooks.hook.step_started(training=self, step=step)
+        self._tell("step_started", step=step)
         shared = self._discriminator_turns(step, phase)
         self._generator_turn(step, phase, shared)
         self.game.average(step)
         self.step = step
         self._in_step_ended = True
-        self._hooks.hook.step_ended(training=self, step=step)
+        self._tell("step_ended", step=step)
         self._in_step_ended = False
         if self._asked_to_save:  # now that every hook has seen the step
             self._asked_to_save = False
@@ -249,9 +256,9 @@ class Training:
             turn = Turn(batch, side, step, self.game.wants(losses, side))
             share = (batch.rows.stop - batch.rows.start) / self.plan.train.batch
             self._differentiate(turn, losses, share, values)
-        self._hooks.hook.before_update(training=self, step=step, side=side)
+        self._tell("before_update", step=step, side=side)
         self._update(players)
-        self._hooks.hook.after_update(training=self, step=step, side=side)
+        self._tell("after_update", step=step, side=side)
         self._observe(side, values)
 
     def _differentiate(

@@ -189,7 +189,11 @@ class Turn:
         them is read, since that would go through all."""
         if self.side == "generator" or not self.game.judges_rows_apart(guard):
             return []
-        kinds = {k for k, quantity in map(split, self.wants) if quantity in VERDICT and quantity != "seen"}
+        kinds = {
+            k
+            for k, quantity in map(split, self.wants)
+            if quantity in VERDICT and quantity != "seen"
+        }
         if any(f"{kind}_gradient" in self.wants for kind in kinds & set(_TOGETHER)):
             return []
         exhibits = [

@@ -7,9 +7,9 @@ import torch
 from playing import ONE_PAIR, training_of
 
 from ganforge import Discriminator
-from ganforge.errors import TrainingError
+from ganforge.errors import PluginError, TrainingError
 from ganforge.launch import _train
-from ganforge.memory import remembers_no_memory
+from ganforge.raised import remembers_no_memory
 from ganforge.plugin import Component, option, options
 
 
@@ -116,8 +116,8 @@ def test_every_way_of_saying_it_is_understood(hungry, says):
         _train(hungry(f"discriminator.says={says}"), "")
 
 
-def test_another_error_stays_what_it_is(hungry):
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+def test_another_error_is_not_taken_for_it(hungry):
+    with pytest.raises(PluginError, match="raised RuntimeError: mat1 and mat2"):
         _train(hungry("discriminator.says=other"), "")
 
 

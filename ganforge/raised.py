@@ -1,0 +1,75 @@
+"""What exceptions mean: memory ran out, a batch is too small, or a plugin's own code is wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ganforge.errors import GanforgeError, PluginError
+from ganforge.loading import BUILT_IN
+from ganforge.plugin import Component
+
+WHOLE = "GANFORGE_TRACEBACK"  # set to 1, a plugin's error comes with its traceback
+
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+
+
+def remembers_no_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(sign in str(error).lower() for sign in _SIGNS)
+
+
+def needs_more_items(error: BaseException) -> bool:
+    """Whether an error means that a batch was too small for BatchNorm."""
+    return "more than 1 value per channel" in str(error)
+
+
+@contextmanager
+def blaming(*components: Component) -> Iterator[None]:
+    """While the code of some component runs: raise PluginError, one line, for what it raises.
+
+    Of several components, the one in whose code it was raised is named. Not for built-ins, whose
+    mistakes are ours and need a traceback; nor for what the trainer knows how to tell, nor for what
+    is meant for a person already.
+    """
+    try:
+        yield
+    except GanforgeError:
+        raise
+    except Exception as error:
+        told = remembers_no_memory(error) or needs_more_items(error)
+        whole = os.environ.get(WHOLE, "") not in ("", "0")
+        theirs = [c for c in components if c.provider != BUILT_IN]
+        if len(components) > 1:
+            theirs = [c for c in theirs if _place(c, error)]
+        if told or whole or not theirs:
+            raise
+        component = theirs[0]
+        lines = str(error).strip().splitlines() or [""]
+        what = ": ".join(filter(None, (type(error).__name__, lines[0])))
+        raise PluginError(
+            f"{component.kind} '{component.name}' of {component.provider} raised {what}"
+            f"{_place(component, error)}; {WHOLE}=1 shows the traceback"
+        ) from error
+
+
+def _place(component: Component, error: Exception) -> str:
+    """` (FILE:LINE, in FUNCTION)` of the innermost frame in the component's own package."""
+    name = component.target.partition(":")[0]
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None:
+        return ""
+    own = Path(file).parents[name.count(".") - 1] if "." in name else Path(file)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path == own or own in path.parents:
+            return f" ({path}:{frame.lineno}, in {frame.name})"
+    return ""
