@@ -8,6 +8,13 @@ from pathlib import Path
 import numpy as np
 from small_runs import draw_pictures
 
+from ganforge.compose import compose
+from ganforge.plugin import option_names
+from ganforge.recipe import load
+from ganforge.registry import Registry
+
+REGISTRY = Registry.load(only=())
+
 
 def make_mnist(root: Path, train: int = 160, test: int = 20) -> None:
     """The four IDX files of MNIST with few rows."""
@@ -23,21 +30,44 @@ def make_mnist(root: Path, train: int = 160, test: int = 20) -> None:
 
 
 def make_data(folder: Path) -> None:
-    """Below a folder: `mnist`, `photos`, and `pairs` with `trainA`, `trainB`, `testA`, `testB`."""
+    """Below a folder: `mnist`, `photos` with two classes, and `pairs` with `trainA`, `trainB`,
+    `testA`, `testB`."""
     make_mnist(folder / "mnist")
-    draw_pictures(folder / "photos", count=70, size=(40, 36))
+    for name in ("cats", "dogs"):
+        draw_pictures(folder / "photos" / name, count=35, size=(40, 36))
     for name in ("trainA", "trainB", "testA", "testB"):
         draw_pictures(folder / "pairs" / name, count=5, size=(80, 72))
 
 
+# Data set -> the folder that `make_data` makes for it; others need none.
+FOLDERS = {"mnist": "mnist", "image-folder": "photos", "unpaired-folders": "pairs"}
+
+
 def data_settings(recipe: str, folder: Path) -> list[str]:
     """The settings with which a shipped recipe reads the data that `make_data` made."""
-    endings = {"mnist": "mnist", "folder": "photos", "photos": "photos", "folders": "pairs"}
-    for ending, place in endings.items():
-        if recipe.endswith(f"-{ending}"):
-            return [f"data.root={folder / place}"]
-    if recipe.startswith("weight-sharing-mnist-") or recipe == "free-combination":
-        return [f"data.root={folder / 'mnist'}"]
-    if recipe.startswith("photos-few"):
-        return [f"data.root={folder / 'photos'}"]
-    return [f"data.root={folder / 'pairs'}"] if recipe == "cyclegan-horse2zebra" else []
+    use = load(recipe, shipped=REGISTRY.recipes()).table.get("data").get("use")
+    return [f"data.root={folder / FOLDERS[use]}"] if use in FOLDERS else []
+
+
+def small_settings(recipe: str, folder: Path) -> list[str]:
+    """The settings with which the preview of a shipped recipe is a matter of seconds; it reads the
+    data that `make_data` made, and horses where those stand in."""
+    sets = [] if recipe == "cyclegan-horse2zebra" else data_settings(recipe, folder)
+    sets += ["train.precision=fp32", "train.device=cpu", "hooks.samples.count=12"]
+    plan = compose(load(recipe, preview=True, sets=sets, shipped=REGISTRY.recipes()), REGISTRY)
+    for address, network in plan.networks.items():
+        options = option_names(network.component.options)
+        sets += [f"{address}.{k}={v}" for k, v in NARROW.items() if k in options]
+    sets.append(f"train.batch={min(plan.train.batch, 4)}")
+    if plan.data.component.name in ("unpaired-folders", "painted-horses"):
+        size = min(plan.data.image.pixels(64, 64))
+        sets += ["data.size=32", "data.load=36"] if size <= 64 else []
+    if plan.data.component.name == "painted-horses":
+        sets += ["data.count=8", "data.held_out=4"]
+    for name, metric in plan.metrics.items():
+        options = option_names(metric.component.options)
+        sets += [f"metrics.{name}.count=4"] if "count" in options else []
+    return sets
+
+
+NARROW = {"width": "4", "hidden": "[16]", "blocks": "1"}

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from making_data import data_settings, make_data
+from making_data import data_settings, make_data, small_settings
 from PIL import Image
 
 from ganforge.compose import compose
@@ -18,13 +18,6 @@ REGISTRY = Registry.load(only=())
 RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}
 each_recipe = pytest.mark.parametrize("name", RECIPES)
 
-# What makes a preview short enough for a test, by its generators' component.
-SMALL = {
-    "mlp": ["generator.hidden=[16]", "discriminator.hidden=[16]"],
-    "dcgan": ["generator.width=4", "discriminator.width=4"],
-    "resnet-translator": [],
-    "weight-sharing": ["discriminator.width=4"],
-}
 ORIGINS = r"arXiv:\d{4}\.\d{4,5}"
 
 
@@ -121,7 +114,7 @@ def test_horse2zebra_is_the_published_setting():
 
 def test_lsgan_is_the_dcgan_recipe_with_another_loss(data):
     dcgan, lsgan = (
-        compose(load(RECIPES[f"{n}-mnist"], sets=data_settings("a-mnist", data)), REGISTRY)
+        compose(load(RECIPES[f"{n}-mnist"], sets=data_settings(f"{n}-mnist", data)), REGISTRY)
         for n in ("dcgan", "lsgan")
     )
     assert (lsgan.generators, lsgan.discriminators) == (dcgan.generators, dcgan.discriminators)
@@ -133,19 +126,8 @@ def test_lsgan_is_the_dcgan_recipe_with_another_loss(data):
 
 @each_recipe
 def test_a_preview_runs_and_leaves_what_a_run_leaves(name, data, workdir):
-    sets = [] if name == "cyclegan-horse2zebra" else data_settings(name, data)
-    sets += ["train.steps=2", "train.precision=fp32", "hooks.samples.count=12"]
+    sets = [*small_settings(name, data), "train.steps=2"]
     plan = compose(load(RECIPES[name], preview=True, sets=sets), REGISTRY)
-    component = next(iter(plan.generators.values())).component.name
-    sets += SMALL[component]
-    if component == "resnet-translator":
-        for network in plan.networks:
-            sets.append(f"{network}.width=4")
-        sets += [f"generators.{generator}.blocks=1" for generator in plan.generators]
-        sets += ["train.batch=1", "data.load=36", "data.size=32"]
-    if plan.data.component.name == "painted-horses":
-        sets += ["data.count=4", "data.held_out=4"]
-        sets += [f"metrics.{metric}.count=2" for metric in plan.metrics]
     outcome = launch(Request(recipe=name, preview=True, sets=tuple(sets)), print)
     folder = outcome.folder
     assert (outcome.step, folder.path) == (2, Path("runs") / f"{name}-preview")

@@ -1,0 +1,57 @@
+"""Every shipped recipe goes on bit for bit from a checkpoint, as if it had not been interrupted."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from making_data import make_data, small_settings
+
+from ganforge import checkpoint
+from ganforge.launch import Request, launch
+from ganforge.registry import Registry
+from ganforge.runfolder import RunFolder
+
+RECIPES = sorted(Registry.load(only=()).recipes())
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder)
+    return folder
+
+
+def game(folder, step):
+    """Everything that a checkpoint holds, as bytes and numbers; not how long it took."""
+    path = folder.checkpoints / checkpoint.folder_name(step)
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    state.pop("seconds")
+    files = {f.name: f.read_bytes() for f in path.iterdir() if f.suffix == ".safetensors"}
+    return state, files
+
+
+def lines(folder):
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in folder.metric_lines()]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_resumed_run_is_the_uninterrupted_one(name, data, workdir):
+    sets = [*small_settings(name, data), f"train.steps={STEPS}", "hooks.metrics.every=1"]
+    sets += [f"hooks.checkpoint.every={STEPS // 2}", "hooks.samples.every=100"]
+    request = Request(recipe=name, preview=True, sets=tuple(sets), out=Path("whole"))
+    whole = launch(request, print).folder
+    shutil.copytree("whole", "resumed")
+    resumed = RunFolder(Path("resumed"))
+    shutil.rmtree(resumed.checkpoints / checkpoint.folder_name(STEPS))
+    assert resumed.checkpoint_steps() == [STEPS // 2]
+    again = Request(recipe=name, preview=True, sets=tuple(sets), out=Path("resumed"))
+    outcome = launch(again, print)
+    assert (outcome.step, outcome.trained) == (STEPS, True)
+    assert lines(resumed) == lines(whole)
+    (state, files), (other_state, other_files) = game(whole, STEPS), game(resumed, STEPS)
+    assert state == other_state
+    assert files.keys() == other_files.keys() and len(files) == 2
+    for file in files:
+        assert files[file] == other_files[file], file
