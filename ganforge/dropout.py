@@ -6,13 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_STEPS = 1 << 16  # of the share that is dropped
-
-
 class Dropout(nn.Module):
     """Drops a share of the elements in training and scales the others up by 1 / (1 - share).
 
-    As `torch.nn.Dropout`, but on the CPU it draws 16 random bits an element instead of a whole
+    As `torch.nn.Dropout`, but on the CPU it draws 8 or 16 random bits an element instead of a whole
     number of its own: five times faster, and a third of an update of a small perceptron. The share
     is rounded to 1/65536, and the scale is that of the rounded share.
     """
@@ -29,12 +26,13 @@ class Dropout(nn.Module):
             return data
         if data.device.type != "cpu":
             return F.dropout(data, self.share)
-        dropped = round(self.share * _STEPS)
+        kind, steps = (torch.int8, 1 << 8) if self.share * 256 % 1 == 0 else (torch.int16, 1 << 16)
+        dropped = round(self.share * steps)
         count = data.numel()
-        words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[:count].view(data.shape)
-        kept = (bits >= dropped - _STEPS // 2).to(data.dtype)
-        return data * kept.mul_(_STEPS / (_STEPS - dropped))
+        words = torch.empty(-(-count * kind.itemsize // 8), dtype=torch.int64)
+        bits = words.random_(-(2**63), None).view(kind)[:count].view(data.shape)
+        kept = (bits >= dropped - steps // 2).to(data.dtype)
+        return data * kept.mul_(steps / (steps - dropped))
 
     def extra_repr(self) -> str:
         return f"share={self.share}"

@@ -4,14 +4,16 @@ import torch
 from ganforge import Dropout
 
 
-def test_in_training_a_share_is_dropped_and_the_rest_scaled_up():
+@pytest.mark.parametrize("share", [0.25, 0.3])  # 8 bits will do for one, 16 for the other
+def test_in_training_a_share_is_dropped_and_the_rest_scaled_up(share):
     torch.manual_seed(0)
-    out = Dropout(0.25)(torch.ones(1000, 1001))
+    out = Dropout(share)(torch.ones(1000, 1001))
     kept = out != 0
-    assert out[kept].unique().tolist() == [pytest.approx(4 / 3)]
-    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.002)
-    for row in range(4):  # each of the four parts of a random word
-        assert kept.flatten()[row::4].float().mean().item() == pytest.approx(0.75, abs=0.004)
+    assert out[kept].unique().tolist() == [pytest.approx(1 / (1 - share), rel=1e-4)]
+    assert kept.float().mean().item() == pytest.approx(1 - share, abs=0.002)
+    for part in range(8):  # each part of a random word
+        mean = kept.flatten()[part::8].float().mean().item()
+        assert mean == pytest.approx(1 - share, abs=0.006)
 
 
 def test_elements_are_dropped_independently_of_their_neighbours():
