@@ -12,9 +12,8 @@ from attrs import frozen
 from torch import Tensor
 
 from ganforge import GanforgeError, LabelSpec, Metric, NoiseSpec, Spec
-from ganforge.plugin import ImageSpec
 from ganforge_judge.distance import frechet_distance
-from ganforge_judge.judge import Judge, as_seen, judge_for
+from ganforge_judge.judge import Judge, judge_for
 from ganforge_judge.labelled import Labelled, data_of, judged_as, judged_domains
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class ClassAccuracy(Metric):
     agreement              share of samples whose class is the one asked for
     agreement/NAME         the same of the samples asked to be of this class
     smallest-agreement     the smallest of these
-    deviation              pixel standard deviation within a class, of pixels in [-1, 1]
+    deviation              standard deviation of pixels, in [-1, 1], within a class
     smallest-deviation     that of the class that varies least
     deviation-real         the deviation of held-out images
     judge-distance         Frechet distance to held-out images in the judge's features
@@ -95,10 +94,11 @@ class ClassAccuracy(Metric):
         self, judge: Judge, data: Labelled, played: Labelled, real: tuple[int, int], asked: bool
     ) -> str:
         split = "" if data.has_test else " (every 10th row, which the generator has seen)"
-        size = f", all resized from {played.spec}" if judge.spec != played.spec else ""
+        size = f", shown {played.spec} resized" if judge.spec != played.spec else ""
         return (
-            f"{self.options.count:,} samples of seeds from {self.options.seed}{size}; judge "
-            f"{judge.identity}, trained on {judge.trained:,} images of {data.name} ({judge.spec}), "
+            f"{self.options.count:,} samples of seeds from {self.options.seed}; judge "
+            f"{judge.identity}, trained on {judge.trained:,} images of {data.name} ({judge.spec}"
+            f"{size}), "
             f"right on {judge.accuracy:.2%} of {judge.held_out:,} held-out ones{split}; deviation "
             "= standard deviation of each pixel in [-1, 1] within the class "
             f"{'asked for' if asked else 'found'}, mean over pixels and classes; judge-distance = "
@@ -162,14 +162,16 @@ def class_names(spec: LabelSpec) -> list[str]:
 class ClassDeviation:
     """Standard deviation of pixels within classes, over images that come in parts."""
 
-    def __init__(self, classes: int, spec: ImageSpec) -> None:
+    def __init__(self, classes: int) -> None:
         self._count = torch.zeros(classes, dtype=torch.float64)
-        self._sum = torch.zeros(classes, spec.flat, dtype=torch.float64)
-        self._squares = torch.zeros_like(self._sum)
+        self._sum = torch.zeros(classes, 0, dtype=torch.float64)  # [classes, pixels] when known
+        self._squares = self._sum
 
     def add(self, images: Tensor, classes: Tensor) -> None:
-        """Images [N, C, H, W] and the class of each, int64 [N]."""
+        """Images [N, C, H, W], all of one size, and the class of each, int64 [N]."""
         pixels = images.flatten(1).double()
+        if not self._sum.numel():
+            self._sum, self._squares = pixels.new_zeros(2, len(self._count), pixels.shape[1])
         self._count.index_add_(0, classes, torch.ones_like(classes, dtype=torch.float64))
         self._sum.index_add_(0, classes, pixels)
         self._squares.index_add_(0, classes, pixels.square())
@@ -186,12 +188,12 @@ class ClassDeviation:
 def look(judge: Judge, parts: Parts) -> Looked:
     """What a judge finds in images, which come in parts with the class that each is to be; where
     that is not said, it is the class found."""
-    deviation = ClassDeviation(judge.classes.classes, judge.spec)
+    deviation = ClassDeviation(judge.classes.classes)
     features, logits, classes = [], [], []
     for images, given in parts:
         found, scores = judge.look(images)
         classes.append(scores.argmax(1) if given is None else given)
-        deviation.add(as_seen(images, judge.spec), classes[-1])
+        deviation.add(images, classes[-1])
         features.append(found)
         logits.append(scores)
     probabilities = torch.cat(logits).double().softmax(1)

@@ -199,7 +199,7 @@ def test_distance_of_equal_sets_is_zero_even_where_features_are_dead():
 
 def test_deviation_is_of_each_pixel_within_its_class():
     images = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.5, 0.3], [0.5, 0.1], [9.0, 9.0]])
-    deviation = ClassDeviation(4, ImageSpec(1, 1, 2))
+    deviation = ClassDeviation(4)
     deviation.add(images[:4, None, None], torch.tensor([0, 0, 1, 1]))
     deviation.add(images[4:, None, None], torch.tensor([1, 2]))
     each = deviation.each()
@@ -467,7 +467,7 @@ def test_samples_and_real_images_are_resized_alike(tmp_path, shared):
     run = run_of(tmp_path, "data.size=32", "data.channels=3", text=GIVEN)
     Drawer(run, ImageSpec(3, 32, 32))
     _, protocol = measured(run)
-    assert "all resized from image 3 x 32 x 32" in protocol and "image 1 x 10 x 10" in protocol
+    assert "(image 1 x 10 x 10, shown image 3 x 32 x 32 resized)" in protocol
 
 
 def test_figures_do_not_depend_on_the_parts_that_samples_come_in(tmp_path, shared, monkeypatch):
@@ -548,6 +548,6 @@ def test_real_digits_deviate_as_the_docs_say():
     dataset = Mnist(chosen, ImageOptions(), describe_mnist(chosen, ImageOptions()))
     data = labelled.Labelled(dataset, "image", "label", "mnist", "ganforge/mnist")
     rows = data.held_out()
-    deviation = ClassDeviation(10, data.spec)
+    deviation = ClassDeviation(10)
     deviation.add(rows.pixels(), rows.labels)
     assert float(deviation.each().mean()) == pytest.approx(0.312, abs=0.001)
