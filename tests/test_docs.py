@@ -7,6 +7,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ganforge.recipe import load
 from ganforge.registry import Registry
 from ganforge.settings import OPTIMIZERS, SCHEDULES, NoiseSettings, PhaseSettings, TrainSettings
 from ganforge.suggest import foreign
+from ganforge.testing import NotTried, cases_of
 from ganforge.vocabulary import VOCABULARY
 
 ROOT = Path(ganforge.__file__).parent.parent
@@ -140,6 +142,15 @@ def test_every_plugin_file_shown_loads_and_is_listed(fence, ganforge_cli, workdi
         assert answer.out.startswith(f"{kind}/{name}  from {file.name}")
     listed = ganforge_cli("list", "--plugin-file", file).out
     assert all(re.search(rf"^  {name} .* from {file.name} ", listed, re.M) for _, name in expected)
+
+
+@pytest.mark.parametrize("fence", PLUGIN_FILES, ids=str)
+def test_every_plugin_file_shown_passes_the_conformance_kit(fence, workdir):
+    file = workdir / fence.mark.removeprefix("file: ")
+    file.write_text(fence.text, encoding="utf-8")
+    for case in cases_of(file.name, registry=Registry.load(plugin_files=[file], only=())):
+        with suppress(NotTried):
+            case.run()
 
 
 def test_the_recipe_of_all_plugin_files_trains(workdir):
