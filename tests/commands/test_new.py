@@ -1,6 +1,8 @@
 """What `ganforge new` writes works as it is."""
 
+import inspect
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -37,6 +39,7 @@ def test_a_new_plugin_of_each_kind_passes_the_kit_and_its_recipe_runs(
     assert answer.status == 0, answer
     assert f"ganforge run acme-{kind}" in answer.out
     name = installed(workdir / f"acme-{kind}", make_plugin)
+    run_own_tests(workdir / f"acme-{kind}")
     ran = 0
     for case in cases_of(name):
         try:
@@ -45,15 +48,23 @@ def test_a_new_plugin_of_each_kind_passes_the_kit_and_its_recipe_runs(
             continue
         ran += 1
     assert ran >= 5
-    small = ("--set", "train.steps=2", "--set", "train.device=cpu", "--set", "data.size=16")
-    answer = ganforge_cli("run", name, *small, *shorter(kind))
+    sets = ("train.steps=2", "train.device=cpu", "data.size=16", "data.count=40")
+    small = [word for setting in sets for word in ("--set", setting)]
+    answer = ganforge_cli("run", name, *small)
     assert answer.status == 0, answer
     assert (workdir / "runs" / name / "checkpoints").is_dir()
 
 
-def shorter(kind):
-    """A data set of its own, or few painted horses."""
-    return ("--set", "data.count=40")
+def run_own_tests(folder):
+    """Those of the package's tests that need no fixture of pytest's."""
+    (file,) = (folder / "tests").iterdir()
+    tests = [
+        value
+        for name, value in runpy.run_path(str(file)).items()
+        if name.startswith("test_") and not inspect.signature(value).parameters
+    ]
+    for test in tests:
+        test()
 
 
 def test_what_is_written_is_tidy(workdir, ganforge_cli):
