@@ -8,10 +8,12 @@ from ganforge.plugin import Component, Impossible, hookimpl, option, options
 @options
 class ReconstructionOptions:
     count: int = option(1000, at_least=1, help="held-out images")
-    steps: int = option(400, at_least=1, help="steps of the search, each a pass through G and back")
-    restarts: int = option(1, at_least=1, help="searches for each image, of which the best counts")
+    steps: int = option(300, at_least=1, help="steps of the search, each a pass through G and back")
+    restarts: int = option(
+        0, at_least=0, help="further searches for each image, from drawn noise; the best counts"
+    )
     method: Literal["bfgs", "rmsprop"] = option(
-        "bfgs", help="how to search; rmsprop is the paper's, and far from its end after 50 steps"
+        "bfgs", help="how to search; rmsprop is the paper's, with 50 steps"
     )
     lr: float | None = option(None, above=0, help="learning rate of rmsprop; unset: 0.01")
     batch: int = option(100, at_least=1, help="images at once; the figures hardly depend on it")

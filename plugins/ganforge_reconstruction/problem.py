@@ -16,7 +16,7 @@ from ganforge_reconstruction.search import Objective, typical_scale
 if TYPE_CHECKING:
     from ganforge import Run
 
-PAIRS = 1024  # draws that the scale of a search is taken from
+DRAWS = 1024  # from which is taken how long noise is, and how much images depend on it
 
 
 @frozen(eq=False)
@@ -33,12 +33,9 @@ class Problem:
     batch: int
 
     @classmethod
-    def of(cls, run: Run, name: str, count: int, batch: int) -> Problem:
-        """The first `count` held-out images of what a generator makes, and a copy of it.
-
-        Raises GanforgeError where there is nothing to search: see `domain_searched`.
-        """
-        domain, plan = domain_searched(run, name), run.generator_plan(name)
+    def of(cls, run: Run, name: str, domain: str, count: int, batch: int) -> Problem:
+        """The first `count` held-out images of a domain, and a copy of a generator of them."""
+        plan = run.generator_plan(name)
         network = copy.deepcopy(run.generator(name)).requires_grad_(False)
         if getattr(network, "layout", "") == "channels_last":
             network.to(memory_format=torch.channels_last)
@@ -71,12 +68,9 @@ class Problem:
             )
         return torch.cat([torch.from_numpy(part) for part in parts], 1).to(self.images)
 
-    def length(self) -> float:
-        """Root mean square of the lengths of drawn codes."""
-        return (
-            sum(spec.dim / (3 if spec.distribution == "uniform" else 1) for spec in self.noises)
-            ** 0.5
-        )
+    def radius(self) -> float:
+        """How long noise may be that G is given: the length of the longest of some draws."""
+        return float(self.drawn(DRAWS, "codes").norm(dim=1).amax())
 
     def parts(self, count: int) -> Sequence[Tensor]:
         """The numbers from 0 to `count`, a batch at a time, int64."""
@@ -107,9 +101,9 @@ class Problem:
     @torch.no_grad()
     def scale(self) -> Tensor:
         """`typical_scale` [D, D] of searches from drawn codes for what other drawn codes make."""
-        codes, others = self.drawn(PAIRS, "codes"), self.drawn(PAIRS, "others")
+        codes, others = self.drawn(DRAWS, "codes"), self.drawn(DRAWS, "others")
         gradients = []
-        for part in self.parts(PAIRS):
+        for part in self.parts(DRAWS):
             rows = part % len(self.images)
             evaluate = self.objective(rows, self.made(others[part], rows))
             gradients.append(evaluate(codes[part])[1])

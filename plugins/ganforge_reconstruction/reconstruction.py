@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,13 +11,16 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from ganforge import GanforgeError, Metric
-from ganforge_reconstruction.problem import Problem
+from ganforge_reconstruction.problem import DRAWS, Problem, domain_searched
 from ganforge_reconstruction.search import Objective, bfgs, rmsprop
 
 if TYPE_CHECKING:
     from ganforge import Run
 
-REACH = 0.1  # longest step of bfgs, against the length of drawn noise
+Search = Callable[[Objective, Tensor], tuple[Tensor, Tensor]]
+
+SCALE = 0.5  # of the first steps of bfgs, against what is typical of G
+LONGEST = 1 / 12  # step of bfgs, against how long noise may be
 PAPER_LR = 0.01  # of rmsprop
 
 
@@ -33,19 +36,20 @@ class Reconstruction(Metric):
     """
 
     def measure(self, run: Run) -> Mapping[str, float]:
-        problems, refused = {}, []
+        domains, refused = {}, []
         for name in run.plan.generators:
             try:
-                problems[name] = Problem.of(run, name, self.options.count, self.options.batch)
+                domains[name] = domain_searched(run, name)
             except GanforgeError as why:
                 refused.append(str(why))
-        if not problems:
+        if not domains:
             raise GanforgeError(
                 f"reconstruction needs a generator of images from noise: {'; '.join(refused)}"
             )
         figures: dict[str, float] = {}
-        for name, problem in problems.items():
-            prefix = f"{name}/" if len(problems) > 1 else ""
+        for name, domain in domains.items():
+            problem = Problem.of(run, name, domain, self.options.count, self.options.batch)
+            prefix = f"{name}/" if len(domains) > 1 else ""
             figures |= {prefix + key: value for key, value in self._figures(problem).items()}
         return figures
 
@@ -53,8 +57,9 @@ class Reconstruction(Metric):
     def _figures(self, problem: Problem) -> dict[str, float]:
         started = time.perf_counter()
         with parametrize.cached():  # what normalises weights runs once, not in each pass
-            scale = problem.scale() if self.options.method == "bfgs" else None
-            tried = [self._losses(problem, start, scale) for start in range(self.options.restarts)]
+            search = self._method(problem)
+            starts = range(1 + self.options.restarts)
+            tried = [self._losses(problem, start, search) for start in starts]
         first, last = torch.stack(tried).amin(0)  # of each image's searches the best
         return {
             "loss": float(last.mean()),
@@ -62,7 +67,16 @@ class Reconstruction(Metric):
             "seconds": time.perf_counter() - started,
         }
 
-    def _losses(self, problem: Problem, start: int, scale: Tensor | None) -> Tensor:
+    def _method(self, problem: Problem) -> Search:
+        """What takes an objective and first codes to the codes found and their losses."""
+        steps = self.options.steps
+        if self.options.method == "rmsprop":
+            lr = self.options.lr or PAPER_LR
+            return lambda evaluate, codes: rmsprop(evaluate, codes, steps, lr)
+        radius, scale = problem.radius(), SCALE * problem.scale()
+        return lambda evaluate, codes: bfgs(evaluate, codes, steps, radius, scale, LONGEST * radius)
+
+    def _losses(self, problem: Problem, start: int, search: Search) -> Tensor:
         """Losses before and after the search for each image, [2, N]; start 0 is the middle of the
         noise, others are drawn."""
         count = len(problem.images)
@@ -70,27 +84,20 @@ class Reconstruction(Metric):
         losses = []
         for rows in problem.parts(count):
             evaluate = problem.objective(rows, problem.images[rows])
-            found = self._found(evaluate, codes[rows], scale, REACH * problem.length())
-            losses.append(torch.stack([evaluate(codes[rows])[0], found]))
+            before, after = evaluate(codes[rows])[0], search(evaluate, codes[rows])[1]
+            losses.append(torch.stack([before, after]))
         return torch.cat(losses, 1)
-
-    def _found(
-        self, evaluate: Objective, codes: Tensor, scale: Tensor | None, reach: float
-    ) -> Tensor:
-        """The lowest loss found for each row, [n]."""
-        steps = self.options.steps
-        if scale is None:
-            return rmsprop(evaluate, codes, steps, self.options.lr or PAPER_LR)[1]
-        return bfgs(evaluate, codes, steps, scale, reach)[1]
 
     def protocol(self) -> str:
         options = self.options
-        how = options.method
-        if how == "rmsprop":
+        how = f"{options.steps} steps of {options.method}"
+        if options.method == "rmsprop":
             how += f" at {options.lr or PAPER_LR:g}"
-        starts = f", the best of {options.restarts} starts" if options.restarts > 1 else ""
+        else:
+            how += f" through noise no longer than the longest of {DRAWS} draws"
+        starts = f" and {options.restarts} drawn starts" if options.restarts else ""
         return (
             f"first {options.count} held-out images; squared error per pixel in [-1, 1] to the "
-            f"nearest image that G makes, found by {options.steps} steps of {how} from noise 0"
-            f"{starts}; G in eval mode and float32, its other sources as the image has them"
+            f"nearest image of G found by {how}, from noise 0{starts}; G in eval mode and float32, "
+            "its other sources as the image has them"
         )

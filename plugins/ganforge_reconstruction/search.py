@@ -15,11 +15,13 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 ENOUGH = 1e-4  # share of the fall that the slope promises which a step must bring (Armijo)
 CURVED = 1e-8  # least cosine between a step and the change of gradient that is learnt from
+EDGE = 1 - 1e-4  # share of the radius from which on codes count as lying on the edge
 FAINT = 1e-4  # least mean square of gradients along a direction, against all directions' mean
 
 
 def rmsprop(objective: Objective, codes: Tensor, steps: int, lr: float) -> tuple[Tensor, Tensor]:
-    """The paper's search (arXiv:1704.03971, section 4.2). Returns the last codes and losses."""
+    """The paper's search (arXiv:1704.03971, section 4.2), without bounds, which its 50 steps would
+    not reach. Returns the last codes and their losses."""
     squares = torch.zeros_like(codes)
     for _ in range(steps):
         gradients = objective(codes)[1]
@@ -29,36 +31,52 @@ def rmsprop(objective: Objective, codes: Tensor, steps: int, lr: float) -> tuple
 
 
 def bfgs(
-    objective: Objective, codes: Tensor, steps: int, first: Tensor, reach: float
+    objective: Objective, codes: Tensor, steps: int, radius: float, first: Tensor, longest: float
 ) -> tuple[Tensor, Tensor]:
-    """The method of Broyden, Fletcher, Goldfarb and Shanno, in `steps` evaluations.
+    """The method of Broyden, Fletcher, Goldfarb and Shanno, in `steps` evaluations, within `radius`
+    of 0. Returns the codes that were lowest and their losses.
 
     Each row learns an inverse Hessian of its own, which begins as `first`, [D, D]. No step is
-    longer than `reach`, so that a search ends near its start; one that does not bring the loss down
-    is halved. Returns the codes that were lowest and their losses.
+    longer than `longest`, so that a search does not jump out of its valley; one that does not bring
+    the loss down is halved.
     """
     losses, gradients = objective(codes)
+    slopes = inwards(radius, codes, gradients)
     inverse = first.expand(len(codes), -1, -1).clone()
-    directions = downwards(inverse, gradients, reach)
+    directions = downwards(inverse, slopes, longest)
     share = codes.new_ones(len(codes), 1)
     for _ in range(steps - 1):
-        tried = codes + share * directions
-        tried_losses, tried_gradients = objective(tried)
-        promised = share * dot(gradients, directions)
+        tried = within(radius, codes + share * directions)
+        tried_losses, gradients = objective(tried)
+        tried_slopes = inwards(radius, tried, gradients)
+        moved = tried - codes
+        promised = dot(slopes, moved).clamp_max(0)
         lower = tried_losses[:, None] <= losses[:, None] + ENOUGH * promised
-        learn(inverse, tried - codes, tried_gradients - gradients, lower)
+        learn(inverse, moved, tried_slopes - slopes, lower)
         codes = torch.where(lower, tried, codes)
         losses = torch.where(lower[:, 0], tried_losses, losses)
-        gradients = torch.where(lower, tried_gradients, gradients)
-        directions = torch.where(lower, downwards(inverse, gradients, reach), directions)
+        slopes = torch.where(lower, tried_slopes, slopes)
+        directions = torch.where(lower, downwards(inverse, slopes, longest), directions)
         share = torch.where(lower, 1.0, share / 2)
     return codes, losses
 
 
-def downwards(inverse: Tensor, gradients: Tensor, reach: float) -> Tensor:
-    """Newton's steps for inverse Hessians [N, D, D], no longer than `reach`, [N, D]."""
-    steps = -torch.bmm(inverse, gradients[:, :, None])[:, :, 0]
-    return steps * (reach / steps.norm(dim=1, keepdim=True).clamp_min(reach))
+def within(radius: float, codes: Tensor) -> Tensor:
+    """Codes [N, D], those that are too long cut to `radius`."""
+    return codes * (radius / codes.norm(dim=1, keepdim=True).clamp_min(radius))
+
+
+def inwards(radius: float, codes: Tensor, gradients: Tensor) -> Tensor:
+    """Gradients [N, D], at codes as long as `radius` without the part that would lengthen them."""
+    length = codes.norm(dim=1, keepdim=True)
+    outwards = codes / length.clamp_min(torch.finfo(codes.dtype).tiny)
+    along = dot(gradients, outwards)
+    return gradients - outwards * torch.where(length > EDGE * radius, along.clamp_max(0), 0.0)
+
+
+def downwards(inverse: Tensor, slopes: Tensor, longest: float) -> Tensor:
+    """Newton's steps for inverse Hessians [N, D, D] and gradients [N, D], cut to `longest`."""
+    return within(longest, -torch.bmm(inverse, slopes[:, :, None])[:, :, 0])
 
 
 def learn(inverse: Tensor, moved: Tensor, changed: Tensor, rows: Tensor) -> None:
