@@ -40,6 +40,7 @@ def bfgs(
     longer than `longest`, so that a search does not jump out of its valley; one that does not bring
     the loss down is halved.
     """
+    codes = within(radius, codes)
     losses, gradients = objective(codes)
     slopes = inwards(radius, codes, gradients)
     inverse = first.expand(len(codes), -1, -1).clone()

@@ -47,7 +47,7 @@ class WeightNormalisedGenerator(Generator):
         dense = nn.Linear(sum(spec.flat for spec in sources), first * height * width)
         layers = [normed(dense, options.norm), nn.Unflatten(1, (first, height, width))]
         layers += bent(first, options.norm)
-        for channels, larger in zip(pairwise(widths), sizes[1:], strict=False):
+        for channels, larger in zip(pairwise(widths), sizes[1:-1], strict=True):
             layers += [normed(doubling(*channels, larger), options.norm)]
             layers += bent(channels[1], options.norm)
         layers += last(doubling(widths[-1], target.channels, sizes[-1]), options.norm)

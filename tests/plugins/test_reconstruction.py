@@ -163,9 +163,10 @@ def test_bounded_searches_end_at_the_lowest_point_within_the_radius():
     angles = torch.linspace(0, torch.pi / 2, 100_001)
     circle = torch.stack([angles.cos(), angles.sin()], 1)
     lowest = objective(circle)[0].min()
-    codes, losses = bfgs(objective, torch.zeros(1, 2), 60, 1.0, 0.01 * torch.eye(2), 0.3)
-    assert codes.norm().item() == pytest.approx(1, abs=1e-4)
-    assert losses[0] == pytest.approx(lowest.item(), rel=1e-4)
+    starts = torch.tensor([[0.0, 0.0], [5.0, -5.0], [-1.0, 0.0]])
+    codes, losses = bfgs(objective, starts, 60, 1.0, 0.01 * torch.eye(2), 0.3)
+    torch.testing.assert_close(codes.norm(dim=1), torch.ones(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(losses, lowest.expand(3), atol=0, rtol=1e-4)
 
 
 def test_only_what_would_lengthen_codes_on_the_edge_is_taken_from_gradients():
@@ -208,6 +209,16 @@ def test_noise_that_does_nothing_leaves_the_scale_finite():
     gradients = torch.zeros(10, 3)
     gradients[:, 0] = torch.arange(10.0)
     assert typical_scale(gradients).isfinite().all()
+
+
+def test_scale_of_an_affine_generator(tmp_path):
+    """Gradients are 2 / P A'A (z - z'), so (E g g')^-1/2 is P / (2 sqrt 2) (A'A)^-1."""
+    training = training_of(tmp_path, recipe(), AFFINE)
+    with training.looking() as run:
+        scale = Problem.of(run, "main", "image", 6, 50).scale()
+    weight = training.game.networks["generators.main"].layer.weight.detach()  # [P, D]
+    found = scale @ weight.T @ weight * (2 * 2**0.5 / len(weight))
+    torch.testing.assert_close(found, torch.eye(5), atol=0.1, rtol=0)
 
 
 def test_rmsprop_is_torchs():
