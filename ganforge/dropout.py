@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+
 class Dropout(nn.Module):
     """Drops a share of the elements in training and scales the others up by 1 / (1 - share).
 

@@ -6,7 +6,7 @@ Data is float32 in [-1, 1] unless its spec says otherwise; N is the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -199,6 +199,7 @@ class Augmentor(nn.Module):
     """Changes what discriminators see. One instance per discriminator, so state is its own."""
 
     keeps_range: ClassVar[bool] = True  # False: its views may leave [-1, 1]
+    off: ClassVar[Mapping[str, Any] | None] = None  # options with which it changes nothing
 
     def __init__(self, options: Any, spec: Spec) -> None:
         super().__init__()
@@ -273,6 +274,12 @@ class Metric(ABC):
     @abstractmethod
     def measure(self, run: Run) -> Mapping[str, float]:
         """Named figures; lower-case words joined by `-`, parts joined by `/`."""
+
+    @staticmethod
+    def closed_forms() -> Iterable[tuple[str, float, float]]:
+        """(what, the figure of known data as this metric computes it, what it must be), for the
+        conformance kit: cases whose answer is known from a formula."""
+        return ()
 
     @abstractmethod
     def protocol(self) -> str:

@@ -9,8 +9,8 @@ from playing import ONE_PAIR, training_of
 from ganforge import Discriminator
 from ganforge.errors import PluginError, TrainingError
 from ganforge.launch import _train
-from ganforge.raised import remembers_no_memory
 from ganforge.plugin import Component, option, options
+from ganforge.raised import remembers_no_memory
 
 
 @options

@@ -11,7 +11,7 @@ from ganforge.draws import Draw, Draws
 from ganforge.interfaces import Augmentor
 from ganforge.plugin import Impossible
 from ganforge.specs import ImageSpec, Spec
-from ganforge.testing.cases import Failed, Subject
+from ganforge.testing.cases import Failed, NotTried, Subject
 from ganforge.testing.situations import IMAGES, items
 
 ROWS = 5
@@ -105,6 +105,23 @@ def kept(subject: Subject) -> None:
             raise Failed("replays something else after its state was saved and loaded")
 
 
+def off(subject: Subject) -> None:
+    """With the options that its class calls `off`, it changes nothing."""
+    options = getattr(subject.cls, "off", None)
+    if options is None:
+        raise NotTried("its class names no options that switch it off (`off = {...}`)")
+    switched_off = Subject(subject.component, subject.registry, {**subject.example, **options})
+    for spec in _specs(switched_off):
+        data = items(spec, ROWS, 0)
+        shown = _shown(switched_off, spec, data, 0)
+        if not all(
+            value.shape == data.shape and torch.equal(value, data) for value in shown.values()
+        ):
+            raise Failed(f"changes {spec}, although it is off ({dict(options)})")
+        if not torch.equal(_built(switched_off, spec).replay(data, _draw(0)), data):
+            raise Failed(f"replays other fakes, although it is off ({dict(options)})")
+
+
 def _specs(subject: Subject) -> list[Spec]:
     """The images that it takes, by what its manifest says."""
     found: list[Spec] = []
@@ -140,4 +157,4 @@ def _draw(seed: int) -> Draw:
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of an augmentor."""
-    return views, keeps_range, differentiable, one_draw, untouched, kept
+    return views, keeps_range, differentiable, one_draw, untouched, off, kept

@@ -68,6 +68,16 @@ def leaves_alone(subject: Subject) -> None:
             raise Failed(f"'{name}' goes another way after a measurement")
 
 
+def closed_forms(subject: Subject) -> None:
+    """The cases with a known answer that its class lists come out to a millionth."""
+    listed = list(_built(subject).closed_forms())
+    if not listed:
+        raise NotTried("its class lists no cases with a known answer (`closed_forms`)")
+    for what, found, expected in listed:
+        if not math.isclose(found, expected, rel_tol=1e-6, abs_tol=1e-6):
+            raise Failed(f"{what}: {found!r}, but it must be {expected!r}")
+
+
 def protocol(subject: Subject) -> None:
     """Its protocol is one line."""
     text = _built(subject).protocol()
@@ -83,4 +93,4 @@ def _built(subject: Subject) -> Metric:
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a metric."""
-    return measures, leaves_alone, protocol
+    return measures, leaves_alone, closed_forms, protocol

@@ -8,7 +8,7 @@ than others. Natural images have no such grid: every place holds the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,6 +30,14 @@ class Checkerboard(Metric):
 
     With several generators the figures are NAME/checkerboard and NAME/checkerboard-real.
     """
+
+    @staticmethod
+    def closed_forms() -> Iterable[tuple[str, float, float]]:
+        """A bright pixel in each 2 x 2 cell has the high-pass energies 16, 4, 4 and 0."""
+        dots = torch.zeros(1, 1, 34, 34)
+        dots[..., ::2, ::2] = 1
+        yield "one bright pixel a cell", checkerboard(dots, 2), 1.0
+        yield "a flat image", checkerboard(torch.ones(1, 1, 34, 34), 2), 0.0
 
     def measure(self, run: Run) -> Mapping[str, float]:
         figures: dict[str, float] = {}

@@ -6,7 +6,7 @@ Photographs have no true counterpart; painted scenes do. So what a translation s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,14 @@ class TranslationTruth(Metric):
     NAME/background-untouched  the same if nothing were translated
     NAME/stripes               share of the animals whose pattern is a zebra's
     """
+
+    @staticmethod
+    def closed_forms() -> Iterable[tuple[str, float, float]]:
+        """Black where white is true is wrong by all 255 levels; half of it, where half is seen."""
+        black, white, seen = -torch.ones(1, 3, 4, 4), torch.ones(1, 3, 4, 4), torch.ones(1, 1, 4, 4)
+        yield "black for white", _error(black, white, seen), 255.0
+        white[..., :2] = -1
+        yield "half black for white", _error(black, white, seen), 127.5
 
     def measure(self, run: Run) -> Mapping[str, float]:
         dataset = run.dataset()

@@ -258,6 +258,10 @@ class Forgetful(Halver):
         return shown.clone()
 
 
+class NeverOff(Halver):
+    off = {}  # noqa: RUF012
+
+
 class Misspelt(Watcher):
     def step_end(self, training, step):
         pass
@@ -332,6 +336,12 @@ class Drawing(Mean):
     def measure(self, run):
         torch.rand(3)
         return super().measure(run)
+
+
+class Miscounts(Mean):
+    @staticmethod
+    def closed_forms():
+        return [("one and one", 1.0 + 1.0, 3.0)]
 
 
 class Verbose(Mean):

@@ -1,6 +1,7 @@
 """Every check of the conformance kit passes what is whole and finds what is broken."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import broken
@@ -58,6 +59,7 @@ BROKEN = [
     ("augmentor", "Infinite", {}, "differentiable", "not finite"),
     ("augmentor", "OwnDraws", {}, "one-draw", "draw from `draw` only"),
     ("augmentor", "Overwrites", {}, "untouched", "in place"),
+    ("augmentor", "NeverOff", {}, "off", "although it is off"),
     ("augmentor", "Forgetful", {}, "kept", "something else after its state"),
     ("hook", "Misspelt", {}, "moments", "did you mean 'step_ended'"),
     ("hook", "Secretive", {}, "watches", "changes_weights = True"),
@@ -73,6 +75,7 @@ BROKEN = [
     ("metric", "Shouting", {}, "measures", "lower-case words"),
     ("metric", "NotANumber", {}, "measures", "is nan"),
     ("metric", "Drawing", {}, "leaves-alone", "global generator"),
+    ("metric", "Miscounts", {}, "closed-forms", "one and one: 2.0, but it must be 3.0"),
     ("metric", "Verbose", {}, "protocol", "one line"),
 ]
 
@@ -87,7 +90,7 @@ def test_what_is_whole_passes_every_check(kind, cls):
     cases = cases_for(broken.component(kind, cls))
     assert len({case.check for case in cases}) == len(cases) > 3
     for case in cases:
-        if case.check != "light":  # there is no distribution behind it
+        with suppress(NotTried):  # there is no distribution behind it, for one
             case.run()
 
 
