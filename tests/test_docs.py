@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -387,3 +388,58 @@ def test_the_page_of_components_is_the_one_that_the_command_prints():
     head, _, listed = (DOCS / "components.md").read_text("utf-8").partition("\n## ")
     assert "ganforge list --markdown --plugin ganforge" in head
     assert "## " + listed == page(registry.components, registry)
+
+
+# --- that the commands run ------------------------------------------------------------------------
+
+# What makes a training a matter of a second, whatever the recipe.
+SHORT = ["train.steps=2", "train.batch=4", "train.device=cpu", "hooks.metrics.every=1"]
+READ_THROUGH = (RECIPES, FIRST_PLUGIN, DOCS / "metrics.md", ROOT / "README.md")
+
+
+def small(words: list[str]) -> list[str]:
+    """A command, its training cut short and its figures of few samples."""
+    if words[0] == "run":
+        sets = [*SHORT, *(["data.count=24"] if ".toml" in words[1] else [])]
+    elif words[0] == "evaluate":
+        named = [words[n + 1] for n, word in enumerate(words) if word == "--metric"]
+        sets = [f"metrics.{name}.count=20" for name in named]
+    else:
+        sets = []
+    return words + [word for setting in sets for word in ("--set", setting)]
+
+
+@pytest.fixture
+def ready(workdir, make_plugin, monkeypatch):
+    """A folder in which everything that a page speaks of is there before it is read."""
+    from making_data import make_mnist
+
+    monkeypatch.setenv("GANFORGE_CACHE", str(workdir / "cache"))
+    make_mnist(workdir / "data" / "mnist")
+    shutil.copytree(ROOT / "recipes", workdir / "recipes")
+    for fence in (f for f in WHOLE if f.page in (RECIPES, FIRST_PLUGIN)):
+        name = tomllib.loads(fence.text)["name"]
+        (workdir / f"{name}.toml").write_text(fence.text, encoding="utf-8")
+    for fence in PLUGIN_FILES:
+        (workdir / fence.mark.removeprefix("file: ")).write_text(fence.text, encoding="utf-8")
+    return workdir
+
+
+@pytest.mark.parametrize("page", READ_THROUGH, ids=lambda page: page.name)
+def test_the_commands_of_a_page_run_one_after_the_other(page, ready, ganforge_cli):
+    if page.name == "metrics.md":  # speaks of runs that were made
+        for name in ("dcgan-mnist", "lsgan-mnist"):
+            assert ganforge_cli(*small(["run", name])).status == 0
+    ran = 0
+    for line in (line for f in fences(page) if f.language == "sh" for line in f.text.splitlines()):
+        words = shlex.split(line, comments=True)
+        told = "acme" in line and page == FIRST_PLUGIN and "--plugin-file" not in line
+        foreign = any(word in line for word in ("pip install", "--step 2000", "horse2zebra"))
+        if words[:1] != ["ganforge"] or foreign or told:
+            continue
+        if words[2:3] == ["recipes/dcgan_mnist.toml"]:  # a copy is not the shipped one
+            words[2] = "dcgan-mnist"
+        answer = ganforge_cli(*small(words[1:]))
+        assert answer.status == (2 if "margin=-1" in line else 0), f"{line}\n{answer.err}"
+        ran += 1
+    assert ran >= 4
