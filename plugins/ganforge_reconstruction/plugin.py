@@ -8,7 +8,7 @@ from ganforge.plugin import Component, Impossible, hookimpl, option, options
 @options
 class ReconstructionOptions:
     count: int = option(1000, at_least=1, help="held-out images")
-    steps: int = option(300, at_least=1, help="steps of the search, each a pass through G and back")
+    steps: int = option(400, at_least=1, help="steps of the search, each a pass through G and back")
     restarts: int = option(
         0, at_least=0, help="further searches for each image, from drawn noise; the best counts"
     )

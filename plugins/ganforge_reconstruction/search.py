@@ -15,6 +15,7 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 ENOUGH = 1e-4  # share of the fall that the slope promises which a step must bring (Armijo)
 CURVED = 1e-8  # least cosine between a step and the change of gradient that is learnt from
+STUCK = 1e-6  # share of a step below which no further halving will find anything lower
 EDGE = 1 - 1e-4  # share of the radius from which on codes count as lying on the edge
 FAINT = 1e-4  # least mean square of gradients along a direction, against all directions' mean
 
@@ -33,8 +34,8 @@ def rmsprop(objective: Objective, codes: Tensor, steps: int, lr: float) -> tuple
 def bfgs(
     objective: Objective, codes: Tensor, steps: int, radius: float, first: Tensor, longest: float
 ) -> tuple[Tensor, Tensor]:
-    """The method of Broyden, Fletcher, Goldfarb and Shanno, in `steps` evaluations, within `radius`
-    of 0. Returns the codes that were lowest and their losses.
+    """The method of Broyden, Fletcher, Goldfarb and Shanno, in `steps` evaluations or fewer,
+    within `radius` of 0. Returns the codes that were lowest and their losses.
 
     Each row learns an inverse Hessian of its own, which begins as `first`, [D, D]. No step is
     longer than `longest`, so that a search does not jump out of its valley; one that does not bring
@@ -59,6 +60,8 @@ def bfgs(
         slopes = torch.where(lower, tried_slopes, slopes)
         directions = torch.where(lower, downwards(inverse, slopes, longest), directions)
         share = torch.where(lower, 1.0, share / 2)
+        if bool((share < STUCK).all()):
+            break
     return codes, losses
 
 

@@ -138,6 +138,17 @@ def test_losses_never_rise_and_steps_count_evaluations():
         before = after
 
 
+def test_a_search_ends_when_no_row_finds_anything_lower():
+    evaluations = []
+
+    def uphill(codes):  # whatever the gradient says, everything but 0 is higher
+        evaluations.append(codes)
+        return codes.square().sum(1), codes + 1
+
+    codes, _ = bfgs(uphill, torch.zeros(2, 3), 1000, FAR, torch.eye(3), 1.0)
+    assert len(evaluations) == 1 + 20 and not codes.any()  # 2^-20 < 1e-6
+
+
 def test_no_step_is_longer_than_allowed():
     seen = [torch.zeros(4, 6)]
     objective, _, _ = quadratics()
