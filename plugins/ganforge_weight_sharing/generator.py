@@ -53,8 +53,10 @@ class MiddleBlock(nn.Module):
         self.second = started(shared.transposed(deep.inputs, bias=bias))
         # The last block's second one makes an image, since D's first layer reads images.
         self.after_second = nn.Tanh() if last else normed(shared.inputs, options.norm)
+        # Sums over as many pixels fewer than D's, and should weigh as much when both begin.
         self.trained = started(
-            nn.Conv2d(shared.inputs, shared.outputs, 1, shared.stride, bias=bias)
+            nn.Conv2d(shared.inputs, shared.outputs, 1, shared.stride, bias=bias),
+            DEVIATION * math.prod(shared.kernel) ** 0.5,
         )
         self.register_buffer("shared", torch.zeros(shared.outputs, shared.inputs, *shared.kernel))
         self.after_sum = normed(shared.outputs, options.norm)
@@ -153,9 +155,9 @@ def growing(inputs: int, undone: Convolution, *, bias: bool) -> nn.Module:
     )
 
 
-def started(layer: Layer) -> Layer:
-    """The layer, its weights drawn from N(0, 0.02)."""
-    nn.init.normal_(layer.weight, 0.0, DEVIATION)
+def started(layer: Layer, deviation: float = DEVIATION) -> Layer:
+    """The layer, its weights drawn from N(0, deviation)."""
+    nn.init.normal_(layer.weight, 0.0, deviation)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer

@@ -64,8 +64,8 @@ def _shrinking(height: int, width: int) -> Iterator[Layer]:
     while min(sizes[-1]) > SMALLEST:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     for stage, (large, small) in enumerate(pairwise(sizes)):
-        if stage == 0:  # 3 px, or 4 or 5 where those would be left over
-            yield Layer(large, small, (3 + height % 3, 3 + width % 3), 3, 0, stage)
+        if stage == 0:  # about twice the stride, so that windows overlap: 5 px, or what is over
+            yield Layer(large, small, (5 + height % 3, 5 + width % 3), 3, 1, stage)
         else:  # 3 px where the side is odd, 4 where it is even, meet both borders
             yield Layer(large, small, (4 - large[0] % 2, 4 - large[1] % 2), 2, 1, stage)
     yield Layer(sizes[-1], (1, 1), sizes[-1], 1, 0, len(sizes) - 1)
