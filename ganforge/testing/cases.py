@@ -64,7 +64,7 @@ class Subject:
             if field.default is attrs.NOTHING and field.name not in self.example
         ]
         if needed:
-            raise Failed(
+            raise NotTried(
                 f"needs values for {', '.join(needed)} to be tried: "
                 f'conformance(..., examples={{"{self.component.kind}/{self.component.name}": '
                 f"{{{', '.join(f'{name!r}: ...' for name in needed)}}}}})"

@@ -31,7 +31,6 @@ BROKEN = [
     ("loss", "Objective", {"summary": ""}, "complete", "has no summary"),
     ("loss", "Objective", {"options": broken.Unbounded}, "complete", "without bounds"),
     ("loss", "Objective", {"options": broken.Undocumented}, "complete", "has no help text"),
-    ("loss", "Objective", {"options": broken.Required}, "values", "needs values for margin"),
     ("loss", "Missing", {}, "loadable", "cannot be loaded"),
     ("loss", "Judge", {}, "loadable", "is no ganforge.Loss"),
     ("generator", "Maker", {"check": broken.refuse}, "shapes", "refuses every domain"),
@@ -102,6 +101,13 @@ def test_what_is_whole_passes_every_check(kind, cls):
 def test_what_is_broken_is_found(kind, cls, facts, check, message):
     (case,) = (c for c in cases_for(broken.component(kind, cls, **facts)) if c.check == check)
     with pytest.raises((Failed, GanforgeError, ValueError), match=message):
+        case.run()
+
+
+def test_options_without_defaults_need_an_example():
+    component = broken.component("loss", "Objective", options=broken.Required)
+    (case,) = (c for c in cases_for(component) if c.check == "values")
+    with pytest.raises(NotTried, match="needs values for margin to be tried: conformance"):
         case.run()
 
 
