@@ -41,7 +41,7 @@ class BeganGenerator(Generator):
     def __init__(self, options: Any, sources: Sequence[Spec], target: ImageSpec) -> None:
         super().__init__(options, sources, target)
         code = sum(spec.flat for spec in sources)
-        self.decoder = decoder(code, target, options.width, options.layers)
+        self.decoder = Decoder(code, target, options)
         self.output = nn.Tanh() if options.output == "tanh" else nn.Hardtanh()
 
     def forward(self, *sources: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class BeganDiscriminator(Discriminator):
         super().__init__(options, judged, given)
         self.encoder = encoder(judged, options.code, options.width, options.layers)
         code = options.code + sum(spec.flat for spec in given)
-        self.decoder = decoder(code, judged, options.width, options.layers)
+        self.decoder = Decoder(code, judged, options)
 
     def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
         """data [N, *judged.shape] -> its reconstruction, unbounded, and the code as features."""
@@ -86,17 +86,41 @@ def encoder(image: ImageSpec, code: int, width: int, layers: int) -> nn.Sequenti
     return nn.Sequential(*parts, nn.Flatten(), linear(channels * height * breadth, code))
 
 
-def decoder(code: int, image: ImageSpec, width: int, layers: int) -> nn.Sequential:
-    """Codes [N, code] -> images, unbounded"""
-    sizes = map_sizes(image.height, image.width)[::-1]
-    height, breadth = sizes[0]
-    parts = [linear(code, width * height * breadth), nn.Unflatten(1, (width, height, breadth))]
-    for large in [*sizes[1:], None]:
-        for _ in range(layers):
-            parts += [convolution(width, width), Elu()]
-        if large is not None:
-            parts.append(nn.Upsample(size=large, mode="nearest"))
-    return nn.Sequential(*parts, convolution(width, image.channels))
+class Decoder(nn.Module):
+    """Codes -> images. With `skip`, the first maps stand beside those of every larger size, so that
+    the code reaches all of them (section 3.5.2)."""
+
+    def __init__(self, code: int, image: ImageSpec, options: Any) -> None:
+        super().__init__()
+        width = options.width
+        first, *larger = map_sizes(image.height, image.width)[::-1]
+        self.skip = options.skip
+        self.start = nn.Sequential(
+            linear(code, width * math.prod(first)), nn.Unflatten(1, (width, *first))
+        )
+        self.first = bent(width, width, options.layers)
+        inputs = 2 * width if self.skip else width
+        self.larger = nn.ModuleList(bent(inputs, width, options.layers) for _ in larger)
+        self.enlarge = nn.ModuleList(nn.Upsample(size=size, mode="nearest") for size in larger)
+        self.image = convolution(width, image.channels)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """[N, code] -> [N, *image.shape], unbounded"""
+        start = self.start(code)
+        maps = self.first(start)
+        for enlarge, convolutions in zip(self.enlarge, self.larger, strict=True):
+            maps = enlarge(maps)
+            maps = convolutions(torch.cat([maps, enlarge(start)], 1) if self.skip else maps)
+        images: Tensor = self.image(maps)
+        return images
+
+
+def bent(inputs: int, outputs: int, layers: int) -> nn.Sequential:
+    """`layers` convolutions of one map size, an ELU after each."""
+    parts: list[nn.Module] = []
+    for channels in [inputs] + [outputs] * (layers - 1):
+        parts += [convolution(channels, outputs), Elu()]
+    return nn.Sequential(*parts)
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

@@ -32,6 +32,7 @@ class BeganOptions:
 class BeganGeneratorOptions:
     width: int = option(64, at_least=1, help="channels of every map (n in the paper)")
     layers: int = option(2, at_least=1, help="convolutions at each size")
+    skip: bool = option(False, help="give a decoder's first maps to its larger ones too")
     output: Literal["tanh", "clamp"] = option("tanh", help="what brings images into [-1, 1]")
 
 
@@ -41,6 +42,7 @@ class BeganDiscriminatorOptions:
         64, at_least=1, help="channels of the largest map; encoder: + width a halving (n)"
     )
     layers: int = option(2, at_least=1, help="convolutions at each size")
+    skip: bool = option(False, help="give a decoder's first maps to its larger ones too")
     code: int = option(64, at_least=1, help="numbers that an image is squeezed into (h)")
 
 

@@ -227,12 +227,12 @@ def test_maps_are_halved_down_to_about_8_px(size, expected):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("layers", [1, 2])
-def test_every_size_is_met_exactly(size, layers):
+@pytest.mark.parametrize(("layers", "skip"), [(1, False), (2, False), (2, True)])
+def test_every_size_is_met_exactly(size, layers, skip):
     image = ImageSpec(2, *size)
-    made = generator(image, layers=layers)(torch.rand(2, 5))
+    made = generator(image, layers=layers, skip=skip)(torch.rand(2, 5))
     assert made.shape == (2, 2, *size) and made.abs().max() <= 1
-    verdict = discriminator(image, layers=layers)(made)
+    verdict = discriminator(image, layers=layers, skip=skip)(made)
     assert verdict.reconstruction.shape == made.shape
     assert verdict.features.shape == (2, 4)
 
@@ -254,6 +254,20 @@ def test_64_px_has_the_layers_of_the_paper():
     into, out = (m for m in D.modules() if isinstance(m, nn.Linear))
     assert (into.in_features, into.out_features) == (8 * 8 * 4 * 128, 64)
     assert (out.in_features, out.out_features) == (64, 8 * 8 * 128)
+
+
+def test_skips_put_the_first_maps_beside_every_larger_one():
+    G = generator(ImageSpec(1, 28, 28), skip=True)
+    seen = []
+    for convolutions in G.decoder.larger:
+        convolutions.register_forward_pre_hook(lambda _, maps: seen.append(maps[0]))
+    z = torch.rand(2, 5)
+    G(z)
+    start = G.decoder.start(z)
+    for maps, times in zip(seen, (2, 4), strict=True):
+        enlarged = start.repeat_interleave(times, 2).repeat_interleave(times, 3)
+        assert maps.shape[1] == 2 * start.shape[1]
+        torch.testing.assert_close(maps[:, start.shape[1] :], enlarged)
 
 
 def test_there_is_no_norm_and_every_bend_is_an_elu():
@@ -312,7 +326,8 @@ def test_conditions_stand_beside_the_code():
 def test_gradient_reaches_every_parameter(bf16):
     torch.manual_seed(0)
     image = ImageSpec(3, 28, 20)
-    G, D = generator(image, (NoiseSpec(5), LabelSpec(3))), discriminator(image)
+    sources = (NoiseSpec(5), LabelSpec(3))
+    G, D = generator(image, sources, skip=bf16), discriminator(image, skip=bf16)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         made = G(torch.rand(4, 5), torch.arange(4) % 3)
         verdict = D(made)
