@@ -37,6 +37,7 @@ _HOME = {
     "VectorSpec": "specs",
     "Verdict": "interfaces",
     "as_maps": "interfaces",
+    "as_one_hot": "interfaces",
     "as_vectors": "interfaces",
     "map_channels": "interfaces",
     "open_run": "runs",

@@ -206,8 +206,17 @@ class _Composer(LossReader):
         return tuple(trained), playing
 
     def check_played(self, plan: Plan) -> None:
-        """Every network is trained by some loss in some phase, unless it is frozen."""
-        trained = {address for phase in plan.phases for address in plan.trained_in(phase)}
+        """Every phase trains something, and every network is trained by some loss in some phase,
+        unless it is frozen."""
+        trained_in = {phase.name: plan.trained_in(phase) for phase in plan.phases}
+        trained = {address for addresses in trained_in.values() for address in addresses}
+        for name, addresses in trained_in.items():
+            if not addresses and name != "all":
+                self.problem(
+                    f"phase '{name}' trains nothing: none of its losses plays on a network that it "
+                    "trains",
+                    self.table("train").get("phases").get(name).span,
+                )
         for address, network in plan.networks.items():
             if address in trained or network.settings.freeze:
                 continue

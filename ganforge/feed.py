@@ -6,7 +6,7 @@ is decoded as it is needed, one update ahead, with the same values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -31,20 +31,20 @@ def held_out_split(dataset: Dataset) -> str:
     return "test" if held else "train"
 
 
-def held_out_rows(dataset: Dataset, domain: str, count: int) -> Tensor:
-    """The first `count` rows (fewer where there are fewer) of the held-out split, in its order.
+def held_out_rows(dataset: Dataset, domain: str, rows: Iterable[int]) -> Tensor:
+    """Rows of the held-out split; numbers beyond its end begin again at its start.
 
     Images float32 [N, C, H, W] in [-1, 1], cropped at the centre and never flipped; other data as
     the dataset has it. Where nothing is held out they are rows of the training set.
     """
     split = held_out_split(dataset)
-    count = min(count, dataset.count(split, domain))
-    rows = torch.stack([dataset.item(split, domain, index) for index in range(count)])
+    count = dataset.count(split, domain)
+    items = torch.stack([dataset.item(split, domain, number % count) for number in rows])
     spec = dataset.description.domains[domain]
     if not isinstance(spec, ImageSpec):
-        return rows
-    top, left = (rows.shape[2] - spec.height) // 2, (rows.shape[3] - spec.width) // 2
-    return _to_float(rows[:, :, top : top + spec.height, left : left + spec.width])
+        return items
+    top, left = (items.shape[2] - spec.height) // 2, (items.shape[3] - spec.width) // 2
+    return _to_float(items[:, :, top : top + spec.height, left : left + spec.width])
 
 
 @frozen
@@ -130,16 +130,9 @@ class Feed:
         return max(max(1, group.rows // self._batch) for group in self._groups)
 
     @property
-    def held_out_split(self) -> str:
-        """The split that `held_out` reads."""
-        return held_out_split(self._dataset)
-
-    def held_out(self, domain: str, count: int) -> Tensor:
-        """`held_out_rows` of this feed's dataset, on its device."""
-        rows = held_out_rows(self._dataset, domain, count).to(self._device)
-        if self._swaps(domain):
-            rows = rows.contiguous(memory_format=torch.channels_last)
-        return rows
+    def dataset(self) -> Dataset:
+        """Where the rows come from."""
+        return self._dataset
 
     def close(self) -> None:
         """Stop decoding ahead."""

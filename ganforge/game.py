@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ganforge import optimizers
-from ganforge.draws import Draws
+from ganforge.derived import derived
+from ganforge.draws import Draw, Draws
 from ganforge.errors import PluginError, TrainingError
 from ganforge.feed import Feed
 from ganforge.interfaces import (
@@ -31,7 +32,7 @@ from ganforge.interfaces import (
     Verdict,
 )
 from ganforge.machine import Machine
-from ganforge.networks import build_loss, build_networks
+from ganforge.networks import build_loss, build_networks, build_views
 from ganforge.plan import (
     Chosen,
     LossPlan,
@@ -82,12 +83,14 @@ class Game:
         self.draws = Draws(plan.train.seed, machine.device.type)
         self.networks: dict[str, nn.Module] = build_networks(plan, registry, self.draws)
         self.augmentors = self._build_augmentors(registry)
+        self._views = build_views(plan, registry)
         self.losses = self._build_losses(registry)
         self._place()
         self.averages = self._build_averages()
         self.players = list(self._build_players())
         self._player = {player.address: player for player in self.players}
         self.phase: PhasePlan | None = None
+        self._open: Side = "discriminator"  # the side that updates
 
     # --- building -------------------------------------------------------------------------------
 
@@ -125,7 +128,7 @@ class Game:
             layout = self.machine.layout(network)
             network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
             self.machine.layouts[address] = layout
-        for module in (*self.augmentors.values(), *self.losses.values()):
+        for module in (*self.augmentors.values(), *self._views.values(), *self.losses.values()):
             module.to(self.device)
 
     def _build_averages(self) -> dict[str, nn.Module]:
@@ -185,6 +188,7 @@ class Game:
         D is closed while G updates. G stays open while D updates, since the fakes of D's last turn
         are G's own in the turn after it; D is only ever shown them detached.
         """
+        self._open = side
         for player in self.players:
             takes = player.trained and (player.side == side or player.side == "generator")
             for parameter in player.parameters:
@@ -194,13 +198,21 @@ class Game:
     # --- forwards -------------------------------------------------------------------------------
 
     def generate(
-        self, name: str, sources: tuple[Tensor, ...], *, address: tuple[Any, ...], records: bool
+        self,
+        name: str,
+        sources: tuple[Tensor, ...],
+        *,
+        address: tuple[Any, ...],
+        records: bool,
+        forced: Tensor | None = None,
     ) -> Made:
-        """One forward of a generator. records: whether its buffers may change."""
+        """One forward of a generator. records: whether its buffers may change. forced: the tokens,
+        int64 [N, length], whose log-probabilities are wanted."""
         player = self._player[f"generators.{name}"]
         plan = self.plan.generators[name]
+        beside = {} if forced is None else {"forced": forced}
         with blaming(plan.component):
-            made = self._forward(player, sources, {}, address, records)
+            made = self._forward(player, sources, beside, address, records)
         made = made if isinstance(made, Made) else Made(made)
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
@@ -222,6 +234,15 @@ class Game:
         with blaming(self.plan.discriminators[name].component):
             verdict = self._forward(player, (data,), beside, address, records)
         return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+
+    def learns_now(self, name: str) -> bool:
+        """Whether a generator's parameters take gradients in the turn that is played."""
+        player = self._player[f"generators.{name}"]
+        return player.trained and player.side == self._open
+
+    def derived(self, domain: str, images: Tensor, draw: Draw) -> Tensor:
+        """What a derived domain makes of images of the domain that it is `of`."""
+        return derived(self.plan.domains[domain], images, self._views.get(domain), draw)
 
     def judges_rows_apart(self, name: str) -> bool:
         """Whether a discriminator's verdict on an item depends on that item alone."""
@@ -333,6 +354,8 @@ class Game:
     def _learns(self, generator: str) -> bool:
         """Whether gradients that reach this generator's output move anything."""
         edge = self.plan.generators[generator]
+        if edge.side == "discriminator":
+            return False
         if self._player[edge.address].trained:
             return True
         upstream = (s.split(".", 1)[1] for s in edge.sources if s.startswith("generators."))
@@ -345,7 +368,12 @@ class Game:
 
     def _judge_learns(self, guard: str) -> bool:
         own = any(p.address.endswith(f"@{guard}") and p.trained for p in self.players)
-        return own or self._player[f"discriminators.{guard}"].trained
+        encoders = (self._player[f"generators.{name}"] for name in self.plan.encoders(guard))
+        return (
+            own
+            or self._player[f"discriminators.{guard}"].trained
+            or any(player.trained for player in encoders)
+        )
 
     def _call(self, instance: Loss, loss: LossPlan, turn: Turn, read: Any) -> dict[str, Tensor]:
         values = {name: read(name) for name in loss.needs[turn.side]}
@@ -430,10 +458,10 @@ class Game:
 
 def _expect(data: Tensor, spec: Spec, what: str) -> None:
     """Raise PluginError where a plugin's tensor has not the shape that its spec promises."""
-    if data.shape[1:] != spec.shape:
+    if data.shape[1:] != spec.played:
         raise PluginError(
             f"{what} has shape {list(data.shape[1:])} per item, but the spec is {spec}: "
-            f"{list(spec.shape)}"
+            f"{list(spec.played)}"
         )
 
 

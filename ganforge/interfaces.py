@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganforge.plugin import DataDescription, ImageOptions
-from ganforge.specs import ImageSpec, LabelSpec, Spec
+from ganforge.specs import ImageSpec, LabelSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
     from ganforge.draws import Draw
@@ -76,7 +76,17 @@ class Generator(Network):
 
     sources: the specs of what `forward` is given, in order. target: the spec of what it returns.
     An option of type `Ref` arrives as a keyword argument of the option's name.
+
+    draws_itself: whether it draws random numbers of its own also when it is sampled from (dropout
+    that stays on, discrete choices). Then it is asked for one item at a time, each under its seed.
+
+    Text of the data arrives as token numbers, int64 [N, length], text that another generator made
+    as it made it (`as_one_hot` takes both). Text is made as float [N, length, words], one-hot. A
+    generator that offers `log_probs` may be given `forced`, the token numbers int64 [N, length] of
+    real data: then it returns the log-probabilities of these.
     """
+
+    draws_itself: bool = False
 
     def __init__(self, options: Any, sources: Sequence[Spec], target: Spec) -> None:
         super().__init__()
@@ -85,11 +95,11 @@ class Generator(Network):
         self.target = target
 
     def forward(self, *sources: Tensor) -> Tensor | Made:
-        """One tensor [N, *spec.shape] per source -> data [N, *target.shape] in [-1, 1]."""
+        """One tensor [N, *spec.shape] per source -> data [N, *target.played], images in [-1, 1]."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def join(self, sources: Sequence[Tensor]) -> Tensor:
-        """All sources as one vector, [N, sum of their flat sizes]; labels become one-hot."""
+        """All sources as one vector, [N, sum of flat sizes]; labels and tokens become one-hot."""
         return as_vectors(sources, self.sources)
 
 
@@ -113,17 +123,27 @@ class Discriminator(Network):
         self.given = tuple(given)
 
     def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Tensor | Verdict:
-        """data [N, *judged.shape] -> scores (logits, [N] or a patch map) or a Verdict."""
+        """data [N, *judged.played] -> scores (logits, [N] or a patch map) or a Verdict.
+
+        given: [N, *spec.shape] each. Text that is judged is one-hot, text given is token numbers.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
 
 def as_vectors(values: Sequence[Tensor], specs: Sequence[Spec]) -> Tensor:
     """Items of several domains side by side as one float vector each, [N, sum of flat sizes]."""
-    vectors = [
-        F.one_hot(value, spec.classes).float() if isinstance(spec, LabelSpec) else value.flatten(1)
-        for value, spec in zip(values, specs, strict=True)
-    ]
+    vectors = [as_one_hot(v, spec).flatten(1) for v, spec in zip(values, specs, strict=True)]
     return torch.cat(vectors, 1) if len(vectors) > 1 else vectors[0]
+
+
+def as_one_hot(value: Tensor, spec: Spec) -> Tensor:
+    """Class or token numbers as one-hot float, [N, classes] or [N, length, words]; what is float
+    already, as it is."""
+    if value.is_floating_point():
+        return value
+    if isinstance(spec, LabelSpec):
+        return F.one_hot(value, spec.classes).float()
+    return F.one_hot(value, len(spec.vocabulary)).float() if isinstance(spec, TextSpec) else value
 
 
 def as_maps(values: Sequence[Tensor], specs: Sequence[Spec], height: int, width: int) -> Tensor:

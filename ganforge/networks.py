@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from ganforge.draws import Draws
 from ganforge.errors import PluginError
-from ganforge.interfaces import Discriminator, Generator, Loss, LossContext, Verdict
+from ganforge.interfaces import Augmentor, Discriminator, Generator, Loss, LossContext, Verdict
 from ganforge.needs import takes_labels
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
 from ganforge.raised import blaming
 from ganforge.registry import Registry
 from ganforge.specs import Spec
+
+_ITEMS = 2  # on the meta device
 
 
 def build_networks(plan: Plan, registry: Registry, draws: Draws) -> dict[str, nn.Module]:
@@ -57,6 +59,15 @@ def build_network(
     return network
 
 
+def build_views(plan: Plan, registry: Registry) -> dict[str, Augmentor]:
+    """The augmentors that derived domains are seen through, by domain."""
+    return {
+        name: registry.load_target(domain.view.component)(domain.view.options, domain.resized)
+        for name, domain in plan.domains.items()
+        if domain.view is not None
+    }
+
+
 def build_loss(
     plan: LossPlan, registry: Registry, draws: Draws, guard: DiscriminatorPlan, network: nn.Module
 ) -> Loss:
@@ -92,13 +103,13 @@ def initialise(network: nn.Module, deviation: float) -> None:
 def meta_verdict(network: nn.Module, plan: DiscriminatorPlan) -> Verdict:
     """What a discriminator returns, as meta tensors of two items."""
     shadow = copy.deepcopy(network).to("meta")
-    given = tuple(meta_items(spec) for spec in plan.given_specs)
+    given = tuple(_meta_given(spec) for spec in plan.given_specs)
+    judged = torch.empty((_ITEMS, *plan.judged.played), device="meta")
     with torch.no_grad():
-        verdict = shadow(meta_items(plan.judged), **({"given": given} if given else {}))
+        verdict = shadow(judged, **({"given": given} if given else {}))
     return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
 
 
-def meta_items(spec: Spec, count: int = 2) -> Tensor:
-    """Items of a domain on the meta device: shapes without numbers."""
+def _meta_given(spec: Spec) -> Tensor:
     dtype = torch.int64 if spec.kind in ("label", "text") else torch.float32
-    return torch.empty((count, *spec.shape), dtype=dtype, device="meta")
+    return torch.empty((_ITEMS, *spec.shape), dtype=dtype, device="meta")

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from ganforge.plugin import Component, DataDescription, ImageOptions
 from ganforge.settings import InitSettings, TrainSettings
-from ganforge.specs import LabelSpec, NoiseSpec, Spec
+from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, Spec
 from ganforge.vocabulary import split
 
 Side = Literal["discriminator", "generator"]
@@ -40,14 +40,16 @@ class DataPlan(Part):
 class DomainPlan:
     """A kind of data in the game.
 
-    origin: "data" (rows of the dataset), "drawn" (noise), "derived" (`of`, resized), or "made"
-    (only generators make it).
+    origin: "data" (rows of the dataset), "drawn" (noise), "derived" (`of`, `resized` and perhaps
+    seen as the `view` of an augmentor), or "made" (only generators make it).
     """
 
     name: str
     spec: Spec
     origin: Literal["data", "drawn", "derived", "made"]
     of: str = ""
+    resized: ImageSpec | None = None
+    view: Part | None = None
 
 
 @frozen
@@ -72,7 +74,11 @@ class NetworkSettings:
 
 @frozen
 class GeneratorPlan(Part):
-    """An edge of the graph: `sources` are domains or `generators.NAME`."""
+    """An edge of the graph: `sources` are domains or `generators.NAME`.
+
+    side: whose turn it learns in. It is "discriminator" for what makes only conditions that
+    discriminators are given, such as a text encoder; other networks read these detached.
+    """
 
     sources: tuple[str, ...]
     target: str
@@ -80,7 +86,7 @@ class GeneratorPlan(Part):
     target_spec: Spec
     settings: NetworkSettings
     ema: float | None = None
-    side: ClassVar[Side] = "generator"
+    side: Side = "generator"
 
     @property
     def address(self) -> str:
@@ -178,6 +184,12 @@ class Plan:
         on = self.discriminators[discriminator].on
         return tuple(name for name, g in self.generators.items() if g.target == on)
 
+    def maker(self, domain: str) -> str | None:
+        """The generator of a domain that the data does not have; None for every other domain."""
+        if self.domains[domain].origin != "made":
+            return None
+        return next(name for name, g in self.generators.items() if g.target == domain)
+
     def labelled(self, discriminator: str) -> str | None:
         """The domain of labelled rows beside those that this discriminator guards, where the data
         keeps them apart."""
@@ -207,15 +219,18 @@ class Plan:
         """The dataset's domains that some network reads or judges, with the labels of their rows
         where a loss reads them."""
         rows = self.data.description
-        asked = {d.of or d.name for d in self.domains.values() if d.origin == "derived"}
+        asked: set[str] = set()
         for generator in self.generators.values():
             asked |= {generator.target, *generator.sources}
         for discriminator in self.discriminators.values():
             asked |= {discriminator.on, *discriminator.given}
+        asked |= {self.domains[domain].of for domain in asked if domain in self.domains} - {""}
         played = asked & rows.domains.keys()
         needs = {n for loss in self.losses.values() for side in loss.needs.values() for n in side}
         if any(split(name)[0] == "labelled" for name in needs):
             played |= {rows.labelled[domain] for domain in played & rows.labelled.keys()}
+        if any(split(name)[0] == "mismatched" for name in needs):
+            played |= {rows.mismatched[domain] for domain in played & rows.mismatched.keys()}
         if any(name.endswith("_labels") for name in needs):
             played |= {label for domain in played if (label := rows.labels_of(domain))}
         return played
@@ -229,6 +244,7 @@ class Plan:
                 if loss.of_contests:
                     if "discriminator" in loss.needs:
                         reached.add(f"discriminators.{target}")
+                        reached |= {f"generators.{name}" for name in self.encoders(target)}
                     if "generator" in loss.needs:
                         for generator in self.contests(target):
                             reached |= self._chain(generator)
@@ -241,11 +257,20 @@ class Plan:
 
     def _chain(self, generator: str) -> set[str]:
         """The addresses of a generator and of those whose output it reads."""
+        if self.generators[generator].side == "discriminator":
+            return set()
         reached = {f"generators.{generator}"}
         for source in self.generators[generator].sources:
             if source.startswith("generators."):
                 reached |= self._chain(source.removeprefix("generators."))
         return reached
+
+    def encoders(self, discriminator: str) -> tuple[str, ...]:
+        """The generators that make what a discriminator is given and learn with it."""
+        makers = (self.maker(domain) for domain in self.discriminators[discriminator].given)
+        return tuple(
+            name for name in makers if name and self.generators[name].side == "discriminator"
+        )
 
     def phase_at(self, step: int) -> PhasePlan:
         """The phase that step `step` (from 1) belongs to."""

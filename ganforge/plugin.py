@@ -157,12 +157,15 @@ class DataDescription:
     counts: split -> domain -> rows, where known ("train" always, "test" where data is held out).
     labelled: domain -> the domain of the same kind of data whose rows have labels, where most rows
     have none (semi-supervised learning: two streams).
+    mismatched: domain -> the domain, aligned with it, of what is wrong of the same row (a caption
+    that is false of the image); where there is none, another row's is taken for wrong.
     """
 
     domains: Mapping[str, Spec]
     aligned: tuple[tuple[str, ...], ...] = ()
     counts: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     labelled: Mapping[str, str] = attrs.field(factory=dict)
+    mismatched: Mapping[str, str] = attrs.field(factory=dict)
 
     def labels_of(self, domain: str) -> str | None:
         """The domain of the class labels of this domain's rows."""

@@ -22,7 +22,7 @@ from ganforge.plan import (
     Plan,
 )
 from ganforge.recipe import ALWAYS_ON
-from ganforge.specs import ImageSpec, NoiseSpec, spec_to_dict
+from ganforge.specs import NoiseSpec, VectorSpec, spec_to_dict
 from ganforge.structure import unstructure
 
 # What may differ when a run is resumed: how long, how it is watched, and where it runs.
@@ -79,8 +79,9 @@ def lock_of(plan: Plan) -> dict[str, Any]:
             "counts": {split: dict(rows) for split, rows in description.counts.items()},
         },
     }
-    if description.labelled:
-        lock["data"]["labelled"] = dict(description.labelled)
+    for key in ("labelled", "mismatched"):
+        if getattr(description, key):
+            lock["data"][key] = dict(getattr(description, key))
     if plan.has_preview:
         lock["has_preview"] = True
     if "stand_in" in plan.lock:
@@ -134,9 +135,16 @@ def _use(part: Part) -> dict[str, Any]:
 def _domain(domain: DomainPlan) -> dict[str, Any]:
     if isinstance(domain.spec, NoiseSpec):
         return {"dim": domain.spec.dim, "distribution": domain.spec.distribution}
-    assert isinstance(domain.spec, ImageSpec)
-    size = [domain.spec.height, domain.spec.width]
-    return {"of": domain.of, "size": size, "channels": domain.spec.channels}
+    if isinstance(domain.spec, VectorSpec):
+        return {"vector": domain.spec.dim}
+    resized = domain.resized
+    assert resized is not None
+    table = {
+        "of": domain.of,
+        "size": [resized.height, resized.width],
+        "channels": resized.channels,
+    }
+    return table | ({"view": _use(domain.view)} if domain.view else {})
 
 
 def _settings(settings: NetworkSettings) -> dict[str, Any]:

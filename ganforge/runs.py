@@ -18,18 +18,18 @@ from torch import Tensor, nn
 
 from ganforge import checkpoint
 from ganforge.compose import compose
-from ganforge.draws import Draws
+from ganforge.derived import derived, resized
+from ganforge.draws import Draw, Draws
 from ganforge.errors import GanforgeError, RunError
-from ganforge.feed import held_out_rows
+from ganforge.feed import held_out_rows, held_out_split
 from ganforge.interfaces import Dataset, Loss, Made, Verdict
 from ganforge.machine import find_device
-from ganforge.networks import build_loss, build_network
+from ganforge.networks import build_loss, build_network, build_views
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder, find_run
-from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec
-from ganforge.turn import resized
+from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
 
 _BATCH = 64  # images made at once when sampling
 
@@ -81,6 +81,7 @@ class Run:
         run._live = {**game.networks, **game.losses, **generators}
         run._loaded = {}
         run.__dict__["plan"] = training.plan
+        run.__dict__["_dataset"] = game.feed.dataset
         return run
 
     def __repr__(self) -> str:
@@ -123,6 +124,10 @@ class Run:
 
     def dataset(self) -> Dataset:
         """The run's dataset. Raises DataError when its files are not on this machine."""
+        return self._dataset
+
+    @cached_property
+    def _dataset(self) -> Dataset:
         data = self.plan.data
         built: Dataset = self.registry.load_target(data.component)(
             data.options, data.image, data.description
@@ -130,8 +135,17 @@ class Run:
         return built
 
     def held_out(self, domain: str, count: int) -> Tensor:
-        """The first held-out rows of a domain: images float32 [N, C, H, W] in [-1, 1]."""
-        return held_out_rows(self.dataset(), domain, count).to(self.device)
+        """The first held-out rows of a domain, also of a derived one; fewer than `count` where
+        there are fewer. Images are float32 [N, C, H, W] in [-1, 1]."""
+        plan = self.plan.domains.get(domain)
+        of = plan.of if plan is not None and plan.of else domain
+        dataset = self.dataset()
+        count = min(count, dataset.count(held_out_split(dataset), of))
+        rows = held_out_rows(dataset, of, range(count)).to(self.device)
+        if plan is None or not plan.of:
+            return rows
+        draw = Draw(Draws(0).generator("view", domain), count, slice(None), self.device)
+        return derived(plan, rows, build_views(self.plan, self.registry).get(domain), draw)
 
     def generator(self, name: str | None = None) -> nn.Module:
         """A generator in eval mode, averaged where the recipe averages. `name` may be left out
@@ -147,8 +161,12 @@ class Run:
         return _one(self.plan.discriminators, name, "discriminator")
 
     def generator_plan(self, name: str | None = None) -> GeneratorPlan:
-        """The plan of a generator. Raises GanforgeError when the name is missing or wrong."""
-        return _one(self.plan.generators, name, "generator")
+        """The plan of a generator; without a name, of the only one whose output no other reads.
+        Raises GanforgeError when the name is missing or wrong."""
+        plans = self.plan.generators
+        read = {source for plan in plans.values() for source in plan.sources}
+        last = {k: plan for k, plan in plans.items() if plan.address not in read}
+        return _one(last if name is None and len(last) == 1 else plans, name, "generator")
 
     def _network(self, plan: GeneratorPlan | DiscriminatorPlan) -> nn.Module:
         if plan.address in self._live:
@@ -244,20 +262,56 @@ class Run:
         count: int = 16,
         *,
         label: int | str | None = None,
+        text: str | None = None,
         seed: int = 0,
         generator: str | None = None,
     ) -> Tensor:
-        """What a generator makes of drawn noise, float32 [count, C, H, W] in [-1, 1], on the CPU.
+        """What a generator makes of drawn noise, float32 [count, C, H, W] in [-1, 1], on the CPU;
+        of a generator of text, token numbers int64 [count, length].
 
         Image i of seed S is image 0 of seed S + i. label: a class number or name; left out, the
-        classes take turns.
+        classes take turns. text: what is described; left out, held-out texts take turns. Raises
+        GanforgeError for a label or text that the generator does not know.
         """
         plan = self.generator_plan(generator)
+        if text is not None and not self._reads(plan, TextSpec):
+            raise GanforgeError(f"generator '{plan.name}' is given no text: leave it out")
         made = []
         for start in range(0, count, _BATCH):
             seeds = range(seed + start, seed + min(start + _BATCH, count))
-            made.append(self._made(plan, self.sources(plan, seeds, label)).float().cpu())
-        return torch.cat(made)
+            sources = self.sources(plan, seeds, label, text=text)
+            made.append(self._made(plan, sources, seeds).cpu())
+        data = torch.cat(made)
+        return data.argmax(2) if isinstance(plan.target_spec, TextSpec) else data
+
+    def write(
+        self,
+        count: int = 16,
+        *,
+        text: str | None = None,
+        seed: int = 0,
+        generator: str | None = None,
+    ) -> list[str]:
+        """What a generator of text writes, as `sample` draws it."""
+        plan = self.generator_plan(generator)
+        if not isinstance(plan.target_spec, TextSpec):
+            raise GanforgeError(f"generator '{plan.name}' makes {plan.target_spec}, no text")
+        tokens = self.sample(count, text=text, seed=seed, generator=plan.name)
+        return [plan.target_spec.decode(row) for row in tokens.tolist()]
+
+    def _reads(self, plan: GeneratorPlan, kind: type[Spec]) -> bool:
+        """Whether a generator, or one whose output it reads, reads data of a kind."""
+        return any(isinstance(spec, kind) for _, spec in self.leaves(plan))
+
+    def leaves(self, plan: GeneratorPlan) -> list[tuple[str, Spec]]:
+        """The domains that a generator reads, also through others, with their specs."""
+        found: list[tuple[str, Spec]] = []
+        for source, spec in zip(plan.sources, plan.source_specs, strict=True):
+            if source.startswith("generators."):
+                found += self.leaves(self.generator_plan(source.removeprefix("generators.")))
+            else:
+                found.append((source, spec))
+        return found
 
     def by_class(self, styles: int, *, seed: int = 0, generator: str | None = None) -> Tensor:
         """Every class from the same noise: image [i, c] of [styles, classes, C, H, W] is class c
@@ -272,10 +326,18 @@ class Run:
         )
         return torch.stack(list(columns), 1)
 
-    def _made(self, plan: GeneratorPlan, sources: Sequence[Tensor]) -> Tensor:
-        """What a generator makes of its sources, on the run's device."""
-        result = self.generator(plan.name)(*(source.to(self.device) for source in sources))
-        return result.data if isinstance(result, Made) else cast(Tensor, result)
+    def _made(self, plan: GeneratorPlan, sources: Sequence[Tensor], seeds: Sequence[int]) -> Tensor:
+        """What a generator makes of its sources, float32 on the run's device."""
+        network = self.generator(plan.name)
+        sources = [source.to(self.device) for source in sources]
+        if not getattr(network, "draws_itself", False):
+            return _data(network(*sources))
+        made = []
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            for row, seed in enumerate(seeds):
+                Draws(seed, self.device.type).seed_networks("sample", plan.address)
+                made.append(_data(network(*(source[row : row + 1] for source in sources))))
+        return torch.cat(made)
 
     def sources(
         self,
@@ -283,10 +345,12 @@ class Run:
         seeds: Sequence[int],
         label: int | str | None = None,
         rows: Mapping[str, Tensor] | None = None,
+        text: str | None = None,
     ) -> list[Tensor]:
         """What a generator is given for these seeds, one item each.
 
-        rows: data by domain, taken where the generator reads it.
+        rows: data by domain, taken where the generator reads it. What else it reads of the data,
+        images apart, are the held-out rows of the seeds' numbers, or `text`.
         """
         values = []
         for source, spec in zip(plan.sources, plan.source_specs, strict=True):
@@ -294,7 +358,8 @@ class Run:
                 values.append(rows[source])
             elif source.startswith("generators."):
                 before = self.generator_plan(source.removeprefix("generators."))
-                values.append(self._made(before, self.sources(before, seeds, label, rows)))
+                read = self.sources(before, seeds, label, rows, text)
+                values.append(self._made(before, read, seeds))
             elif isinstance(spec, NoiseSpec):
                 values.append(torch.stack([noise_of(spec, source, seed) for seed in seeds]))
             elif isinstance(spec, LabelSpec):
@@ -302,6 +367,10 @@ class Run:
                 values.append(
                     torch.tensor([s % spec.classes if number is None else number for s in seeds])
                 )
+            elif isinstance(spec, TextSpec) and text is not None:
+                values.append(torch.tensor([spec.encode(text)] * len(seeds)))
+            elif not isinstance(spec, ImageSpec):
+                values.append(held_out_rows(self.dataset(), source, seeds))
             else:
                 raise GanforgeError(
                     f"generator '{plan.name}' turns {spec} into {plan.target_spec}: use "
@@ -319,8 +388,13 @@ class Run:
                 f"generator '{plan.name}' makes images from {plan.source_specs[0]}: use "
                 f"`ganforge sample {self.folder.name}`"
             )
-        sources = self.sources(plan, range(len(images)), rows={plan.sources[0]: images})
-        return self._made(plan, sources).float().cpu()
+        seeds = range(len(images))
+        sources = self.sources(plan, seeds, rows={plan.sources[0]: images})
+        return self._made(plan, sources, seeds).cpu()
+
+
+def _data(made: Made | Tensor) -> Tensor:
+    return (made.data if isinstance(made, Made) else made).float()
 
 
 def owns(loss: LossPlan, guard: DiscriminatorPlan) -> bool:

@@ -22,6 +22,7 @@ from ganforge.settings import (
     SCHEDULES,
     DerivedSettings,
     InitSettings,
+    MadeSettings,
     NoiseSettings,
     PhaseSettings,
     TrainSettings,
@@ -123,13 +124,20 @@ class _Maker:
         train = settings_schema(TrainSettings)
         train["properties"]["phases"] = {**phases, "description": "[train.phases.NAME]"}
         noise, derived = settings_schema(NoiseSettings), settings_schema(DerivedSettings)
-        derived["properties"]["of"] = {**_TEXT, "description": "the domain that is resized"}
+        derived["properties"]["of"] = {**_TEXT, "description": "the domain that it is made from"}
+        derived["properties"]["view"] = {
+            "type": "object",
+            "properties": {"use": _TEXT},
+            "required": ["use"],
+            "description": "what an augmentor, with its options, makes of it",
+        }
+        domain = {"anyOf": [noise, derived, settings_schema(MadeSettings)]}
         image = settings_schema(ImageOptions)["properties"]
         found = {
             "data": self.component("dataset", image, must=whole),
             "train": self.define("train", train),
             "noise": self.define("noise", noise),
-            "domains": {"type": "object", "additionalProperties": {"anyOf": [noise, derived]}},
+            "domains": {"type": "object", "additionalProperties": domain},
             "optimizer": self.optimizer,
         }
         for key, keys in self.reserved.items():

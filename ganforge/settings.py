@@ -53,7 +53,7 @@ class PhaseSettings:
 
 @options
 class NoiseSettings:
-    """`[noise]`, and `[domains.NAME]` without `of`"""
+    """`[noise]`, and `[domains.NAME]` with neither `of` nor `vector`"""
 
     dim: int = option(100, at_least=1, help="numbers per drawn vector")
     distribution: Literal["normal", "uniform"] = option(
@@ -63,7 +63,7 @@ class NoiseSettings:
 
 @options
 class DerivedSettings:
-    """`[domains.NAME]` with `of = "image"`: the same images at another size, or in grey"""
+    """`[domains.NAME]` with `of = "image"`: the images at another size, in grey, or as a view"""
 
     size: int | tuple[int, int] | None = option(
         None, at_least=1, help="height and width in pixels, or [height, width]; unset: the same"
@@ -76,6 +76,13 @@ class DerivedSettings:
         """(height, width), for images of the given size."""
         size = (self.size, self.size) if isinstance(self.size, int) else self.size
         return size or (height, width)
+
+
+@options
+class MadeSettings:
+    """`[domains.NAME]` with `vector = 256`: vectors that only generators make"""
+
+    vector: int = option(help="numbers per vector", at_least=1)
 
 
 @options

@@ -5,7 +5,8 @@ Light: no torch here, so that recipes are checked without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Any, ClassVar, Literal, get_args
 
 from attrs import asdict, field, frozen
@@ -24,10 +25,15 @@ class Spec:
         raise TypeError(f"{type(self).__name__} has no shape")
 
     @property
+    def played(self) -> tuple[int, ...]:
+        """The shape of one item as generators make it and discriminators judge it."""
+        return self.shape
+
+    @property
     def flat(self) -> int:
-        """Numbers in one item when it is laid out as a vector (labels one-hot)."""
+        """Numbers in one item when it is laid out as a vector (labels and tokens one-hot)."""
         size = 1
-        for length in self.shape:
+        for length in self.played:
             size *= length
         return size
 
@@ -103,20 +109,61 @@ class AttributeSpec(Spec):
         return f"{len(self.names)} attributes"
 
 
+TextUnit = Literal["word", "character"]
+
+
 @frozen
 class TextSpec(Spec):
-    """Token numbers, int64 in [0, len(vocabulary)), [length]; token 0 fills up."""
+    """Texts as token numbers, int64 in [0, len(vocabulary)), [length].
+
+    The first token of the vocabulary is "": it ends a text and fills up what is left. Tokens are
+    words, in lower case and parted by blanks, or characters. Where gradients must pass, a token is
+    a row of the vocabulary's length (`played`): one-hot, float.
+    """
 
     kind: ClassVar[str] = "text"
     vocabulary: tuple[str, ...] = field(converter=tuple)
     length: int
+    unit: TextUnit = "word"
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.length,)
 
+    @property
+    def played(self) -> tuple[int, ...]:
+        return (self.length, len(self.vocabulary))
+
+    def encode(self, text: str) -> list[int]:
+        """The token numbers of a text, filled up to `length`. Raises GanforgeError for words that
+        the vocabulary lacks, and for a text that is empty or too long."""
+        number = {token: place for place, token in enumerate(self.vocabulary)}
+        tokens = tokens_of(text, self.unit)
+        unknown = [token for token in dict.fromkeys(tokens) if not number.get(token)]
+        if unknown:
+            known = ", ".join(sorted(self.vocabulary[1:]))
+            raise GanforgeError(
+                f"unknown {self.unit}{'s' if len(unknown) > 1 else ''} in '{text}': "
+                f"{', '.join(unknown)}; known are: {known}"
+            )
+        if not tokens or len(tokens) > self.length:
+            raise GanforgeError(
+                f"'{text}' has {len(tokens)} {self.unit}s; from 1 to {self.length} are allowed"
+            )
+        return [number[token] for token in tokens] + [0] * (self.length - len(tokens))
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of token numbers, up to the first that ends it."""
+        tokens = (self.vocabulary[number] for number in numbers)
+        return (" " if self.unit == "word" else "").join(takewhile(bool, tokens))
+
     def __str__(self) -> str:
         return f"text of {self.length} tokens out of {len(self.vocabulary)}"
+
+
+def tokens_of(text: str, unit: TextUnit) -> list[str]:
+    """A text as words in lower case, parted by blanks, or as its characters."""
+    return text.lower().split() if unit == "word" else list(text.strip())
 
 
 @frozen

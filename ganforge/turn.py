@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ganforge.draws import Draw
 from ganforge.errors import PluginError
-from ganforge.interfaces import Made, Verdict
+from ganforge.interfaces import Made, Verdict, as_one_hot
 from ganforge.plan import GeneratorPlan, Side
-from ganforge.specs import LabelSpec, NoiseSpec
-from ganforge.vocabulary import TRANSLATION, VERDICT, split
+from ganforge.specs import LabelSpec, NoiseSpec, Spec, TextSpec
+from ganforge.vocabulary import FORCED, TRANSLATION, VERDICT, split
 
 if TYPE_CHECKING:
     from ganforge.game import Game
@@ -53,8 +52,8 @@ class Batch:
         if self._data is None:
             self._data = dict(self.game.feed.batch(self.update, self.rows))
         if domain not in self._data:
-            plan = self.game.plan.domains[domain]
-            self._data[domain] = resized(self[plan.of], plan.spec.shape)
+            of = self.game.plan.domains[domain].of
+            self._data[domain] = self.game.derived(domain, self[of], self.draw("view", domain))
         return self._data[domain]
 
     def draw(self, *address: str) -> Draw:
@@ -63,7 +62,7 @@ class Batch:
         return Draw(generator, self.game.plan.train.batch, self.rows, self.game.device)
 
     def sources(self, name: str, purpose: str = "made") -> tuple[Tensor, ...]:
-        """What a generator is given; `twin` keeps all but the noise."""
+        """What a generator is given. A `twin` gets other noise, `mismatched` other data."""
         key = (name, purpose)
         if key not in self._sources:
             edge = self.game.plan.generators[name]
@@ -72,7 +71,11 @@ class Batch:
 
     def _source(self, edge: GeneratorPlan, source: str, purpose: str) -> Tensor:
         if source.startswith("generators."):
-            return self.made(source.removeprefix("generators.")).data
+            before = source.removeprefix("generators.")
+            mismatched = purpose == "mismatched"
+            data = self.made(before, purpose if mismatched else "made").data
+            same_side = self.game.plan.generators[before].side == edge.side
+            return data if same_side else data.detach()
         spec = self.game.plan.domains[source].spec
         if isinstance(spec, NoiseSpec):
             # By domain, not by generator: one that reads another's output shares its noise and
@@ -81,7 +84,7 @@ class Batch:
             return noise(spec, self.draw(*address))
         if isinstance(spec, LabelSpec) and not self._beside_rows(edge, source):
             return self.draw("label", source).integers(spec.classes)
-        return self[source]
+        return self.mismatched(source) if purpose == "mismatched" else self[source]
 
     def _beside_rows(self, edge: GeneratorPlan, source: str) -> bool:
         """Whether a generator reads this label together with the rows that it belongs to."""
@@ -93,11 +96,15 @@ class Batch:
         key = (name, purpose)
         if key not in self._made:
             sources = self.sources(name, purpose)
-            with torch.set_grad_enabled(self.graph):
+            learns = self.game.learns_now(name) if self._is_encoder(name) else self.graph
+            with torch.set_grad_enabled(learns):
                 self._made[key] = self.game.generate(
-                    name, sources, address=(purpose, *self.address), records=self.graph
+                    name, sources, address=(purpose, *self.address), records=learns
                 )
         return self._made[key]
+
+    def _is_encoder(self, name: str) -> bool:
+        return self.game.plan.generators[name].side == "discriminator"
 
     @property
     def address(self) -> tuple[int, int]:
@@ -118,6 +125,21 @@ class Batch:
                 if found is not None:
                     return found
         return None
+
+    def matched(self, domain: str) -> Tensor:
+        """The condition of real rows: their own data, or what is made of it."""
+        maker = self.game.plan.maker(domain)
+        return self[domain] if maker is None else self.made(maker).data
+
+    def mismatched(self, domain: str) -> Tensor:
+        """A condition that is wrong for each row: what the data says is wrong of it, else the data
+        of the row before it in the whole batch; or what is made of that."""
+        plan = self.game.plan
+        maker = plan.maker(domain)
+        if maker is not None:
+            return self.made(maker, "mismatched").data
+        wrong = plan.data.description.mismatched.get(domain)
+        return self.of_other_rows(domain) if wrong is None else self[wrong]
 
     def of_other_rows(self, domain: str) -> Tensor:
         """Real data of a domain, each row's from the row before it in the whole batch."""
@@ -165,7 +187,7 @@ class Turn:
         """The value of a vocabulary name in one contest."""
         if name == "turn":
             return self
-        if name in TRANSLATION:
+        if name in TRANSLATION or name in FORCED:
             return getattr(self.journey(generator), name)
         source, quantity = split(name)
         exhibit = self.exhibit(guard, source, generator)
@@ -223,7 +245,7 @@ class Journey:
         """The value of a vocabulary name for this generator."""
         if name == "turn":
             return self._turn
-        if name in TRANSLATION:
+        if name in TRANSLATION or name in FORCED:
             return getattr(self, name)
         kind, quantity = split(name)
         if kind == "real":
@@ -239,7 +261,9 @@ class Journey:
 
     def _real(self, quantity: str) -> Any:
         domain = self._plan.target
-        return self._batch[domain] if quantity == "data" else real_labels(self._batch, domain)
+        if quantity == "labels":
+            return real_labels(self._batch, domain)
+        return as_judged(self._batch[domain], self._plan.target_spec)
 
     @property
     def source(self) -> Tensor:
@@ -259,6 +283,23 @@ class Journey:
             back, (self.made,), address=("cycled", *self._batch.address), records=True
         )
         return made.data
+
+    @property
+    def truth(self) -> Tensor:
+        """The row of its target's data that belongs to the source."""
+        return as_judged(self._batch[self._plan.target], self._plan.target_spec)
+
+    @cached_property
+    def real_log_probs(self) -> Tensor | None:
+        """What it gives to each token of that row, [N, length]."""
+        made = self._game.generate(
+            self._name,
+            self._batch.sources(self._name),
+            address=("forced", *self._batch.address),
+            records=True,
+            forced=self._batch[self._plan.target],
+        )
+        return made.log_probs
 
     @cached_property
     def same(self) -> Tensor:
@@ -291,17 +332,24 @@ class Exhibit:
         return data.detach().requires_grad_() if read and not data.requires_grad else data
 
     def _real(self) -> Tensor:
-        return self._batch[self._guard.on]
+        return as_judged(self._batch[self._guard.on], self._spec)
 
     def _labelled(self) -> Tensor:
         domain = self._game.plan.labelled(self._guard.name)
         assert domain is not None, "such an exhibit is the real one"
-        shape = self._game.plan.domains[self._guard.on].spec.shape
         data = self._batch[domain]
-        return data if data.shape[1:] == shape else resized(data, shape)
+        plan = self._game.plan.domains[self._guard.on]
+        if plan.origin == "derived":
+            data = self._game.derived(plan.name, data, self._batch.draw("view", domain))
+        return as_judged(data, self._spec)
 
     def _mismatched(self) -> Tensor:
-        return self._batch[self._guard.on]
+        return as_judged(self._batch[self._guard.on], self._spec)
+
+    @property
+    def _spec(self) -> Spec:
+        """Of what it guards, before the augmentors."""
+        return self._game.plan.domains[self._guard.on].spec
 
     def _fake(self, purpose: str = "made") -> Tensor:
         made = self._batch.made(self._generator, purpose).data
@@ -341,13 +389,16 @@ class Exhibit:
         return tuple(self._condition(domain) for domain in self._guard.given) or None
 
     def _condition(self, domain: str) -> Tensor:
+        condition = None
         if self._kind in ("fake", "twin", "mixed"):
             condition = self._batch.condition(self._generator, domain)
-            if condition is not None:
-                return condition.detach()
         if self._kind == "mismatched":
-            return self._batch.of_other_rows(domain)
-        return self._batch[domain]
+            condition = self._batch.mismatched(domain)
+        if condition is None:
+            condition = self._batch.matched(domain)
+        maker = self._game.plan.maker(domain)
+        learns = maker is not None and self._game.learns_now(maker)
+        return condition if learns else condition.detach()
 
     @property
     def latents(self) -> Tensor:
@@ -490,20 +541,14 @@ def noise_among(plan: GeneratorPlan, sources: tuple[Tensor, ...]) -> Tensor:
     return next(value for value, spec in pairs if isinstance(spec, NoiseSpec))
 
 
+def as_judged(data: Tensor, spec: Spec) -> Tensor:
+    """Real data as discriminators judge it: text one-hot, everything else as it is."""
+    return as_one_hot(data, spec) if isinstance(spec, TextSpec) else data
+
+
 def real_labels(batch: Batch, domain: str) -> Tensor:
     """The labels of the rows that a domain's data comes from."""
     plan = batch.game.plan
     label = plan.data.description.labels_of(plan.domains[domain].of or domain)
     assert label is not None, "composition refused this"
     return batch[label]
-
-
-def resized(images: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Images at another size, and in grey where fewer channels are asked for."""
-    channels, height, width = shape
-    if channels == 1 and images.shape[1] == 3:
-        weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601
-        images = (images * weights).sum(1, keepdim=True)
-    if images.shape[2:] == (height, width):
-        return images
-    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)

@@ -1,7 +1,7 @@
 """The closed vocabulary: everything a loss method may ask for by parameter name.
 
 Light, so that `check` can hold a loss against a recipe without importing it.
-A name is `<input>` or `<input>_<quantity>`; translations have four names of their own.
+A name is `<input>` or `<input>_<quantity>`; translations have names of their own.
 """
 
 from __future__ import annotations
@@ -44,6 +44,13 @@ TRANSLATION = {
     "made": "what it made of that",
     "cycled": "that, brought back by the inverse generator",
     "same": "what it makes of real data of its own target domain",
+    "truth": "the row of its target's data that belongs to the source, where the data is paired",
+}
+
+# The log-probabilities of what was not drawn but is given, for likelihood training.
+FORCED = {
+    "real_log_probs": "what the generator gives to each token of the row of its target's data that "
+    "belongs to the source, log-probabilities [N, length]",
 }
 
 TURN = {"turn": "the whole turn: networks, batch and every contest"}
@@ -54,7 +61,7 @@ def _vocabulary() -> dict[str, str]:
     for source, what in INPUTS.items():
         quantities = VERDICT | BESIDE | (MADE if source in ("fake", "twin") else {})
         names |= {f"{source}_{q}": f"{text}, of: {what}" for q, text in quantities.items()}
-    return names | TRANSLATION | TURN
+    return names | TRANSLATION | FORCED | TURN
 
 
 VOCABULARY: dict[str, str] = _vocabulary()

@@ -608,7 +608,7 @@ DOMAINS = [
             "domain 'x' has no option 'sise'",
             "did you mean 'size'?",
             "options: size = unset, channels = unset",
-            "also: of",
+            "also: of, view",
         ),
     ),
     (

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import evolve
+
 from ganforge.composing.reader import Reader
 from ganforge.document import Table
 from ganforge.grammar import IMAGE_KEYS
 from ganforge.plan import DataPlan, DomainPlan, Part
 from ganforge.plugin import DataDescription, ImageOptions
-from ganforge.settings import DerivedSettings, NoiseSettings
-from ganforge.specs import ImageSpec, NoiseSpec, spec_from_dict
+from ganforge.settings import DerivedSettings, MadeSettings, NoiseSettings
+from ganforge.specs import ImageSpec, NoiseSpec, Spec, VectorSpec, spec_from_dict
 from ganforge.structure import structure
 
 
@@ -74,6 +76,11 @@ class DataReader(Reader):
             self.problem(f"there is a domain '{name}' already: {where}", table.span)
             return None
         of = table.entry("of")
+        if "vector" in table:
+            made = structure(table, MadeSettings, owner=f"domain '{name}'", problems=self.problems)
+            if made is None:
+                return None
+            return DomainPlan(name=name, spec=VectorSpec(made.vector), origin="made")
         if of is None:
             settings = structure(
                 table, NoiseSettings, owner=f"domain '{name}'", problems=self.problems
@@ -86,7 +93,11 @@ class DataReader(Reader):
             self.unknown("domain", str(of.value), known, of.value_span)
             return None
         derived = structure(
-            table, DerivedSettings, owner=f"domain '{name}'", problems=self.problems, skip={"of"}
+            table,
+            DerivedSettings,
+            owner=f"domain '{name}'",
+            problems=self.problems,
+            skip={"of", "view"},
         )
         parent = known[of.value].spec
         if derived is None:
@@ -103,9 +114,41 @@ class DataReader(Reader):
             )
             return None
         height, width = derived.pixels(parent.height, parent.width)
-        spec_ = ImageSpec(derived.channels or parent.channels, height, width)
+        if known[of.value].view is not None:
+            self.problem(f"domain '{name}' is made of '{of.value}', which is a view", of.value_span)
+            return None
+        resized = ImageSpec(derived.channels or parent.channels, height, width)
         root = known[of.value].of or of.value
-        return DomainPlan(name=name, spec=spec_, origin="derived", of=root)
+        plan = DomainPlan(name=name, spec=resized, origin="derived", of=root, resized=resized)
+        return plan if "view" not in table else self.viewed(plan, table)
+
+    def viewed(self, domain: DomainPlan, table: Table) -> DomainPlan | None:
+        """A derived domain as what one view of an augmentor makes of it."""
+        entry = table.entry("view")
+        assert entry is not None
+        if not isinstance(entry.value, Table):
+            self.problem(
+                f"'view' of domain '{domain.name}' takes a table",
+                entry.value_span,
+                'write `view = { use = "gradient-image", mode = "only" }`',
+            )
+            return None
+        view = self.part("view", "augmentor", entry.value, {"use"})
+        if view is None:
+            return None
+        views: dict[str, Spec] | None = {"plain": domain.spec}
+        if view.component.views is not None:
+            views = self.refused(view.component.views, table, view.options, domain.spec)
+        if views is None:
+            return None
+        if len(views) > 1:
+            self.problem(
+                f"'{view.component.name}' with these options makes {len(views)} views: "
+                f"{', '.join(views)}; a domain is one",
+                entry.value_span,
+            )
+            return None
+        return evolve(domain, spec=next(iter(views.values())), view=view)
 
 
 def description_from_dict(data: Mapping[str, Any]) -> DataDescription:
@@ -115,4 +158,5 @@ def description_from_dict(data: Mapping[str, Any]) -> DataDescription:
         aligned=tuple(tuple(group) for group in data.get("aligned", ())),
         counts=data.get("counts", {}),
         labelled=data.get("labelled", {}),
+        mismatched=data.get("mismatched", {}),
     )

@@ -10,7 +10,7 @@ from ganforge.composing.networks import NetworkReader
 from ganforge.document import Table
 from ganforge.errors import GanforgeError
 from ganforge.needs import loss_needs
-from ganforge.plan import SIDES, DiscriminatorPlan, GeneratorPlan, LossPlan, Part
+from ganforge.plan import SIDES, DiscriminatorPlan, DomainPlan, GeneratorPlan, LossPlan, Part
 from ganforge.specs import LabelSpec, NoiseSpec
 from ganforge.suggest import nearest
 from ganforge.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
@@ -147,6 +147,10 @@ class LossReader(NetworkReader):
     def lacking_made(self, generator: GeneratorPlan, need: str) -> str:
         source, quantity = split(need)
         edge = f"generator '{generator.name}'"
+        if need in ("truth", "real_log_probs"):
+            reason = self.lacking_pairs(generator, need)
+            if reason:
+                return reason
         if need == "cycled" and self.inverse(generator) is None:
             return f"no generator leads back from '{generator.target}' to '{generator.sources[0]}'"
         back = self.inverse(generator) if need == "cycled" else None
@@ -169,6 +173,31 @@ class LossReader(NetworkReader):
         if quantity in ("posterior", "log_probs") and quantity not in offered and known:
             return f"generator '{generator.component.name}' offers no {quantity}"
         return ""
+
+    def lacking_pairs(self, generator: GeneratorPlan, need: str) -> str:
+        """Why no row of a generator's target belongs to what it reads."""
+        target, sources = self.domains[generator.target], self.leaves(generator)
+        if target.origin not in ("data", "derived"):
+            return f"the data has no '{generator.target}'"
+        read = {d.of or d.name for d in sources if d.origin in ("data", "derived")}
+        if need == "truth" and not read:
+            return f"generator '{generator.name}' reads no data, so nothing is true of it"
+        group = self.data_plan.description.group(target.of or target.name)
+        unpaired = sorted(read - set(group))
+        if unpaired:
+            return f"the rows of '{unpaired[0]}' and '{generator.target}' are no pairs"
+        return ""
+
+    def leaves(self, generator: GeneratorPlan) -> list[DomainPlan]:
+        """The domains that a generator reads, also through others."""
+        found: list[DomainPlan] = []
+        for source in generator.sources:
+            before = self.generators.get(source.removeprefix("generators."))
+            if source in self.domains:
+                found.append(self.domains[source])
+            elif before is not None:
+                found += self.leaves(before)
+        return found
 
     def inverse(self, generator: GeneratorPlan) -> GeneratorPlan | None:
         back = (

@@ -167,6 +167,13 @@ class NetworkReader(DataReader):
                 there = self.domains.keys() | known
                 self.unknown("domain", source, there, self.place(table.entry("from"), source))
                 return None
+            if source in self.domains and self.domains[source].origin == "made":
+                self.problem(
+                    f"the data has no '{source}', which generators make",
+                    self.place(table.entry("from"), source),
+                    f"write `generators.NAME`, of the one that makes '{source}'",
+                )
+                return None
         target = self.target(name, table)
         return None if target is None else (sources, target)
 
@@ -235,7 +242,19 @@ class NetworkReader(DataReader):
             plan = self.discriminator(part)
             if plan is not None:
                 plans[name] = plan
+        self.generators = self.on_their_sides(plans)
         return plans
+
+    def on_their_sides(self, guards: Mapping[str, DiscriminatorPlan]) -> dict[str, GeneratorPlan]:
+        """Generators of conditions that nothing guards learn with the discriminators."""
+        guarded = {plan.on for plan in guards.values()}
+        given = {domain for plan in guards.values() for domain in plan.given}
+        return {
+            name: attrs.evolve(plan, side="discriminator")
+            if plan.target in given - guarded and self.domains[plan.target].origin == "made"
+            else plan
+            for name, plan in self.generators.items()
+        }
 
     def guarded(self, name: str) -> str | None:
         """The domain that a discriminator is `on`."""
@@ -266,8 +285,28 @@ class NetworkReader(DataReader):
             if name not in self.domains:
                 self.unknown("domain", name, self.domains, self.place(table.entry("given"), name))
                 return None
+            makers = [g.name for g in self.generators.values() if g.target == name]
+            if (
+                self.domains[name].origin == "made"
+                and len(makers) != 1
+                and self.knows_all_generators()
+            ):
+                self.problem(
+                    f"discriminator '{part.name}' is given '{name}', which "
+                    + (f"{', '.join(makers)} make" if makers else "no generator makes"),
+                    self.place(table.entry("given"), name),
+                    "exactly one generator must make it",
+                )
+                return None
         settings = self.network_settings("discriminators", part)
         if on is None or settings is None:
+            return None
+        if self.domains[on].origin in ("made", "drawn"):
+            entry = table.entry("on")
+            self.problem(
+                f"discriminator '{part.name}' guards '{on}', of which the data has no rows",
+                entry.value_span if entry else table.span,
+            )
             return None
         judged = self.judged(part.name, on)
         if judged is None:

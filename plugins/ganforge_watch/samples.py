@@ -117,7 +117,7 @@ class Samples(Hook):
         columns = self.options.columns or max(1, round(math.sqrt(count * blocks / tiles)))
         count = max(1, count // columns) * columns  # whole lines
         source = run.generator_plan(name).sources[0]
-        inputs = training.game.feed.held_out(source, count).float().cpu()
+        inputs = run.held_out(source, count).float().cpu()
         shown = [inputs, run.translate(inputs, name)]
         if back:
             shown.append(run.translate(shown[1], back))
@@ -126,10 +126,10 @@ class Samples(Hook):
 
 
 def _is_drawn(run: Run, name: str) -> bool:
+    """An image that is made from no image of the data."""
     plan = run.generator_plan(name)
-    kinds = (NoiseSpec, LabelSpec)
-    is_image = isinstance(plan.target_spec, ImageSpec)
-    return is_image and all(isinstance(spec, kinds) for spec in plan.source_specs)
+    images = [spec for _, spec in run.leaves(plan) if isinstance(spec, ImageSpec)]
+    return isinstance(plan.target_spec, ImageSpec) and not images
 
 
 def _is_translator(run: Run, name: str) -> bool:
@@ -140,7 +140,7 @@ def _is_translator(run: Run, name: str) -> bool:
         isinstance(first, ImageSpec)
         and isinstance(plan.target_spec, ImageSpec)
         and run.plan.domains.keys() >= set(plan.sources)
-        and run.plan.domains[plan.sources[0]].origin == "data"
+        and run.plan.domains[plan.sources[0]].origin in ("data", "derived")
         and all(isinstance(spec, (NoiseSpec, LabelSpec)) for spec in others)
     )
 

@@ -14,7 +14,7 @@ from ganforge_mnist.idx import SPLITS
 from ganforge_mnist.plugin import MnistOptions, describe, ganforge_components
 
 from ganforge import DataError, Draws, ImageOptions
-from ganforge.feed import Feed
+from ganforge.feed import Feed, held_out_split
 from ganforge.plugin import ImageSpec, Impossible, LabelSpec
 
 ROWS = {"train": 30, "test": 12}
@@ -96,7 +96,7 @@ def test_it_feeds_a_training(tmp_path):
     assert batch["image"].shape == (8, 1, 32, 32)
     row = ((batch["image"][:, 0, 0, 0] + 1) * 127.5).round().long()
     assert torch.equal(row % 10, batch["label"])
-    assert feed.held_out_split == "test"
+    assert held_out_split(feed.dataset) == "test"
 
 
 @pytest.mark.parametrize("size", [28, 40, 17])

@@ -243,13 +243,13 @@ def test_translators_are_shown_with_input_translation_and_the_way_back(tmp_path)
     training.run()
     sheet = pixels(training.folder.sheets()[-1])
     assert sheet.shape == (8 + 2 + 8 + 12 + 8 + 2 + 8, 28)  # 2 inputs a direction, 3 tiles each
-    inputs = training.game.feed.held_out("light", 2)
     with training.looking() as run:
+        inputs, darks = run.held_out("light", 2), run.held_out("dark", 1)
         made = run.translate(inputs, "l2d")
         back = run.translate(made, "d2l")
     second = grid(torch.stack([inputs[1].cpu(), made[1], back[1]]), 3)
     assert np.array_equal(sheet[10:18], second)
-    assert np.array_equal(sheet[30:38, :8], grid(training.game.feed.held_out("dark", 1), 1))
+    assert np.array_equal(sheet[30:38, :8], grid(darks, 1))
 
 
 def test_real_images_are_shown_as_discriminators_see_them(tmp_path):

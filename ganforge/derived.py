@@ -1,0 +1,37 @@
+"""Images of a domain that is derived from the data: at another size, in grey, or as a view."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganforge.draws import Draw
+from ganforge.interfaces import Augmentor
+from ganforge.plan import DomainPlan
+from ganforge.raised import blaming
+
+
+def derived(domain: DomainPlan, images: Tensor, view: Augmentor | None, draw: Draw) -> Tensor:
+    """What a derived domain makes of images [N, C, H, W] of the domain that it is `of`.
+
+    view: the augmentor that the domain names, if it names one.
+    """
+    assert domain.resized is not None
+    images = resized(images, domain.resized.shape)
+    if domain.view is None or view is None:
+        return images
+    with torch.no_grad(), blaming(domain.view.component):
+        made = view.view(images, draw)
+    return made if isinstance(made, Tensor) else next(iter(made.values()))
+
+
+def resized(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Images at another size, and in grey where fewer channels are asked for."""
+    channels, height, width = shape
+    if channels == 1 and images.shape[1] == 3:
+        weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601
+        images = (images * weights).sum(1, keepdim=True)
+    if images.shape[2:] == (height, width):
+        return images
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
