@@ -299,6 +299,14 @@ class Run:
         tokens = self.sample(count, text=text, seed=seed, generator=plan.name)
         return [plan.target_spec.decode(row) for row in tokens.tolist()]
 
+    def texts_read(self, plan: GeneratorPlan, seeds: Sequence[int]) -> list[str] | None:
+        """The held-out texts that a generator reads for these seeds; None where it reads none."""
+        found = ((d, spec) for d, spec in self.leaves(plan) if isinstance(spec, TextSpec))
+        domain, spec = next(found, (None, None))
+        if domain is None or spec is None:
+            return None
+        return [spec.decode(row) for row in held_out_rows(self.dataset(), domain, seeds).tolist()]
+
     def _reads(self, plan: GeneratorPlan, kind: type[Spec]) -> bool:
         """Whether a generator, or one whose output it reads, reads data of a kind."""
         return any(isinstance(spec, kind) for _, spec in self.leaves(plan))

@@ -1,4 +1,4 @@
-"""`ganforge sample [RUN]`: images of drawn noise."""
+"""`ganforge sample [RUN]`: images of drawn noise, or of a text; texts of a generator of text."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ganforge.runs import Run
 
 _COUNT = 64
+_LINES = 20  # of text
+_LONGEST = 60  # characters of a text in the name of a file
 _CHUNK = 256  # images that are made before they are written to a folder
 _LEGIBLE = 64  # pixels that a tile with a number has at least
 _INKS = {  # of the numbers and of their edge, by an image's mode
@@ -33,6 +35,7 @@ _INKS = {  # of the numbers and of their edge, by an image's mode
 @click.argument("run", required=False)
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="how many images [64]")
 @click.option("--label", metavar="L", help="one class, by number or name; otherwise by turns")
+@click.option("--text", metavar="T", help="what to show; otherwise held-out texts by turns")
 @click.option(
     "--seed", metavar="S", type=click.IntRange(min=0), default=0, help="of the first image [0]"
 )
@@ -48,6 +51,7 @@ def command(
     run: str | None,
     count: int | None,
     label: str | None,
+    text: str | None,
     seed: int,
     numbered: bool,
     out: Path | None,
@@ -57,7 +61,7 @@ def command(
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
-    """Make images with a trained generator.
+    """Make images with a trained generator; one of text prints what it writes.
 
     RUN is a run's folder or name; left out, the newest. Image i of seed S is image 0 of seed S + i.
     """
@@ -69,9 +73,14 @@ def command(
     plan = opened.generator_plan(generator)
     if label is not None and not _classes(plan):
         raise GanforgeError(f"{folder.name} was trained without labels: leave --label out")
+    if _writes(plan):
+        if out is not None or numbered:
+            raise GanforgeError(f"generator '{plan.name}' writes text: leave out --out, --numbered")
+        _print(opened, plan, count or _LINES, text, seed)
+        return
     count = count or _usual_count(plan, label)
-    out = out or Path(_usual_name(opened, seed, label, step, generator))
-    made = _Request(opened, plan, count, label, seed)
+    out = out or Path(_usual_name(opened, seed, label, text, step, generator))
+    made = _Request(opened, plan, count, label, text, seed)
     if kind == "grid":
         _write_grid(out, made, numbered)
     elif kind == "tensor":
@@ -107,6 +116,20 @@ def _classes(plan: GeneratorPlan) -> int:
     return next((spec.classes for spec in specs if isinstance(spec, LabelSpec)), 0)
 
 
+def _writes(plan: GeneratorPlan) -> bool:
+    from ganforge.specs import TextSpec
+
+    return isinstance(plan.target_spec, TextSpec)
+
+
+def _print(run: Run, plan: GeneratorPlan, count: int, text: str | None, seed: int) -> None:
+    """One text a line; where held-out texts take turns, each beside what was made of it."""
+    written = run.write(count, text=text, seed=seed, generator=plan.name)
+    read = run.texts_read(plan, range(seed, seed + count)) if text is None else None
+    for number, line in enumerate(written):
+        click.echo(f"{read[number]}\t{line}" if read else line)
+
+
 def _columns(plan: GeneratorPlan, label: str | None, count: int) -> int:
     """Classes by turns get a column each, as long as that is no sheer strip."""
     classes = _classes(plan)
@@ -121,12 +144,15 @@ def _usual_count(plan: GeneratorPlan, label: str | None) -> int:
     return -(-_COUNT // classes) * classes if whole_rows else _COUNT
 
 
-def _usual_name(run: Run, seed: int, label: str | None, step: str, generator: str | None) -> str:
+def _usual_name(
+    run: Run, seed: int, label: str | None, text: str | None, step: str, generator: str | None
+) -> str:
     """`dcgan-mnist-seed0.png` in the current folder."""
     parts = [run.folder.name]
     parts += [generator] if generator else []
     parts += [f"step{run.step}"] if step != "last" else []
     parts += [f"label-{label}"] if label is not None else []
+    parts += [text[:_LONGEST]] if text is not None else []
     name = "-".join([*parts, f"seed{seed}"])
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name) + ".png"
 
@@ -135,19 +161,30 @@ class _Request:
     """What is asked of a run, made in one go or in parts."""
 
     def __init__(
-        self, run: Run, plan: GeneratorPlan, count: int, label: str | None, seed: int
+        self,
+        run: Run,
+        plan: GeneratorPlan,
+        count: int,
+        label: str | None,
+        text: str | None,
+        seed: int,
     ) -> None:
         self.run = run
         self.plan = plan
         self.count = count
         self.label = label
+        self.text = text
         self.seed = seed
 
     def images(self, start: int = 0, stop: int | None = None) -> Tensor:
         """Images start .. stop - 1, float32 [N, C, H, W] in [-1, 1]."""
         count = (self.count if stop is None else stop) - start
         return self.run.sample(
-            count, label=self.label, seed=self.seed + start, generator=self.plan.name
+            count,
+            label=self.label,
+            text=self.text,
+            seed=self.seed + start,
+            generator=self.plan.name,
         )
 
     def labels(self) -> Tensor | None:
