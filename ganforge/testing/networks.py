@@ -34,9 +34,9 @@ def _check_shape(situation: Situation, name: str, value: Tensor, count: int) -> 
     expected: tuple[int, ...] | None = None
     if name == "data":
         assert situation.target is not None
-        expected = situation.target.shape
+        expected = situation.target.played
     elif name == "reconstruction":
-        expected = situation.specs[0].shape
+        expected = situation.specs[0].played
     if len(value) != count or (expected is not None and value.shape[1:] != expected):
         raise Failed(
             f"{where}: {list(value.shape)} for {count} items"

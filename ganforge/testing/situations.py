@@ -13,7 +13,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from ganforge.interfaces import Made, Network, Verdict
+from ganforge.interfaces import Made, Network, Verdict, as_one_hot
 from ganforge.needs import takes_labels
 from ganforge.plugin import Component, Impossible
 from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec, VectorSpec
@@ -61,8 +61,11 @@ class Situation:
         return network
 
     def inputs(self, count: int, seed: int = 0) -> tuple[Tensor, ...]:
-        """Random items of each domain, [count, *spec.shape]."""
-        return tuple(items(spec, count, seed + place) for place, spec in enumerate(self.specs))
+        """Random items of each domain, [count, *spec.shape]; text that is judged is one-hot."""
+        found = [items(spec, count, seed + place) for place, spec in enumerate(self.specs)]
+        if self.target is None and isinstance(self.specs[0], TextSpec):
+            found[0] = as_one_hot(found[0], self.specs[0])
+        return tuple(found)
 
     def outputs(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """What a network makes or says, by name: data, or scores, class_scores, ..."""
@@ -125,6 +128,9 @@ def _generators() -> Iterator[tuple[tuple[Spec, ...], Spec | None]]:
         yield (other,), other
         yield (other, NOISE), other
         yield (other, NOISE), IMAGES[4]
+    yield (WORDS,), VectorSpec(6)
+    yield (NOISE, NOISE, VectorSpec(6)), IMAGES[4]
+    yield (NOISE, VectorSpec(6), IMAGES[1]), IMAGES[4]
 
 
 def _discriminators() -> Iterator[tuple[tuple[Spec, ...], None]]:
