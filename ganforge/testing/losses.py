@@ -19,7 +19,9 @@ from ganforge.vocabulary import VOCABULARY, split
 
 ROWS = 6
 IMAGE = ImageSpec(2, 8, 8)
-SCORES = {"one score": (), "a map of scores": (3, 3)}
+WORDS = 5  # of a text
+SCORES: dict[str, tuple[int, ...]] = {"one score": (), "a map of scores": (3, 3)}
+SCORES_OF_TEXTS: dict[str, tuple[int, ...]] = {"one score": (), "a score for each word": (WORDS,)}
 
 
 def needs(subject: Subject) -> None:
@@ -124,7 +126,8 @@ def observes(subject: Subject) -> None:
 def _plays(subject: Subject) -> Iterator[tuple[str, Side, Loss, dict[str, Any]]]:
     """(what the scores are, side, a fresh loss, what its method is given), for every side."""
     declared = loss_needs(subject.component, subject.options)
-    for what, shape in SCORES.items():
+    of_texts = any(_reads(names, "log_probs") for names in declared.values())
+    for what, shape in (SCORES_OF_TEXTS if of_texts else SCORES).items():
         for extra in (0, 1):  # class scores with and without one for fakes
             verdict = _verdict(shape, LABELS.classes + extra, 0)
             for side in SIDES:
@@ -181,7 +184,7 @@ def _thing(name: str, shape: tuple[int, ...], classes: int) -> Any:
         mean, log_variance = torch.randn(2, ROWS, 4, generator=random)
         return mean.requires_grad_(), log_variance.requires_grad_()
     if quantity == "log_probs":
-        return (-torch.rand(ROWS, 5, generator=random)).requires_grad_()
+        return (-torch.rand(ROWS, WORDS, generator=random)).requires_grad_()
     if quantity == "given":
         return (torch.arange(ROWS) % LABELS.classes,)
     images = torch.rand((ROWS, *IMAGE.shape), generator=random) * 2 - 1
