@@ -19,9 +19,18 @@ from ganforge_sequence.plugin import (
     ganforge_components,
 )
 from ganforge_sequence.reading import counts, length_of
+from playing import QUIET, training_of
 from torch.nn import functional as F
 
-from ganforge import GanforgeError, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
+from ganforge import (
+    GanforgeError,
+    ImageSpec,
+    LabelSpec,
+    NoiseSpec,
+    TextSpec,
+    VectorSpec,
+    checkpoint,
+)
 from ganforge.plugin import Impossible
 
 COMPONENTS = {(component.kind, component.name): component for component in ganforge_components()}
@@ -347,6 +356,94 @@ def test_the_baseline_follows_the_pay():
 def test_a_map_of_scores_that_are_not_the_words_is_refused():
     with pytest.raises(GanforgeError, match="one for each of its 3 words, not \\[2, 2\\]"):
         reinforce().generator(LOG_PROBS, torch.zeros(1, 2, 2))
+
+
+# --- in a game ------------------------------------------------------------------------------------
+
+GAME = (
+    """
+recipe = 1
+name = "times"
+[data]
+use = "spoken-times"
+[train]
+steps = 8
+batch = 4
+precision = "fp32"
+device = "cpu"
+[train.phases.warm-up]
+train = ["generators.main"]
+losses = ["likelihood"]
+steps = 2
+[train.phases.game]
+train = ["generators.main", "discriminators.main"]
+[noise]
+dim = 4
+[generator]
+use = "seq2seq"
+from = ["time", "noise"]
+to = "wording"
+width = 8
+[discriminator]
+use = "sequence-pairs"
+given = "time"
+width = 8
+[losses.adversarial]
+use = "non-saturating"
+[losses.likelihood]
+"""
+    + QUIET
+)
+REINFORCE = GAME.replace("width = 8\n[disc", 'width = 8\nchoice = "plain"\n[disc').replace(
+    "[losses.likelihood]",
+    "weight = { discriminator = 1, generator = 0 }\n[losses.reinforce]\n[losses.likelihood]",
+)
+
+
+@pytest.mark.parametrize("game", [GAME, REINFORCE], ids=["straight-through", "reinforce"])
+def test_d_is_left_alone_until_the_game_begins_and_then_both_learn(game, tmp_path):
+    training = training_of(tmp_path, game)
+    networks = training.game.networks
+
+    def weights():
+        return {
+            address: [p.detach().clone() for p in network.parameters()]
+            for address, network in networks.items()
+        }
+
+    before = weights()
+    moved = []
+    for step in range(1, 5):
+        training.game.enter(training.plan.phases[step > 2])
+        training._take_step(step)
+        after = weights()
+        moved.append(
+            {
+                address.partition(".")[0]
+                for address in after
+                if not all(map(torch.equal, before[address], after[address]))
+            }
+        )
+        before = after
+    assert moved == [{"generators"}] * 2 + [{"generators", "discriminators"}] * 2
+
+
+def test_a_resumed_game_with_a_baseline_is_bit_for_bit_the_same(tmp_path):
+    save = "hooks.checkpoint={off=false,every=1,keep=9}"
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = training_of(tmp_path / "whole", REINFORCE, sets=[save])
+    whole.run()
+    begun = training_of(tmp_path / "parts", REINFORCE, sets=[save, "train.steps=5"])
+    begun.run()
+    resumed = training_of(tmp_path / "parts", REINFORCE, sets=[save])
+    resumed.resume(checkpoint.load(resumed.folder.checkpoints, 5))
+    resumed.run()
+    state = resumed.game.state()
+    assert state["networks"]["losses.reinforce@main/baseline"] != 0.5
+    for kind, tensors in whole.game.state().items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, state[kind][name]), name
 
 
 # --- the manifest ---------------------------------------------------------------------------------
