@@ -71,7 +71,9 @@ def save(
             save_file({k: _plain(v) for k, v in tensors.items()}, temporary / name)
             hashes[name] = _sha256(temporary / name)
             _flush(temporary / name)
-        text = json.dumps({**state, "step": step, "sha256": hashes}, indent=1)
+        written = {**state, "step": step, "sha256": hashes}
+        hashes["state"] = _sha256_of_state(written)
+        text = json.dumps(written, indent=1)
         (temporary / "state.json").write_text(text, encoding="utf-8")
         _flush(temporary / "state.json")
         _swap(temporary, target)
@@ -95,11 +97,15 @@ def load(checkpoints: Path, step: int) -> Checkpoint:
     folder = checkpoints / folder_name(step)
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        for name in _FILES:
-            if _sha256(folder / name) != state["sha256"][name]:
-                raise RunError(f"{folder / name} is damaged: its checksum is not what was written")
+        found = {name: _sha256(folder / name) for name in _FILES}
+        if len(state["sha256"]) > len(found):  # those of the first versions have none of their own
+            found["state"] = _sha256_of_state(state)
+        for name, checksum in found.items():
+            if checksum != state["sha256"][name]:
+                file = folder / (name if name in _FILES else "state.json")
+                raise RunError(f"{file} is damaged: its checksum is not what was written")
         networks, optimizers = (load_file(folder / name) for name in _FILES)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise RunError(f"cannot read the checkpoint {folder}: {error}") from error
     return Checkpoint(folder, networks, optimizers, state)
 
@@ -146,6 +152,13 @@ def _swap(new: Path, target: Path) -> None:
 def _plain(tensor: Tensor) -> Tensor:
     """On the CPU, contiguous, and sharing memory with no other entry, as safetensors asks."""
     return tensor.detach().cpu().contiguous().clone()
+
+
+def _sha256_of_state(state: Mapping[str, Any]) -> str:
+    """Of all that state.json holds but this checksum, however it is laid out."""
+    hashes = {name: value for name, value in state["sha256"].items() if name != "state"}
+    text = json.dumps({**state, "sha256": hashes}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

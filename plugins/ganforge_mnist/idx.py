@@ -16,6 +16,8 @@ from typing import IO
 from ganforge import DataError
 from ganforge.archives import known
 
+_AT_ONCE = 16_000_000  # bytes
+
 SPLITS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -38,10 +40,18 @@ def content(path: Path, dimensions: int) -> tuple[tuple[int, ...], bytearray]:
     with _opened(path) as file:
         lengths = _header(file, dimensions)
         # One byte more than there should be tells a longer file, which is another one.
-        content = bytearray(file.read(math.prod(lengths) + 1))
+        content = _up_to(file, math.prod(lengths) + 1)
         if len(content) != math.prod(lengths):
             raise ValueError("its length is not what its header says")
         return lengths, content
+
+
+def _up_to(file: IO[bytes], count: int) -> bytearray:
+    """So many bytes, or all there are; a header that lies takes no memory."""
+    content = bytearray()
+    while part := file.read(min(_AT_ONCE, count - len(content))):
+        content += part
+    return content
 
 
 @contextmanager
