@@ -100,4 +100,4 @@ def test_only_the_newest_are_kept(tmp_path):
 def test_the_checksums_are_in_the_state_file(tmp_path):
     folder = _save(tmp_path, 1)
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    assert set(state["sha256"]) == {"networks.safetensors", "optimizers.safetensors"}
+    assert set(state["sha256"]) == {"networks.safetensors", "optimizers.safetensors", "state"}
