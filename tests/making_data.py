@@ -62,7 +62,7 @@ def small_settings(recipe: str, folder: Path) -> list[str]:
     if plan.data.component.name in ("unpaired-folders", "painted-horses"):
         size = min(plan.data.image.pixels(64, 64))
         sets += ["data.size=32", "data.load=36"] if size <= 64 else []
-    if plan.data.component.name == "painted-horses":
+    if plan.data.component.name in ("painted-horses", "captioned-shapes"):
         sets += ["data.count=8", "data.held_out=4"]
     for name, metric in plan.metrics.items():
         options = option_names(metric.component.options)
