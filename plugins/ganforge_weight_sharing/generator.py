@@ -98,6 +98,8 @@ class WeightSharingGenerator(Generator):
         classes, row = sources[self.label].flat, channels * height * width
         code = row + sum(spec.flat for spec in sources) - classes
         self.register_buffer("memory", torch.zeros(classes, row))
+        # The length that standard normal noise of that many numbers has.
+        self.length = math.sqrt(code - row) if options.balanced and code > row else None
         size = (height, width)
         whole = Convolution("", channels, code, size, (1, 1), size, (1, 1), (0, 0))
         walked = [whole, *reversed(convolutions)]
@@ -118,6 +120,8 @@ class WeightSharingGenerator(Generator):
             if not isinstance(spec, LabelSpec)
         ]
         row = self.memory[sources[self.label]]  # [N, C * f * f]
+        if self.length is not None:
+            row = F.normalize(row) * self.length
         code = torch.cat([row, as_vectors(*zip(*others, strict=True))], 1) if others else row
         return self.image(self.blocks(code[:, :, None, None])).tanh()
 

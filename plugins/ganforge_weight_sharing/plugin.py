@@ -40,6 +40,9 @@ class WeightSharingOptions:
     residual: bool = option(
         True, help="each block's first transposed convolution also joins the sum at its end"
     )
+    balanced: bool = option(
+        False, help="scale each label's row to the length of the noise, so that both are heard"
+    )
     norm: Literal["batch", "none"] = option("batch", help="BatchNorm of its own, or nothing")
 
 

@@ -301,6 +301,19 @@ def test_the_label_is_told_by_its_row_alone():
     assert torch.equal(G(noise, torch.tensor([4])), three)
 
 
+def test_balanced_rows_are_as_long_as_the_noise_is():
+    """Rows as they are have length 0.02 * 12 against sqrt(6) here: the noise drowns the label."""
+    D = mirrored()
+    for balanced, length in [(False, 0.02 * (16 * 3 * 3) ** 0.5), (True, 6**0.5)]:
+        G = generator(D, balanced=balanced)
+        read = []
+        G.blocks.register_forward_pre_hook(lambda blocks, given, read=read: read.append(given[0]))
+        G(*drawn(10))
+        rows = read[0][:, : G.memory.shape[1], 0, 0]
+        torch.testing.assert_close(rows.norm(dim=1).mean(), torch.tensor(length), rtol=0.1, atol=0)
+        torch.testing.assert_close(F.normalize(rows), F.normalize(G.memory))
+
+
 def test_any_discriminator_of_one_chain_of_convolutions_can_be_shared():
     D = DcganDiscriminator(DcganDiscriminatorOptions(width=4), DIGIT)
     G = generator(D)
