@@ -116,7 +116,8 @@ class _Composer(LossReader):
             )
             return 1
         counts = data.description.counts.get("train", {})
-        played = {g.target for g in self.generators.values()} & counts.keys()
+        targets = (self.domains[g.target] for g in self.generators.values())
+        played = {domain.of or domain.name for domain in targets} & counts.keys()
         if not played:
             self.problem(
                 "an epoch is not known, since the data does not say how many rows it has",

@@ -206,6 +206,15 @@ class Plan:
         )
         return next(back, None)
 
+    def paired(self, generator: str) -> bool:
+        """Whether the data has, for each row of its first source, the row of its target."""
+        edge = self.generators[generator]
+        if edge.sources[0] not in self.domains:  # what another generator makes
+            return False
+        source, target = (self.domains[domain] for domain in (edge.sources[0], edge.target))
+        group = self.data.description.group(source.of or source.name)
+        return source.origin != "drawn" and (target.of or target.name) in group
+
     def noise_sources(self, generator: str) -> tuple[str, ...]:
         """Its sources that are drawn noise."""
         edge = self.generators[generator]

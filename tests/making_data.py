@@ -40,7 +40,12 @@ def make_data(folder: Path) -> None:
 
 
 # Data set -> the folder that `make_data` makes for it; others need none.
-FOLDERS = {"mnist": "mnist", "image-folder": "photos", "unpaired-folders": "pairs"}
+FOLDERS = {
+    "mnist": "mnist",
+    "image-folder": "photos",
+    "unpaired-folders": "pairs",
+    "paired-folders": "pairs",
+}
 
 
 def data_settings(recipe: str, folder: Path) -> list[str]:
@@ -59,7 +64,7 @@ def small_settings(recipe: str, folder: Path) -> list[str]:
         options = option_names(network.component.options)
         sets += [f"{address}.{k}={v}" for k, v in NARROW.items() if k in options]
     sets.append(f"train.batch={min(plan.train.batch, 4)}")
-    if plan.data.component.name in ("unpaired-folders", "painted-horses"):
+    if plan.data.component.name in ("unpaired-folders", "paired-folders", "painted-horses"):
         size = min(plan.data.image.pixels(64, 64))
         sets += ["data.size=32", "data.load=36"] if size <= 64 else []
     if plan.data.component.name in ("painted-horses", "captioned-shapes"):

@@ -28,6 +28,8 @@ EXAMPLES = {
     "dataset/cifar10": {"root": DATA / "cifar10"},
     "dataset/image-folder": {"root": DATA / "photos"},
     "dataset/mnist": {"root": DATA / "mnist"},
+    "dataset/paired-folders": {"root": DATA / "pairs", "domains": {"a": "trainA", "b": "trainB"}},
+    "dataset/side-by-side": {"root": DATA / "photos"},
     "dataset/unpaired-folders": {
         "root": DATA / "pairs",
         "domains": {"a": "trainA", "b": "trainB"},

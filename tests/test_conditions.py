@@ -475,6 +475,12 @@ def test_a_view_is_a_domain_whose_rows_are_paired_with_the_images(tmp_path):
     assert held.shape == (3, 1, 6, 6) and torch.allclose(held, expected)
 
 
+def test_an_epoch_of_views_is_that_of_the_images_they_are_made_from(tmp_path):
+    text = PAIRED.replace("steps = 2", "epochs = 3").replace('from = "edges"', 'from = "image"')
+    text = text.replace('to = "image"', 'to = "edges"').replace('given = "edges"', "")
+    assert plan_of(tmp_path, text, *COMPONENTS).steps == 3 * 16 // 4
+
+
 # ---------------------------------------------------------------- refused
 
 

@@ -7,9 +7,14 @@ import torch
 from torch import Tensor
 
 from ganforge import DataError, Dataset
-from ganforge.images import check_images, read_image
+from ganforge.images import check_images, fit_images, image_size, read_image
 from ganforge.plugin import DataDescription, ImageOptions, Impossible
-from ganforge_folders.layout import image_folder, unpaired_folders
+from ganforge_folders.layout import (
+    image_folder,
+    paired_folders,
+    parted_folder,
+    unpaired_folders,
+)
 
 
 class _Files(Dataset):
@@ -67,3 +72,42 @@ class UnpairedFolders(_Files):
             self.files = unpaired_folders(options)
         except Impossible as error:
             raise DataError(str(error)) from error
+
+
+class PairedFolders(_Files):
+    """The domains that the options name, each uint8 [C, H, W]; rows of one number are a pair."""
+
+    def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
+        super().__init__(options, image, description)
+        try:
+            self.files = paired_folders(options)
+        except Impossible as error:
+            raise DataError(str(error)) from error
+
+
+class SideBySide(_Files):
+    """The parts of each image, from left to right, as domains, each uint8 [C, H, W]."""
+
+    def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
+        super().__init__(options, image, description)
+        try:
+            train, test, *_ = parted_folder(options.root, options.holdout)
+        except Impossible as error:
+            raise DataError(str(error)) from error
+        self.files = {
+            split: dict.fromkeys(options.domains, files)
+            for split, files in (("train", train), ("test", test))
+        }
+
+    def item(self, split: str, domain: str, index: int) -> Tensor:
+        spec = self.description.domains[domain]
+        path = self.files[split][domain][index]
+        _, height, width = image_size(path)
+        pixels = read_image(path, height=height, width=width, channels=spec.shape[0])
+        parts = len(self.options.domains)
+        if width % parts:
+            raise DataError(f"{path} is {width} px wide, which {parts} images of equal width do not fill")
+        part = width // parts
+        left = part * self.options.domains.index(domain)
+        own = torch.from_numpy(pixels)[None, :, :, left : left + part]
+        return fit_images(own, *self.image.loaded_pixels(*spec.shape[1:]), self.image.fit)[0]

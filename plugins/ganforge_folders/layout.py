@@ -4,7 +4,7 @@ Every function raises Impossible, which names the option at fault, where the fol
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from attrs import field, frozen
 from ganforge import DataError
 from ganforge.images import image_files
 from ganforge.plugin import Impossible
+
+SHOWN = 3  # files without a partner that are named
 
 
 @frozen
@@ -33,13 +35,26 @@ class Layout:
 
 def image_folder(options: Any) -> Layout:
     """The files of ImageFolderOptions."""
-    root: Path = options.root
+    train, test, train_root, test_root = parted_folder(options.root, options.holdout)
+    if not options.labels:
+        return Layout({"train": Rows(train), "test": Rows(test)}, ())
+    places = [path.relative_to(train_root).parts for path in train]
+    classes = list(dict.fromkeys(parts[0] for parts in places if len(parts) > 1))
+    labelled = {
+        "train": Rows(train, _labels(train, train_root, classes)),
+        "test": Rows(test, _labels(test, test_root, classes)),
+    }
+    return Layout(labelled, tuple(classes))
+
+
+def parted_folder(root: Path, holdout: float) -> tuple[list[Path], list[Path], Path, Path]:
+    """Files to learn from, files held out, and the folder that each lie in."""
     train_root = root / "train" if (root / "train").is_dir() else root
     test_root = root / "test" if (root / "test").is_dir() else None
     train = _images(train_root, key="root")
     if test_root is None:
-        train, test = _parted(train, train_root, options.holdout)
-    elif options.holdout:
+        train, test = _parted(train, train_root, holdout)
+    elif holdout:
         raise Impossible(
             f"{test_root} is held out already: leave `holdout` out, or rename that folder",
             key="holdout",
@@ -49,15 +64,7 @@ def image_folder(options: Any) -> Layout:
         test = _images(test_root, key="root")
     if not train:
         raise Impossible(f"all images of {root} are held out: none is left to learn from")
-    if not options.labels:
-        return Layout({"train": Rows(train), "test": Rows(test)}, ())
-    places = [path.relative_to(train_root).parts for path in train]
-    classes = list(dict.fromkeys(parts[0] for parts in places if len(parts) > 1))
-    labelled = {
-        "train": Rows(train, _labels(train, train_root, classes)),
-        "test": Rows(test, _labels(test, test_root or train_root, classes)),
-    }
-    return Layout(labelled, tuple(classes))
+    return train, test, train_root, test_root or train_root
 
 
 def unpaired_folders(options: Any) -> dict[str, dict[str, list[Path]]]:
@@ -68,6 +75,77 @@ def unpaired_folders(options: Any) -> dict[str, dict[str, list[Path]]]:
     held_out = held_out_folders(options, lambda folder: (root / folder).is_dir())
     test = {domain: _images(root / folder, key="test") for domain, folder in held_out.items()}
     return {"train": train, "test": test}
+
+
+def paired_folders(options: Any) -> dict[str, dict[str, list[Path]]]:
+    """split -> domain -> files, of PairedFoldersOptions; row by row of equal names."""
+    root: Path = options.root
+    held_out = held_out_folders(options, lambda folder: (root / folder).is_dir())
+    lacking = [domain for domain in options.domains if domain not in held_out]
+    if held_out and lacking:
+        raise Impossible(
+            f"{', '.join(held_out.values())} is held out, but nothing of '{lacking[0]}': pairs are "
+            "held out whole",
+            key="test",
+        )
+    key = "domains" if root.is_dir() else "root"
+    train = _pairs(root, options.domains, key)
+    if held_out:
+        if options.holdout:
+            raise Impossible(
+                f"{', '.join(held_out.values())} is held out already: leave `holdout` out",
+                key="holdout",
+            )
+        return {"train": train, "test": _pairs(root, held_out, "test")}
+    first = next(iter(options.domains))
+    learnt, _ = _parted(train[first], root / options.domains[first], options.holdout)
+    if not learnt:
+        raise Impossible(f"all pairs of {root} are held out: none is left to learn from")
+    chosen = set(learnt)
+    rows = [path in chosen for path in train[first]]
+    return {
+        split: {
+            domain: [path for path, learns in zip(files, rows, strict=True) if learns == wanted]
+            for domain, files in train.items()
+        }
+        for split, wanted in (("train", True), ("test", False))
+    }
+
+
+def _pairs(root: Path, folders: Mapping[str, str], key: str) -> dict[str, list[Path]]:
+    """domain -> files, row by row of equal names (endings apart), in the order of the names."""
+    named = {domain: _named(root / folder, key) for domain, folder in folders.items()}
+    every = list(dict.fromkeys(name for files in named.values() for name in files))
+    alone = {
+        name: [domain for domain, files in named.items() if name not in files] for name in every
+    }
+    alone = {name: lacking for name, lacking in alone.items() if lacking}
+    if alone:
+        shown = [
+            f"{next(files[name] for files in named.values() if name in files)} has none in "
+            f"{root / folders[lacking[0]]}"
+            for name, lacking in list(alone.items())[:SHOWN]
+        ]
+        more = f"; and {len(alone) - SHOWN} more" if len(alone) > SHOWN else ""
+        raise Impossible(
+            f"{len(alone)} of {len(every)} names lack a partner: {'; '.join(shown)}{more}", key=key
+        )
+    return {domain: [files[name] for name in every] for domain, files in named.items()}
+
+
+def _named(folder: Path, key: str) -> dict[str, Path]:
+    """Name without its ending -> file."""
+    named: dict[str, Path] = {}
+    for path in _images(folder, key=key):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in named:
+            raise Impossible(
+                f"{named[name]} and {path.name} are both called '{name}', so it is not clear which "
+                "is one of the pair: rename or remove one",
+                key=key,
+            )
+        named[name] = path
+    return named
 
 
 def held_out_folders(options: Any, exists: Callable[[str], bool]) -> dict[str, str]:

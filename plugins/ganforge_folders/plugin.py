@@ -1,5 +1,7 @@
-"""Folders of images: one, flat or with a folder per class, or several that are not paired."""
+"""Folders of images: one, flat or with a folder per class; several, paired or not; or images that
+hold several side by side."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ganforge.archives import Archive, FetchOptions
@@ -14,6 +16,7 @@ from ganforge.plugin import (
     hookimpl,
     option,
     options,
+    with_options,
 )
 
 
@@ -35,10 +38,40 @@ class UnpairedFoldersOptions(FetchOptions):
     test: dict[str, str] = option(
         {}, help="domain -> folder held out; unset: `testA` for `trainA`, where there is one"
     )
+    grey: list[str] = option([], help="domains that are read as grey, with 1 channel")
 
     def must_fetch(self) -> bool:
         lacking = any(not (self.root / folder).is_dir() for folder in self.domains.values())
         return self.archive is not None and lacking
+
+
+@options
+class PairedFoldersOptions:
+    root: Path = option(help="folder that holds the domains' folders")
+    domains: dict[str, str] = option(
+        help="domain -> its folder below `root`; files of one name, endings apart, are a pair"
+    )
+    test: dict[str, str] = option(
+        {}, help="domain -> folder held out; unset: `testA` for `trainA`, where there is one"
+    )
+    holdout: float = option(
+        0.0, at_least=0, below=1, help="share of the pairs held out, chosen by their names"
+    )
+    grey: list[str] = option([], help="domains that are read as grey, with 1 channel")
+
+
+@options
+class SideBySideOptions:
+    root: Path = option(
+        help="folder of images; with a folder `test` (and perhaps `train`), that is held out"
+    )
+    domains: list[str] = option(
+        ["left", "right"], help="the parts of each image, equally wide, from left to right"
+    )
+    holdout: float = option(
+        0.0, at_least=0, below=1, help="share of the images held out, chosen by their names"
+    )
+    grey: list[str] = option([], help="domains that are read as grey, with 1 channel")
 
 
 def describe_image_folder(options: ImageFolderOptions, image: ImageOptions) -> DataDescription:
@@ -70,7 +103,8 @@ def describe_image_folder(options: ImageFolderOptions, image: ImageOptions) -> D
 def describe_unpaired(options: UnpairedFoldersOptions, image: ImageOptions) -> DataDescription:
     """From the files; while they are still to be fetched, from what is known of the archive.
 
-    All domains get the same spec, so that generators lead from each to each.
+    All domains get the same spec, so that generators lead from each to each, but for those that
+    are to be grey.
     """
     from ganforge_folders.layout import unpaired_folders
 
@@ -91,7 +125,78 @@ def describe_unpaired(options: UnpairedFoldersOptions, image: ImageOptions) -> D
             [path for domains in splits.values() for files in domains.values() for path in files],
             image,
         )
-    return DataDescription(domains=dict.fromkeys(options.domains, spec), counts=counts)
+    specs = _greyed(dict.fromkeys(options.domains, spec), options.grey)
+    return DataDescription(domains=specs, counts=counts)
+
+
+def describe_paired(options: PairedFoldersOptions, image: ImageOptions) -> DataDescription:
+    """From the files: each domain has the channels of its own, and all have one size."""
+    from ganforge_folders.layout import paired_folders
+
+    _refuse_fewer(options.domains, '{ photo = "trainA", edges = "trainB" }')
+    splits = paired_folders(options)
+    specs = {
+        domain: image_spec(files + splits["test"][domain], image)
+        for domain, files in splits["train"].items()
+    }
+    first = next(iter(specs))
+    for domain, spec in specs.items():
+        if spec.shape[1:] != specs[first].shape[1:]:
+            raise Impossible(
+                f"the images differ in size: '{first}' has {specs[first]}, '{domain}' {spec}; set "
+                "`size`",
+                key="size",
+            )
+    return _of_pairs(_greyed(specs, options.grey), {s: len(d[first]) for s, d in splits.items()})
+
+
+def describe_side_by_side(options: SideBySideOptions, image: ImageOptions) -> DataDescription:
+    """From the files: each holds as many images, equally wide, as there are domains."""
+    from ganforge_folders.layout import parted_folder
+
+    _refuse_fewer(options.domains, '["photo", "edges"]')
+    parts = len(options.domains)
+    train, test, *_ = parted_folder(options.root, options.holdout)
+    whole = image_spec(train + test, with_options(image, load=None))
+    if image.size is None and whole.width % parts:
+        raise Impossible(
+            f"the images are {whole.width} px wide, which {parts} images of equal width do not fill",
+            key="domains",
+        )
+    part = spec_under(
+        image, channels=whole.channels, height=whole.height, width=whole.width // parts
+    )
+    specs = _greyed(dict.fromkeys(options.domains, part), options.grey)
+    return _of_pairs(specs, {"train": len(train), "test": len(test)})
+
+
+def _refuse_fewer(domains: Iterable[str], example: str) -> None:
+    """Pairs are made of two domains, or more."""
+    names = list(domains)
+    twice = [name for name in names if names.count(name) > 1]
+    if len(names) < 2 or twice:
+        fault = f"'{twice[0]}' stands there twice" if twice else "name two or more"
+        raise Impossible(f"{fault}: {example}", key="domains")
+
+
+def _of_pairs(specs: dict[str, ImageSpec], counts: dict[str, int]) -> DataDescription:
+    """counts: split -> rows, of every domain."""
+    return DataDescription(
+        domains=specs,
+        aligned=(tuple(specs),),
+        counts={split: dict.fromkeys(specs, rows) for split, rows in counts.items() if rows},
+    )
+
+
+def _greyed(specs: dict[str, ImageSpec], grey: list[str]) -> dict[str, ImageSpec]:
+    """The specs, those of these domains with one channel."""
+    for domain in grey:
+        if domain not in specs:
+            raise Impossible(f"'{domain}' is no domain; there are {', '.join(specs)}", key="grey")
+    return {
+        domain: ImageSpec(1, *spec.shape[1:]) if domain in grey else spec
+        for domain, spec in specs.items()
+    }
 
 
 def _with_folders(options: FetchOptions) -> Archive:
@@ -147,5 +252,21 @@ def ganforge_components() -> list[Component]:
             UnpairedFoldersOptions,
             summary="Several folders of images that are not paired, each a domain",
             describe=describe_unpaired,
+        ),
+        Component(
+            "dataset",
+            "paired-folders",
+            "ganforge_folders.datasets:PairedFolders",
+            PairedFoldersOptions,
+            summary="Several folders of images that are paired by their names, each a domain",
+            describe=describe_paired,
+        ),
+        Component(
+            "dataset",
+            "side-by-side",
+            "ganforge_folders.datasets:SideBySide",
+            SideBySideOptions,
+            summary="A folder of images, each of which holds a pair side by side",
+            describe=describe_side_by_side,
         ),
     ]

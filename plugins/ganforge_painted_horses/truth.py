@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganforge import GanforgeError, Made, Metric
+from ganforge import GanforgeError, Metric
 from ganforge_painted_horses.dataset import COUNTERPART, PaintedHorses
+from ganforge_painted_horses.painting import Species
 
 if TYPE_CHECKING:
     from ganforge import Run
@@ -23,9 +24,15 @@ if TYPE_CHECKING:
 AT_ONCE = 16  # images translated together
 LEVELS = 127.5  # grey levels of 255 in one unit of [-1, 1]
 
+# Domain -> the animal that it shows; the truth of a horse is its zebra.
+SHOWN: dict[str, Species] = {
+    **{scene: scene for scene in COUNTERPART},
+    **{f"{scene}-truth": shown for scene, shown in COUNTERPART.items()},
+}
+
 
 class TranslationTruth(Metric):
-    """For each generator between horses and zebras, over held-out scenes:
+    """For each generator between horses and zebras, paired or not, over held-out scenes:
 
     NAME/coat                  mean absolute error on the animal, in grey levels of 255
     NAME/coat-untouched        the same if nothing were translated
@@ -51,24 +58,26 @@ class TranslationTruth(Metric):
             )
         figures: dict[str, float] = {}
         for name, plan in run.plan.generators.items():
-            source = plan.sources[0]
-            if len(plan.sources) == 1 and COUNTERPART.get(source) == plan.target:
-                measured = self._generator(run, name, source)
+            if len(plan.sources) == 1 and is_translation(plan.sources[0], plan.target):
+                measured = self._generator(run, name, plan.sources[0])
                 figures |= {f"{name}/{key}": value for key, value in measured.items()}
         if not figures:
             raise GanforgeError(
-                "translation-truth needs a generator from `horse` to `zebra` or back; this run "
-                f"has {', '.join(run.plan.generators)}"
+                "translation-truth needs a generator from horses to zebras or back (`horse`, "
+                "`zebra`, `horse-truth` or `zebra-truth`); this run has "
+                f"{', '.join(run.plan.generators)}"
             )
         return figures
 
     def _generator(self, run: Run, name: str, source: str) -> dict[str, float]:
         count = self.options.count
+        scene = source.removesuffix("-truth")
+        truth = scene if source != scene else f"{scene}-truth"
         images, truths, masks = (
-            run.held_out(domain, count) for domain in (source, f"{source}-truth", f"{source}-mask")
+            run.held_out(domain, count).cpu() for domain in (source, truth, f"{scene}-mask")
         )
-        made = translated(run.generator(name), images)
-        return figures(source, images, made, truths, (masks + 1) / 2)
+        made = torch.cat([run.translate(part, name) for part in images.split(AT_ONCE)])
+        return figures(SHOWN[source], images, made, truths, (masks + 1) / 2)
 
     def protocol(self) -> str:
         return (
@@ -79,11 +88,9 @@ class TranslationTruth(Metric):
         )
 
 
-@torch.no_grad()
-def translated(generator: torch.nn.Module, images: Tensor) -> Tensor:
-    """What a generator makes of images, both [N, C, H, W] in [-1, 1]."""
-    made = [generator(part) for part in images.split(AT_ONCE)]
-    return torch.cat([one.data if isinstance(one, Made) else one for one in made]).float()
+def is_translation(source: str, target: str) -> bool:
+    """Whether one of two domains shows horses and the other zebras, of the same scenes or not."""
+    return source in SHOWN and target in SHOWN and SHOWN[source] != SHOWN[target]
 
 
 def figures(

@@ -110,9 +110,10 @@ class Samples(Hook):
 
     def _translated(self, training: Training, run: Run, name: str, blocks: int) -> np.ndarray:
         """Held-out inputs, each with its translation and, where a generator leads back, that
-        brought back. `blocks` share the sheet."""
+        brought back, else, where there is one, the true image. `blocks` share the sheet."""
         back = training.plan.inverse(name)
-        tiles = 3 if back else 2
+        paired = training.plan.paired(name)
+        tiles = 3 if back or paired else 2
         count = max(1, self.options.count // blocks // tiles)
         columns = self.options.columns or max(1, round(math.sqrt(count * blocks / tiles)))
         count = max(1, count // columns) * columns  # whole lines
@@ -121,6 +122,8 @@ class Samples(Hook):
         shown = [inputs, run.translate(inputs, name)]
         if back:
             shown.append(run.translate(shown[1], back))
+        elif paired:
+            shown.append(run.held_out(run.generator_plan(name).target, count).float().cpu())
         triples = [grid(torch.stack(_alike(images)), tiles) for images in zip(*shown, strict=True)]
         return tiled(triples, columns, across=_TRIPLE_GAP)
 

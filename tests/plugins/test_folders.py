@@ -8,19 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ganforge_folders.datasets import ImageFolder, UnpairedFolders
+from ganforge_folders.datasets import ImageFolder, PairedFolders, SideBySide, UnpairedFolders
 from ganforge_folders.plugin import (
     ImageFolderOptions,
+    PairedFoldersOptions,
+    SideBySideOptions,
     UnpairedFoldersOptions,
     describe_image_folder,
+    describe_paired,
+    describe_side_by_side,
     describe_unpaired,
     ganforge_components,
 )
 from PIL import Image
+from playing import QUIET, plan_of, training_of
 
 from ganforge import DataError, Draws, ImageOptions
 from ganforge.feed import Feed, held_out_rows
 from ganforge.plugin import ImageSpec, Impossible, LabelSpec
+from ganforge.problems import RecipeError
 
 CPU = torch.device("cpu")
 
@@ -46,6 +52,17 @@ def unpaired(root: Path, *, image: dict | None = None, **options) -> UnpairedFol
     options.setdefault("domains", {"horse": "trainA", "zebra": "trainB"})
     chosen, shared = UnpairedFoldersOptions(root=root, **options), ImageOptions(**(image or {}))
     return UnpairedFolders(chosen, shared, describe_unpaired(chosen, shared))
+
+
+def paired(root: Path, *, image: dict | None = None, **options) -> PairedFolders:
+    options.setdefault("domains", {"photo": "trainA", "edges": "trainB"})
+    chosen, shared = PairedFoldersOptions(root=root, **options), ImageOptions(**(image or {}))
+    return PairedFolders(chosen, shared, describe_paired(chosen, shared))
+
+
+def side_by_side(root: Path, *, image: dict | None = None, **options) -> SideBySide:
+    chosen, shared = SideBySideOptions(root=root, **options), ImageOptions(**(image or {}))
+    return SideBySide(chosen, shared, describe_side_by_side(chosen, shared))
 
 
 def names(dataset, split="train", domain="image") -> list[str]:
@@ -228,6 +245,226 @@ def test_all_domains_share_one_spec(tmp_path):
         unpaired(tmp_path)
 
 
+def cycle(root: Path, losses: str) -> str:
+    """CycleGAN between photographs in colour and in grey."""
+    return (
+        f"""
+    recipe = 1
+    name = "colours"
+    [data]
+    use = "unpaired-folders"
+    root = "{root.as_posix()}"
+    domains = {{ colour = "trainA", grey = "trainB" }}
+    grey = ["grey"]
+    [train]
+    steps = 2
+    batch = 2
+    precision = "fp32"
+    [generators.fade]
+    use = "resnet-translator"
+    from = "colour"
+    to = "grey"
+    width = 4
+    blocks = 1
+    [generators.tint]
+    like = "fade"
+    from = "grey"
+    to = "colour"
+    [discriminators.colour]
+    use = "patchgan"
+    on = "colour"
+    width = 4
+    layers = 1
+    [discriminators.grey]
+    like = "colour"
+    on = "grey"
+    [losses.adversarial]
+    use = "least-squares"
+    [losses.cycle-consistency]
+    {losses}
+    """
+        + QUIET
+    )
+
+
+def test_domains_may_be_grey_and_play_a_cycle_but_have_no_identity(tmp_path):
+    for name in ("trainA", "trainB"):
+        save(tmp_path / name, *numbered(4), size=(16, 12))
+    training = training_of(tmp_path, cycle(tmp_path, ""))
+    specs = {name: training.plan.domains[name].spec for name in ("colour", "grey")}
+    assert specs == {"colour": ImageSpec(3, 12, 16), "grey": ImageSpec(1, 12, 16)}
+    assert training.plan.losses["cycle-consistency"].on == ("fade", "tint")
+    training.run()
+    assert training.step == 2
+    with pytest.raises(RecipeError) as raised:
+        plan_of(tmp_path, cycle(tmp_path, "[losses.identity]"))
+    (problem,) = raised.value.problems
+    assert problem.message == (
+        "loss 'identity' cannot play on 'fade': it asks for 'same', but generator 'fade' turns "
+        "image 3 x 12 x 16 into image 1 x 12 x 16: only the same shape can stay the same"
+    )
+    with pytest.raises(Impossible, match="'cow' is no domain; there are horse, zebra") as caught:
+        unpaired(tmp_path, grey=["cow"])
+    assert caught.value.key == "grey"
+
+
+# ---------------------------------------------------------------- paired folders
+
+
+def test_files_of_one_name_are_pairs_whatever_their_endings(tmp_path):
+    save(tmp_path / "trainA", *(f"{number}.png" for number in (2, 1, 10)), "more/3.png")
+    save(tmp_path / "trainB", *(f"{number}.bmp" for number in (1, 2, 10)), "more/3.bmp")
+    dataset = paired(tmp_path)
+    assert dataset.description.aligned == (("photo", "edges"),)
+    assert dataset.description.counts == {"train": {"photo": 4, "edges": 4}}
+    assert names(dataset, domain="photo") == ["1.png", "2.png", "10.png", "3.png"]
+    assert names(dataset, domain="edges") == ["1.bmp", "2.bmp", "10.bmp", "3.bmp"]
+
+
+def test_each_domain_has_the_channels_of_its_own_files(tmp_path):
+    save(tmp_path / "trainA", "1.png")
+    save(tmp_path / "trainB", "1.png", mode="L")
+    domains = {"photo": ImageSpec(3, 6, 8), "edges": ImageSpec(1, 6, 8)}
+    assert paired(tmp_path).description.domains == domains
+    assert paired(tmp_path).item("train", "edges", 0).shape == (1, 6, 8)
+    grey = paired(tmp_path, grey=["photo"]).description.domains
+    assert grey["photo"] == ImageSpec(1, 6, 8)
+    save(tmp_path / "other", "1.png", size=(9, 9))
+    domains = {"photo": "trainA", "edges": "other"}
+    with pytest.raises(Impossible, match="'edges' image 3 x 9 x 9; set `size`") as caught:
+        paired(tmp_path, domains=domains)
+    assert caught.value.key == "size"
+    assert paired(tmp_path, domains=domains, image={"size": 8}).count("train", "edges") == 1
+
+
+def test_pairs_are_cropped_and_flipped_as_one(tmp_path):
+    save_noise(tmp_path / "trainA", 6)
+    for path in (tmp_path / "trainA").iterdir():  # the same pictures in negative
+        (tmp_path / "trainB").mkdir(exist_ok=True)
+        with Image.open(path) as picture:
+            Image.fromarray(255 - np.asarray(picture)).save(tmp_path / "trainB" / path.name)
+    dataset = paired(tmp_path, image={"load": 12, "size": 8, "flip": True})
+    feed = Feed(dataset, ["photo", "edges"], batch=6, draws=Draws(0), device=CPU)
+    first, second = feed.batch(0), feed.batch(1)
+    for batch in (first, second):
+        assert batch["photo"].shape == (6, 3, 8, 8)
+        assert torch.allclose(batch["photo"], -batch["edges"], atol=0.01)
+    assert not torch.equal(first["photo"].sort(0).values, second["photo"].sort(0).values)
+
+
+def save_noise(folder: Path, count: int, size=(12, 12)) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    draws = np.random.default_rng(0)
+    for number in range(count):
+        pixels = draws.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def test_files_without_a_partner_are_named(tmp_path):
+    save(tmp_path / "trainA", *numbered(8))
+    save(tmp_path / "trainB", *numbered(3), "extra.png")
+    with pytest.raises(Impossible) as caught:
+        paired(tmp_path)
+    a, b = tmp_path / "trainA", tmp_path / "trainB"
+    assert str(caught.value) == (
+        f"6 of 9 names lack a partner: {a / '3.png'} has none in {b}; {a / '4.png'} has none in "
+        f"{b}; {a / '5.png'} has none in {b}; and 3 more"
+    )
+    assert caught.value.key == "domains"
+    for path in a.iterdir():
+        if path.stem not in "012":
+            path.unlink()
+    with pytest.raises(Impossible, match=r"1 of 4 names .*extra\.png has none in .*trainA$"):
+        paired(tmp_path)
+
+
+def test_two_files_that_could_be_one_half_are_told(tmp_path):
+    save(tmp_path / "trainA", "1.png", "1.bmp")
+    save(tmp_path / "trainB", "1.png")
+    with pytest.raises(Impossible, match=r"1\.bmp and 1\.png are both called '1'"):
+        paired(tmp_path)
+
+
+def test_pairs_are_held_out_whole(tmp_path):
+    for name in ("trainA", "trainB"):
+        save(tmp_path / name, *(f"{number}.png" for number in range(60)))
+    dataset = paired(tmp_path, holdout=0.3)
+    for split in ("train", "test"):
+        assert names(dataset, split, "photo") == names(dataset, split, "edges")
+        assert dataset.description.counts[split]["edges"] == len(names(dataset, split, "edges")) > 5
+    assert not set(names(dataset, "test", "photo")) & set(names(dataset, "train", "photo"))
+    save(tmp_path / "testA", "7.png")
+    with pytest.raises(Impossible, match="testA is held out, but nothing of 'edges'") as caught:
+        paired(tmp_path)
+    assert caught.value.key == "test"
+    save(tmp_path / "testB", "7.png")
+    assert names(paired(tmp_path), "test", "edges") == ["7.png"]
+    with pytest.raises(Impossible, match="held out already: leave `holdout` out"):
+        paired(tmp_path, holdout=0.3)
+    save(tmp_path / "testB", "8.png")
+    with pytest.raises(Impossible, match=r"8\.png has none in .*testA") as caught:
+        paired(tmp_path)
+    assert caught.value.key == "test"
+
+
+def test_pairs_need_two_domains_and_a_crop_that_fits(tmp_path):
+    for name in ("trainA", "trainB"):
+        save(tmp_path / name, "1.png")
+    for make, fault in (
+        (lambda: paired(tmp_path, domains={"photo": "trainA"}), "name two or more: { photo"),
+        (lambda: side_by_side(tmp_path / "trainA", domains=["a"]), 'name two or more: \\["photo"'),
+        (lambda: side_by_side(tmp_path / "trainA", domains=["a", "a"]), "'a' stands there twice"),
+    ):
+        with pytest.raises(Impossible, match=fault) as caught:
+            make()
+        assert caught.value.key == "domains"
+    for make in (paired, side_by_side):
+        with pytest.raises(Impossible, match="`load` is 8 x 8, less than the 16 x 16") as caught:
+            make(tmp_path, image={"load": 8, "size": 16})
+        assert caught.value.key == "load"
+
+
+# ---------------------------------------------------------------- side by side
+
+
+def test_the_halves_of_an_image_are_a_pair(tmp_path):
+    save_noise(tmp_path, 3, size=(16, 6))
+    dataset = side_by_side(tmp_path, domains=["photo", "edges"], grey=["edges"])
+    domains = {"photo": ImageSpec(3, 6, 8), "edges": ImageSpec(1, 6, 8)}
+    assert dataset.description.domains == domains
+    assert dataset.description.aligned == (("photo", "edges"),)
+    assert dataset.description.counts == {"train": {"photo": 3, "edges": 3}}
+    with Image.open(tmp_path / "2.png") as picture:
+        whole, grey = np.asarray(picture), np.asarray(picture.convert("L"))
+    photo, edges = (dataset.item("train", domain, 2) for domain in domains)
+    assert np.array_equal(photo.permute(1, 2, 0).numpy(), whole[:, :8])
+    assert np.array_equal(edges[0].numpy(), grey[:, 8:])
+
+
+def test_the_parts_are_sized_and_cut_by_themselves(tmp_path):
+    pixels = np.zeros((10, 60, 3), np.uint8)
+    pixels[:, 20:40], pixels[:, 40:] = 100, 255
+    (tmp_path / "test").mkdir()
+    for path in (tmp_path / "1.png", tmp_path / "test" / "2.png"):
+        Image.fromarray(pixels).save(path)
+    dataset = side_by_side(tmp_path, domains=["a", "b", "c"], image={"size": 8, "load": 9})
+    assert dataset.description.counts["test"] == {"a": 1, "b": 1, "c": 1}
+    assert dataset.description.domains["b"] == ImageSpec(3, 8, 8)
+    for domain, shade in (("a", 0), ("b", 100), ("c", 255)):
+        item = dataset.item("train", domain, 0)
+        assert item.shape == (3, 9, 9) and item.unique().tolist() == [shade]
+
+
+def test_widths_that_do_not_part_are_told(tmp_path):
+    save(tmp_path, *numbered(3), size=(9, 4))
+    with pytest.raises(Impossible, match="9 px wide, which 2 images of equal width do") as caught:
+        side_by_side(tmp_path)
+    assert caught.value.key == "domains"
+    dataset = side_by_side(tmp_path, image={"size": 4})
+    with pytest.raises(DataError, match=r"0\.png is 9 px wide, which 2 images of equal width do"):
+        Feed(dataset, ["left", "right"], batch=2, draws=Draws(0), device=CPU)
+
+
 # ---------------------------------------------------------------- archives that are still to come
 
 
@@ -299,6 +536,8 @@ def test_the_manifest_leads_to_the_datasets():
     assert targets == {
         "image-folder": f"{ImageFolder.__module__}:{ImageFolder.__name__}",
         "unpaired-folders": f"{UnpairedFolders.__module__}:{UnpairedFolders.__name__}",
+        "paired-folders": f"{PairedFolders.__module__}:{PairedFolders.__name__}",
+        "side-by-side": f"{SideBySide.__module__}:{SideBySide.__name__}",
     }
 
 

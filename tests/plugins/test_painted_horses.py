@@ -20,7 +20,7 @@ from ganforge_painted_horses.truth import TranslationTruth, figures, striped
 from torch import nn
 from torch.nn import functional as F
 
-from ganforge import Draws, GanforgeError, ImageOptions, Made
+from ganforge import Draws, GanforgeError, ImageOptions
 from ganforge.plugin import Impossible
 
 
@@ -296,7 +296,7 @@ class Painter(nn.Module):
         self.known = {tuple(x.flatten().tolist()): y for x, y in zip(images, made, strict=True)}
 
     def forward(self, images):
-        return Made(torch.stack([self.known[tuple(x.flatten().tolist())] for x in images]))
+        return torch.stack([self.known[tuple(x.flatten().tolist())] for x in images])
 
 
 def run_with(generators, data, networks=None):
@@ -310,7 +310,7 @@ def run_with(generators, data, networks=None):
         plan=SimpleNamespace(generators=plans, data=SimpleNamespace(component=component)),
         dataset=lambda: data,
         held_out=lambda domain, count: rows(data, domain, count).float() / 127.5 - 1,
-        generator=lambda name: networks[name],
+        translate=lambda images, name: networks[name](images),
     )
 
 
@@ -334,6 +334,33 @@ def test_measures_each_generator_between_the_species():
     assert measured["back/coat"] == measured["back/coat-untouched"] > 40
     assert all(isinstance(value, float) for value in measured.values())
     assert "20 held-out" in metric.protocol()
+
+
+def test_pairs_are_measured_by_their_own_scenes_in_both_directions():
+    data = dataset(32)
+    horses, zebras = (rows(data, f"zebra{part}", 20).float() / 127.5 - 1 for part in ("-truth", ""))
+    run = run_with(
+        {
+            "paint": (("zebra-truth",), "zebra"),
+            "across": (("zebra-truth",), "horse-truth"),
+            "back": (("zebra",), "zebra-truth"),
+            "other": (("zebra",), "horse-truth"),
+        },
+        data,
+        {
+            "paint": Painter(horses, zebras),
+            "across": nn.Identity(),
+            "back": Painter(zebras, horses),
+        },
+    )
+    measured = TranslationTruth(TranslationTruthOptions(count=20)).measure(run)
+    assert {name.split("/")[0] for name in measured} == {"paint", "across", "back"}
+    for name in ("paint", "back"):
+        assert measured[f"{name}/coat"] == measured[f"{name}/background"] == 0
+        assert measured[f"{name}/coat-untouched"] > 40
+    assert measured["paint/stripes"] == 1 and measured["back/stripes"] == 0
+    assert measured["across/coat"] == measured["across/coat-untouched"] > 40
+    assert measured["across/stripes"] == 0
 
 
 def test_refuses_other_data_and_other_generators():
