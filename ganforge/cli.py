@@ -38,6 +38,14 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.commands.translate:command",
             "turn image files into another domain, such as horses into zebras",
         ),
+        "walk": (
+            "ganforge.commands.walk:command",
+            "the way between samples, classes or texts, as a strip or GIF",
+        ),
+        "arithmetic": (
+            "ganforge.commands.arithmetic:command",
+            "sums of samples, such as mean(3,8) - mean(2,5) + mean(1,4)",
+        ),
         "evaluate": (
             "ganforge.commands.evaluate:command",
             "metrics of a run, each with the protocol that produced it",

@@ -482,6 +482,38 @@ def grid(images: Tensor, columns: int) -> np.ndarray:
     return sheet[:, :, 0] if channels == 1 else sheet
 
 
+def tiled(
+    blocks: Sequence[np.ndarray], columns: int, *, down: int = _GAP, across: int = 6 * _GAP
+) -> np.ndarray:
+    """Sheets, uint8 [H, W] or [H, W, C], as one, with white gaps of so many pixels."""
+    import numpy as np
+
+    channels = max(1 if block.ndim == 2 else block.shape[2] for block in blocks)
+    lines = [blocks[start : start + columns] for start in range(0, len(blocks), columns)]
+    height = sum(max(b.shape[0] for b in line) for line in lines) + down * (len(lines) - 1)
+    width = max(sum(b.shape[1] for b in line) + across * (len(line) - 1) for line in lines)
+    whole = np.full((height, width, channels), 255, np.uint8)
+    top = 0
+    for line in lines:
+        left = 0
+        for block in line:
+            pixels = _block_with_channels(block, channels)
+            whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+            left += pixels.shape[1] + across
+        top += max(b.shape[0] for b in line) + down
+    return whole[:, :, 0] if channels == 1 else whole
+
+
+def _block_with_channels(block: np.ndarray, channels: int) -> np.ndarray:
+    import numpy as np
+
+    if block.ndim == 2:
+        block = np.repeat(block[:, :, None], min(channels, 3), 2)
+    if block.shape[2] < channels:
+        block = np.concatenate([block, np.full_like(block[:, :, :1], 255)], 2)
+    return block
+
+
 def write_png(path: Path, pixels: np.ndarray) -> None:
     """Write uint8 [H, W], [H, W, 3] or [H, W, 4]; the file is whole or not there at all."""
     picture = _pillow().fromarray(pixels)

@@ -284,6 +284,34 @@ class Run:
         data = torch.cat(made)
         return data.argmax(2) if isinstance(plan.target_spec, TextSpec) else data
 
+    @torch.no_grad()
+    def made_of(self, rows: Mapping[str, Tensor], generator: str | None = None) -> Tensor:
+        """What a generator makes of given sources, on the CPU; sources that it needs and that are
+        not given are drawn, for item i from seed i.
+
+        rows: source (a domain, or `generators.NAME`) -> items [N, ...]. Classes may be given as
+        one-hot numbers float [N, classes], also between two; a generator that only knows class
+        numbers gets the nearest.
+        """
+        plan = self.generator_plan(generator)
+        count = len(next(iter(rows.values())))
+        made = []
+        for start in range(0, count, _BATCH):
+            seeds = range(start, min(start + _BATCH, count))
+            part = {source: value[start : seeds.stop] for source, value in rows.items()}
+            try:
+                data = self._made(plan, self.sources(plan, seeds, rows=part), seeds)
+            except (RuntimeError, IndexError, TypeError):
+                part = {k: self._as_numbers(k, value) for k, value in part.items()}
+                data = self._made(plan, self.sources(plan, seeds, rows=part), seeds)
+            made.append(data.cpu())
+        return torch.cat(made)
+
+    def _as_numbers(self, source: str, value: Tensor) -> Tensor:
+        domain = self.plan.domains.get(source)
+        is_label = domain is not None and isinstance(domain.spec, LabelSpec)
+        return value.argmax(1) if is_label and value.is_floating_point() else value
+
     def write(
         self,
         count: int = 16,

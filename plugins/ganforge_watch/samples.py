@@ -23,9 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ganforge import GanforgeError, Hook, ImageSpec, LabelSpec, NoiseSpec, Run, Training
-from ganforge.images import grid, write_gif, write_png
+from ganforge.images import grid, tiled, write_gif, write_png
 
-_GAP = 2  # white pixels between the lines of a block, as between the tiles of a grid
 _BLOCK_GAP = 12  # between blocks
 _TRIPLE_GAP = 8  # between one input with its translations and the next
 _MANY_CLASSES = 20  # above, classes do not get a column each
@@ -162,34 +161,6 @@ def _alike(images: Sequence[Tensor]) -> list[Tensor]:
             image = torch.cat([image, torch.ones_like(image[:1])])
         alike.append(image)
     return alike
-
-
-def tiled(
-    blocks: Sequence[np.ndarray], columns: int, *, down: int = _GAP, across: int = _BLOCK_GAP
-) -> np.ndarray:
-    """Sheets, uint8 [H, W] or [H, W, C], as one, with white gaps of so many pixels."""
-    channels = max(1 if block.ndim == 2 else block.shape[2] for block in blocks)
-    lines = [blocks[start : start + columns] for start in range(0, len(blocks), columns)]
-    height = sum(max(b.shape[0] for b in line) for line in lines) + down * (len(lines) - 1)
-    width = max(sum(b.shape[1] for b in line) + across * (len(line) - 1) for line in lines)
-    whole = np.full((height, width, channels), 255, np.uint8)
-    top = 0
-    for line in lines:
-        left = 0
-        for block in line:
-            pixels = _with_channels(block, channels)
-            whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-            left += pixels.shape[1] + across
-        top += max(b.shape[0] for b in line) + down
-    return whole[:, :, 0] if channels == 1 else whole
-
-
-def _with_channels(block: np.ndarray, channels: int) -> np.ndarray:
-    if block.ndim == 2:
-        block = np.repeat(block[:, :, None], min(channels, 3), 2)
-    if block.shape[2] < channels:
-        block = np.concatenate([block, np.full_like(block[:, :, :1], 255)], 2)
-    return block
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from playing import CYCLE, ONE_PAIR, QUIET, training_of
 from rich.console import Console
 
 from ganforge import DataError, Hook, Metric, Run, checkpoint
-from ganforge.images import grid
+from ganforge.images import grid, tiled
 from ganforge.plugin import Component, Impossible, option, options
 from ganforge.runfolder import RunFolder
 
@@ -295,11 +295,11 @@ def test_sheets_of_several_kinds_stand_together():
     grey = np.zeros((4, 4), np.uint8)
     colour = np.full((2, 6, 3), 7, np.uint8)
     clear = np.full((2, 2, 4), 9, np.uint8)
-    assert samples.tiled([grey, grey], 1, down=2).shape == (10, 4)
-    both = samples.tiled([grey, colour], 2, across=1)
+    assert tiled([grey, grey], 1, down=2).shape == (10, 4)
+    both = tiled([grey, colour], 2, across=1)
     assert both.shape == (4, 11, 3)
     assert (both[:, 4] == 255).all() and (both[2:, 5:] == 255).all()
-    assert samples.tiled([colour, clear], 1).shape == (2 + 2 + 2, 6, 4)
+    assert tiled([colour, clear], 1).shape == (2 + 2 + 2, 6, 4)
 
 
 def test_an_animation_has_a_moderate_number_of_frames_and_pixels(tmp_path):

@@ -1,0 +1,1 @@
+"""Looking at what a generator learned. Reads run folders; nothing here trains or changes one."""
