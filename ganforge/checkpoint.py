@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,29 +58,39 @@ def save(
     optimizers: Mapping[str, Tensor],
     state: Mapping[str, Any],
 ) -> Path:
-    """Write one checkpoint. Until the last rename the folder has another name, so that a kill at
-    any moment leaves either the whole checkpoint or none. Raises RunError when it cannot be
-    written; older checkpoints are untouched then."""
-    target = checkpoints / folder_name(step)
-    temporary = checkpoints / f"{target.name}.partial"
+    """Write one checkpoint. Raises RunError when it cannot be written; older checkpoints are
+    untouched then."""
+    tensors = dict(zip(_FILES, (networks, optimizers), strict=True))
+    return write(checkpoints / folder_name(step), tensors, {**state, "step": step}, "checkpoint")
+
+
+def write(
+    target: Path, files: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], what: str
+) -> Path:
+    """Write a folder of tensors by file, and a state.json that holds their checksums.
+
+    Until the last rename the folder has another name, so that a kill at any moment leaves either
+    the whole folder or none. what: is written, for the RunError where it cannot be.
+    """
+    temporary = target.with_name(f"{target.name}.partial")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         hashes = {}
-        for name, tensors in zip(_FILES, (networks, optimizers), strict=True):
+        for name, tensors in files.items():
             save_file({k: _plain(v) for k, v in tensors.items()}, temporary / name)
             hashes[name] = _sha256(temporary / name)
             _flush(temporary / name)
-        written = {**state, "step": step, "sha256": hashes}
+        written = {**state, "sha256": hashes}
         hashes["state"] = _sha256_of_state(written)
         text = json.dumps(written, indent=1)
         (temporary / "state.json").write_text(text, encoding="utf-8")
         _flush(temporary / "state.json")
         _swap(temporary, target)
-        _flush(checkpoints)
+        _flush(target.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise RunError(f"cannot write the checkpoint {target}: {_why(error)}") from error
+        raise RunError(f"cannot write the {what} {target}: {_why(error)}") from error
     return target
 
 
@@ -95,19 +105,27 @@ def steps(checkpoints: Path) -> list[int]:
 def load(checkpoints: Path, step: int) -> Checkpoint:
     """Read one checkpoint. Raises RunError when a file is missing or not what was written."""
     folder = checkpoints / folder_name(step)
+    (networks, optimizers), state = read(folder, _FILES, "checkpoint")
+    return Checkpoint(folder, networks, optimizers, state)
+
+
+def read(
+    folder: Path, files: Sequence[str], what: str
+) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
+    """(the tensors of each file, the state) of a folder that `write` wrote. Raises RunError when a
+    file is missing or not what was written."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        found = {name: _sha256(folder / name) for name in _FILES}
+        found = {name: _sha256(folder / name) for name in files}
         if len(state["sha256"]) > len(found):  # those of the first versions have none of their own
             found["state"] = _sha256_of_state(state)
         for name, checksum in found.items():
             if checksum != state["sha256"][name]:
-                file = folder / (name if name in _FILES else "state.json")
+                file = folder / (name if name in files else "state.json")
                 raise RunError(f"{file} is damaged: its checksum is not what was written")
-        networks, optimizers = (load_file(folder / name) for name in _FILES)
+        return [load_file(folder / name) for name in files], state
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
-        raise RunError(f"cannot read the checkpoint {folder}: {error}") from error
-    return Checkpoint(folder, networks, optimizers, state)
+        raise RunError(f"cannot read the {what} {folder}: {error}") from error
 
 
 def newest_whole(checkpoints: Path) -> tuple[Checkpoint | None, list[str]]:

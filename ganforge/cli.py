@@ -50,6 +50,10 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.commands.evaluate:command",
             "metrics of a run, each with the protocol that produced it",
         ),
+        "replay": (
+            "ganforge.commands.replay:command",
+            "play a turn that was not finite again, and show where it broke",
+        ),
         "graph": (
             "ganforge.commands.graph:command",
             "losses, scores and accuracy of runs against their steps",

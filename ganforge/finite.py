@@ -1,87 +1,288 @@
-"""Keeping what is not finite from the weights, without waiting for an accelerator."""
+"""Keeping what is not finite from the weights, without waiting for an accelerator.
+
+On the CPU each total loss is looked at before it is differentiated, and gradients before an update:
+all of them where a loss reads gradients, where a loss is large, where they are clipped anyway, and
+in a run that has failed before; else the smallest tensor of each network, since reading all of them
+costs a small game hundredths of its time. What slips through shows in the next loss, or when the
+weights are looked at as a whole, before numbers are read and before a checkpoint is written.
+
+On an accelerator that would wait for it: there a flag goes with the gradients, the fused optimizers
+skip their step while it is set, and it is read when numbers are read anyway.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor
+from attrs import frozen
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
-from ganforge.errors import TrainingError
-from ganforge.game import Game
+from ganforge import optimizers
+from ganforge.game import Game, Player
 from ganforge.plan import Side
+
+_LARGE = 1e6  # a weighted loss beyond which all gradients and updates are looked at
+
+
+@frozen
+class Moment:
+    """A turn's place in a run.
+
+    step: counts from 1. count: the side's update, from 0. update: the batch's number, from 0.
+    """
+
+    side: Side
+    step: int
+    count: int
+    update: int
+
+
+class Broken(Exception):
+    """Something is not finite. names: of loss terms, or addresses of parameters.
+
+    exact: whether the turn of `at` is the one that it came from, with all weights as before it.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["loss", "gradient", "weight"],
+        names: Sequence[str],
+        at: Moment,
+        *,
+        exact: bool = True,
+    ) -> None:
+        super().__init__(f"{kind} of {', '.join(names)}")
+        self.kind = kind
+        self.names = list(names)
+        self.at = at
+        self.exact = exact
 
 
 class Guard:
-    """Keeps a loss that is not finite from the weights.
+    """Raises Broken rather than let what is not finite reach the weights.
 
-    On the CPU each total is looked at before it is differentiated. On an accelerator that would
-    wait for it each step: there a flag goes with the gradients, the fused optimizers skip their
-    step while it is set, and it is read when numbers are read anyway.
+    closely: look at every gradient and at every updated weight, which a run that failed before is
+    worth. Then an update that overflows is undone.
     """
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: Game, *, closely: bool = False) -> None:
+        self._game = game
         self._waits = game.device.type == "cpu" or any(
             not player.optimizer.defaults.get("fused") for player in game.players
         )
+        self._always = closely
+        self._closely = closely  # look at all gradients of this turn
+        self._undoes = closely  # and at what its updates make of the weights
+        self._at: Moment | None = None
+        self._kept: dict[str, tuple[nn.Module, str, Tensor]] = {}  # buffers before the turn
+        self._owners = [
+            (f"{address}.{inner}" if inner else address, module)
+            for parts in (game.networks, game.losses, game.augmentors)
+            for address, whole in parts.items()
+            for inner, module in whole.named_modules()
+            if any(True for _ in module.buffers(recurse=False))
+            and not isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
+        self._smallest = {
+            player.address: min(player.parameters, key=lambda p: p.numel())
+            for player in game.players
+        }
+        self._undo: list[tuple[Player, list[Tensor], dict[str, Tensor]]] = []  # of this turn
         self._flag = torch.zeros((), device=game.device)
-        self._records: dict[Side, tuple[list[str], Tensor]] = {}  # term names; finite?, step
+        self._records: dict[tuple[Side, str], tuple[list[str], Tensor]] = {}
+
+    # --- before and after a turn ----------------------------------------------------------------
+
+    def open(self, at: Moment) -> None:
+        """A turn begins: keep the buffers as they are, since its forwards move them.
+
+        G's turn over the batch of D's last one uses the fakes that were made there, so the
+        generators' buffers are those of that turn. BatchNorm's are left out, since no forward that
+        trains reads them.
+        """
+        before, self._at = self._at, at
+        self._closely = self._undoes = self._always
+        self._undo.clear()
+        if not self._waits:
+            return
+        shared = (
+            before is not None
+            and (before.step, before.update) == (at.step, at.update)
+            and self._game.plan.train.accumulate == 1
+        )
+        for address, module in self._owners:
+            if shared and address.startswith("generators."):
+                continue
+            for name, buffer in module.named_buffers(recurse=False):
+                self._kept[f"{address}/{name}"] = (module, name, buffer.clone())
+
+    def restore(self) -> None:
+        """Put buffers, and weights and moments that were kept, back to how they were before the
+        turn."""
+        for player, weights, moments in self._undo:
+            with torch.no_grad():
+                torch._foreach_copy_([*player.parameters], weights)
+            optimizers.load_state_tensors(player.optimizer, player.names(), moments)
+        for module, name, kept in self._kept.values():
+            setattr(module, name, kept)
+
+    # --- looking --------------------------------------------------------------------------------
 
     def watch(
-        self, total: Tensor, side: Side, step: int, values: Mapping[str, Mapping[str, Tensor]]
+        self,
+        total: Tensor,
+        values: Mapping[str, Mapping[str, Tensor]],
+        *,
+        closely: bool,
     ) -> None:
-        """Look at a total loss before its gradients are used."""
-        if self._waits:
-            if not math.isfinite(total.item()):
-                names = _term_names(values, side)
-                flat = [v.item() for terms in values.values() for v in terms.values()]
-                raise _not_finite(names, [math.isfinite(v) for v in flat], step)
-            return
-        finite = torch.stack([v.isfinite() for terms in values.values() for v in terms.values()])
-        now = torch.cat([finite.float(), torch.full((1,), float(step), device=finite.device)])
-        names = _term_names(values, side)
-        before = self._records.get(side)
-        if before is not None and before[0] == names:  # what broke first is kept
-            now = torch.where(self._flag > 0, before[1], now)
-        self._records[side] = (names, now)
-        self._flag = torch.maximum(self._flag, (~total.detach().isfinite()).float())
-
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Step an optimizer, unless a loss was not finite."""
+        """Look at a total loss before it is differentiated. closely: whether a loss reads
+        gradients, so that those of the weights may break while it is finite."""
+        assert self._at is not None
+        names = term_names(values)
         if not self._waits:
-            optimizer.found_inf = self._flag  # type: ignore[attr-defined]
-        optimizer.step()
+            self._note("loss", names, [v for terms in values.values() for v in terms.values()])
+            self._flag = torch.maximum(self._flag, (~total.detach().isfinite()).float())
+            return
+        whole = total.item()
+        self._undoes = self._undoes or abs(whole) > _LARGE
+        self._closely = self._closely or self._undoes or closely
+        if not math.isfinite(whole):
+            flat = [v.item() for terms in values.values() for v in terms.values()]
+            broken = [n for n, v in zip(names, flat, strict=True) if not math.isfinite(v)]
+            raise Broken("loss", broken or names, self._at)
+
+    def gradients(self, players: Sequence[Player]) -> dict[str, Tensor]:
+        """Look at the gradients before the update. Returns their norms by player, as far as they
+        were computed."""
+        assert self._at is not None
+        norms = {}
+        for player in players:
+            if self._closely or not self._waits or player.clip is not None:
+                gradients = [p.grad for p in player.parameters if p.grad is not None]
+                if gradients:
+                    norms[player.address] = _norm(gradients)
+                looked = norms.get(player.address)
+            else:
+                gradient = self._smallest[player.address].grad
+                looked = None if gradient is None else gradient.sum()
+            if self._waits and looked is not None and not math.isfinite(looked.item()):
+                names = not_finite_of(players, gradients_of(players))
+                raise Broken("gradient", names or [player.address], self._at)
+        if not self._waits and norms:
+            self._note("gradient", list(norms), list(norms.values()))
+            finite = torch.stack(list(norms.values())).isfinite().all()
+            self._flag = torch.maximum(self._flag, (~finite).float())
+        return norms
+
+    def step(self, player: Player) -> None:
+        """Step an optimizer, unless something was not finite."""
+        if not self._waits:
+            player.optimizer.found_inf = self._flag  # type: ignore[attr-defined]
+        if not (self._waits and self._undoes):
+            player.optimizer.step()
+            return
+        assert self._at is not None
+        names = player.names()
+        moments = optimizers.state_tensors(player.optimizer, names)
+        weights = [parameter.detach().clone() for parameter in player.parameters]
+        self._undo.append((player, weights, {k: v.clone() for k, v in moments.items()}))
+        player.optimizer.step()
+        if not math.isfinite(_norm(player.parameters).item()):
+            raise Broken("weight", not_finite_of([player], weights_of([player])), self._at)
 
     def raise_if_broken(self) -> None:
-        """Raises TrainingError when the flag was set."""
-        if self._waits or not self._flag.item():
+        """Raises Broken when the flag was set, or when a weight is not finite. Waits for the
+        device."""
+        if not self._waits and self._flag.item():
+            raise self._first_broken()
+        if self._at is None:
             return
-        broken = []
-        for names, record in self._records.values():
-            *finite, step = record.tolist()
-            if not all(finite):
-                broken.append((int(step), names, [bool(value) for value in finite]))
-        step, names, good = min(broken, key=lambda entry: entry[0])
-        raise _not_finite(names, good, step)
+        norms = [_norm(player.parameters) for player in self._game.players]
+        if not torch.stack(norms).isfinite().all():
+            players = self._game.players
+            raise Broken(
+                "weight", not_finite_of(players, weights_of(players)), self._at, exact=False
+            )
+
+    # --- on an accelerator ----------------------------------------------------------------------
+
+    def _note(self, kind: str, names: list[str], values: Sequence[Tensor]) -> None:
+        """Note which of these are finite; what broke first is kept."""
+        assert self._at is not None
+        finite = torch.stack([value.detach().isfinite() for value in values]).long()
+        where = (self._at.step, self._at.count, self._at.update)
+        at = [torch.full((1,), number, device=finite.device) for number in where]
+        now = torch.cat([finite, *at])
+        before = self._records.get((self._at.side, kind))
+        if before is not None and before[0] == names:
+            now = torch.where(self._flag > 0, before[1], now)
+        self._records[self._at.side, kind] = (names, now)
+
+    def _first_broken(self) -> Broken:
+        found: list[tuple[int, int, str, list[str], Moment]] = []
+        for (side, kind), (names, record) in self._records.items():
+            *finite, step, count, update = record.tolist()
+            broken = [name for name, good in zip(names, finite, strict=True) if not good]
+            if broken:
+                order = (step, 2 * update + (side == "generator"))
+                found.append((*order, kind, broken, Moment(side, step, count, update)))
+        if not found:  # the sum of finite terms was not finite
+            assert self._at is not None
+            return Broken("loss", ["the total"], self._at)
+        _, _, kind, names, at = min(found, key=lambda entry: (*entry[:2], entry[2] != "loss"))
+        return Broken("loss" if kind == "loss" else "gradient", names, at)
 
 
-def _term_names(values: Mapping[str, Mapping[str, Tensor]], side: Side) -> list[str]:
-    """What to call each term of a side's losses in an error."""
+def term_names(values: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
+    """What to call each term of a side's losses: `loss 'r1' on discriminator 'main'`."""
     names = []
     for address, terms in values.items():
-        loss, _, guard = address.removeprefix("losses.").partition("@")
-        where = f" on discriminator '{guard}'" if guard else ""
         for term in terms:
-            what = "" if term == "loss" else f", term '{term}'"
-            names.append(f"loss '{loss}'{what}{where} ({side} turn)")
+            names.append(called(address) + ("" if term == "loss" else f", term '{term}'"))
     return names
 
 
-def _not_finite(names: list[str], finite: list[bool], step: int) -> TrainingError:
-    broken = [name for name, good in zip(names, finite, strict=True) if not good] or names
-    return TrainingError(
-        f"step {step}: not finite: {'; '.join(broken)}. The update was not made, so weights and "
-        "checkpoints are good. A smaller `optimizer.lr`, `clip = 1.0` on the network or "
-        '`train.precision = "fp32"` often helps'
-    )
+def called(address: str) -> str:
+    """An address in words: `generators.main` -> `generator 'main'`."""
+    kind, _, name = address.partition(".")
+    name, _, guard = name.partition("@")
+    word = {"losses": "loss"}.get(kind, kind.removesuffix("s"))
+    return f"{word} '{name}'" + (f" on discriminator '{guard}'" if guard else "")
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of tensors whose norm is not finite."""
+    return [name for name, tensor in tensors.items() if not _norm([tensor]).isfinite()]
+
+
+def not_finite_of(players: Sequence[Player], tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of parameters for which these have a norm that is not finite; where only all of a
+    player's together have one, its address."""
+    names = not_finite(tensors)
+    if names:
+        return names
+    together = {
+        player.address: [tensors[name] for name in player.names().values() if name in tensors]
+        for player in players
+    }
+    return [address for address, of in together.items() if of and not _norm(of).isfinite()]
+
+
+def weights_of(players: Sequence[Player]) -> dict[str, Tensor]:
+    """Parameters by their address in files."""
+    return {name: p.detach() for player in players for p, name in player.names().items()}
+
+
+def gradients_of(players: Sequence[Player]) -> dict[str, Tensor]:
+    """The gradients that there are, by the address of their parameter."""
+    named = ((p, name) for player in players for p, name in player.names().items())
+    return {name: p.grad for p, name in named if p.grad is not None}
+
+
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Of all of them together, 0-d. Infinite from 1.8e19, where an optimizer's squares are too."""
+    return get_total_norm([tensor.detach() for tensor in tensors])

@@ -1,6 +1,7 @@
 """The run folder: one training and all of it. Light; nothing here needs torch.
 
 recipe.toml  resolved.toml  metrics.jsonl  evaluations.jsonl  samples/  snapshots/  checkpoints/
+failed/
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def failed(self) -> Path:
+        """What stopped the run because it was not finite, by step."""
+        return self.path / "failed"
 
     def exists(self) -> bool:
         """Whether a run was started here."""

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from types import FrameType
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ganforge import checkpoint, optimizers
-from ganforge.errors import PluginError
-from ganforge.finite import Guard
+from ganforge.errors import PluginError, TrainingError
+from ganforge.finite import Broken, Guard, Moment
 from ganforge.game import Game, Player
 from ganforge.interfaces import Loss
 from ganforge.plan import LossPlan, PhasePlan, Plan, Side
@@ -52,7 +52,7 @@ class Training:
         self._hooks = manager_of(self.watching)
         self._gauges: dict[str, Tensor | float] = {}
         self._scores: dict[str, tuple[Tensor, Tensor, float | None]] = {}
-        self._guard = Guard(game)
+        self._guard = Guard(game, closely=folder.failed.is_dir())
         self._in_step_ended = False
         self._asked_to_save = False
         self._kept = 1_000_000
@@ -82,9 +82,9 @@ class Training:
     def gauges(self) -> dict[str, float]:
         """The newest value of every number. Waits for the device, so ask seldom.
 
-        Raises TrainingError when a loss was not finite.
+        Raises TrainingError when a loss, a gradient or a weight was not finite.
         """
-        self._guard.raise_if_broken()
+        self._stop_if_broken()
         gauges = dict(self._gauges)
         for name, (real, fake, boundary) in self._scores.items():
             gauges |= _score_gauges(name, real, fake, boundary)
@@ -143,7 +143,8 @@ class Training:
         if self._in_step_ended:
             self._asked_to_save = True
             return
-        self._guard.raise_if_broken()
+        tensors = self.game.state()
+        self._stop_if_broken(tensors["networks"])
         state = {
             "images": self.images,
             "seconds": self.elapsed,
@@ -153,7 +154,6 @@ class Training:
             "torch": torch.__version__,
             "hooks": {name: hook.save_state() for name, hook in self.watching.items()},
         }
-        tensors = self.game.state()
         checkpoint.save(
             self.folder.checkpoints, self.step, tensors["networks"], tensors["optimizers"], state
         )
@@ -225,23 +225,16 @@ class Training:
         first = updates_before(self.plan, step)
         for update in range(first, first + phase.discriminator_steps):
             last = update == first + phase.discriminator_steps - 1
-            batches = self._batches(update, graph=last and self.plan.train.accumulate == 1)
+            graph = last and self.plan.train.accumulate == 1
+            batches = parts_of(self.game, update, graph=graph)
             self._play("discriminator", step, update, batches)
         return batches
 
     def _generator_turn(self, step: int, phase: PhasePlan, shared: list[Batch]) -> None:
         """G's update, over the batch of D's last one; fakes that have a graph are used again."""
         if self.plan.train.accumulate > 1:
-            shared = self._batches(shared[0].update, graph=True)
+            shared = parts_of(self.game, shared[0].update, graph=True)
         self._play("generator", step, step - 1, shared)
-
-    def _batches(self, update: int, *, graph: bool) -> list[Batch]:
-        whole, parts = self.plan.train.batch, min(self.plan.train.accumulate, self.plan.train.batch)
-        edges = [whole * part // parts for part in range(parts + 1)]
-        return [
-            Batch(self.game, update, slice(start, end), graph=graph)
-            for start, end in pairwise(edges)
-        ]
 
     def _play(self, side: Side, step: int, count: int, batches: list[Batch]) -> None:
         """One update of one side; `count` numbers the side's updates from 0."""
@@ -251,13 +244,17 @@ class Training:
             return
         for player in players:
             player.optimizer.zero_grad(set_to_none=True)
+        self._guard.open(Moment(side, step, count, batches[0].update))
         values: dict[str, dict[str, Tensor]] = {}
-        for batch in batches:
-            turn = Turn(batch, side, step, self.game.wants(losses, side))
-            share = (batch.rows.stop - batch.rows.start) / self.plan.train.batch
-            self._differentiate(turn, losses, share, values)
-        self._tell("before_update", step=step, side=side)
-        self._update(players)
+        try:
+            for batch in batches:
+                turn = Turn(batch, side, step, self.game.wants(losses, side))
+                share = (batch.rows.stop - batch.rows.start) / self.plan.train.batch
+                self._differentiate(turn, losses, share, values)
+            self._tell("before_update", step=step, side=side)
+            self._update(players)
+        except Broken as broken:
+            raise self._explained(broken, batches) from None
         self._tell("after_update", step=step, side=side)
         self._observe(side, values)
 
@@ -285,20 +282,42 @@ class Training:
                 f"no gradient flows from the {turn.side}'s losses "
                 f"({', '.join(loss.name for loss in losses)}) to any network that is trained"
             )
-        self._guard.watch(total, turn.side, turn.step, values)
+        reads_gradients = any(name.endswith("_gradient") for name in turn.wants)
+        self._guard.watch(total, values, closely=reads_gradients)
         total.backward()  # type: ignore[no-untyped-call]
         if turn.side == "discriminator":
             self._note_scores(turn)
 
     def _update(self, players: list[Player]) -> None:
         progress = self.step / self.steps
+        norms = self._guard.gradients(players)
         for player in players:
-            if player.clip is not None:
-                nn.utils.clip_grad_norm_(player.parameters, player.clip)
+            if player.clip is not None and player.address in norms:
+                norm = norms[player.address]
+                nn.utils.clip_grads_with_norm_(player.parameters, player.clip, norm)
             for group in player.optimizer.param_groups:
                 factor = optimizers.factor(player.schedule, progress)
                 group["lr"] = player.lr * factor * self.lr_factor
-            self._guard.step(player.optimizer)
+            self._guard.step(player)
+
+    def _stop_if_broken(self, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Raises TrainingError when something was not finite, also of what is to be saved. Waits
+        for the device."""
+        try:
+            self._guard.raise_if_broken()
+        except Broken as broken:
+            raise self._explained(broken, []) from None
+        names = [n for n, t in (tensors or {}).items() if t.is_floating_point() and t.isnan().any()]
+        if names:
+            raise TrainingError(
+                f"step {self.step}: not finite: {', '.join(names[:3])}; nothing was saved of it"
+            )
+
+    def _explained(self, broken: Broken, batches: Sequence[Batch]) -> TrainingError:
+        """The error to show; what is needed to see it again is in the run folder by then."""
+        from ganforge.failure import keep  # only now, since it plays the turn once more
+
+        return keep(self, self._guard, broken, batches)
 
     @torch.no_grad()
     def _observe(self, side: Side, values: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -347,6 +366,13 @@ class Training:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def parts_of(game: Game, update: int, *, graph: bool) -> list[Batch]:
+    """The batch of an update, in the parts that the recipe splits it into."""
+    whole, parts = game.plan.train.batch, min(game.plan.train.accumulate, game.plan.train.batch)
+    edges = [whole * part // parts for part in range(parts + 1)]
+    return [Batch(game, update, slice(start, end), graph=graph) for start, end in pairwise(edges)]
 
 
 def updates_before(plan: Plan, step: int) -> int:

@@ -103,6 +103,16 @@ class Batch:
                 )
         return self._made[key]
 
+    @property
+    def encoded(self) -> dict[tuple[str, str], Made]:
+        """What encoders made of this batch so far. G's turn reads what D's last turn made, before
+        that turn moved them."""
+        return {key: made for key, made in self._made.items() if self._is_encoder(key[0])}
+
+    def take_encoded(self, encoded: Mapping[tuple[str, str], Made]) -> None:
+        """Read these in place of what encoders would make now."""
+        self._made |= encoded
+
     def _is_encoder(self, name: str) -> bool:
         return self.game.plan.generators[name].side == "discriminator"
 

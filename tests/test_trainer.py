@@ -106,7 +106,7 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path):
     with pytest.raises(TrainingError) as caught:
         training.run()
     message = str(caught.value)
-    assert "step 3: not finite: loss 'extra' on discriminator 'main' (generator turn)." in message
+    assert "step 3: not finite: loss 'extra' on discriminator 'main' (generator turn), " in message
     assert training.step == 2
     assert training.watching["diary"].lines[-1] == "TrainingError"
     for network in training.game.networks.values():

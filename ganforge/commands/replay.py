@@ -1,0 +1,116 @@
+"""`ganforge replay SNAPSHOT`: play a turn that was not finite again, and show where it broke."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ganforge.commands import open_registry, plugin_options, say_warnings
+from ganforge.commands.tables import print_tables
+from ganforge.errors import TrainingError
+
+if TYPE_CHECKING:
+    from ganforge.examining import Findings
+    from ganforge.failure import Failure
+
+
+@click.command()
+@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.option("--device", metavar="D", help="auto, cpu, cuda or mps; otherwise the run's own")
+@plugin_options
+def command(
+    snapshot: Path, device: str | None, plugin_files: tuple[Path, ...], without: tuple[str, ...]
+) -> None:
+    """Play the turn again that stopped a run.
+
+    SNAPSHOT is a folder RUN/failed/step-N. Shows each loss term, the gradients' norms and the first
+    layer that is not finite. The data need not be there: the batch is in the snapshot.
+    """
+    from ganforge import failure as failures  # imports torch
+    from ganforge.compose import compose
+    from ganforge.recipe import load
+
+    failure = failures.read(snapshot)
+    registry = open_registry(plugin_files, without)
+    failure.run.resolved_tables()  # refused by its own words where it is missing
+    plan = compose(load(failure.run.resolved), registry, offline=True)
+    say_warnings(registry)
+    game = failures.build(failure, plan, registry, device)
+    _show(failure, findings := failures.replay(failure, game))
+    was, now = str(failure.state["machine"].get("device", "")), str(game.device)
+    _judge(failure, findings, "" if was == now else f"it was {was}, this is {now}")
+
+
+def _show(failure: Failure, findings: Findings) -> None:
+    from ganforge.examining import TOGETHER
+    from ganforge.finite import called
+
+    at = failure.at
+    title = f"{failure.run.name}, step {at.step:,}: {at.side} turn, batch {at.update:,}"
+    click.secho(title, bold=True)
+    losses = [(name, _number(value)) for name, value in findings.terms.items()]
+    norms = [
+        (called(address), name, _number(norm))
+        for address, of in findings.norms.items()
+        for name, norm in of.items()
+        if name != TOGETHER or len(of) > 2
+    ]
+    print_tables(
+        [("\nloss terms, means before their weights", losses), ("norms of gradients", norms)]
+    )
+    click.secho("\nnot finite", bold=True)
+    for line in _broken(findings) or ["nothing"]:
+        click.echo(f"  {line}")
+
+
+def _broken(findings: Findings) -> list[str]:
+    def lines() -> Iterator[str]:
+        if findings.layer:
+            yield f"first: {findings.layer}"
+        elif findings.broken_terms:
+            yield "every layer's output is finite; the loss's own maths is not"
+        yield from findings.broken_terms
+        for what, names in (
+            ("weights before the turn", findings.weights),
+            ("gradients", findings.gradients),
+            ("weights after the update", findings.updated),
+        ):
+            if names:
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                yield f"{what}: {', '.join(names[-3:][::-1])}{more}"
+
+    return list(lines())
+
+
+def _judge(failure: Failure, findings: Findings, elsewhere: str) -> None:
+    """Say whether it is what happened. Raises TrainingError where it is not."""
+    import torch
+
+    from ganforge.failure import difference
+
+    differs = difference(failure, findings)
+    if not differs:
+        click.echo("\nthis is what happened, to the bit")
+        return
+    was, now = str(failure.state.get("torch", "")), str(torch.__version__)
+    reasons = [elsewhere] if elsewhere else []
+    reasons += [f"it was torch {was}, this is {now}"] if was != now else []
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    if differs == "numbers":
+        click.echo(f"\nthe same is not finite as when it happened, with other numbers{why}")
+        return
+    raise TrainingError(f"this is not what happened{why}; then it was {_then(failure.found)}")
+
+
+def _then(found: Mapping[str, object]) -> str:
+    keys = ("terms", "weights", "gradients", "updated")
+    names = [f"{key} {len(value)}" for key in keys if isinstance(value := found.get(key), list)]
+    return f"{found.get('layer') or 'in no layer'} ({', '.join(names)} not finite)"
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else str(value)

@@ -1,0 +1,273 @@
+"""A turn that was not finite, kept whole so that it can be played again.
+
+failed/step-00000812/
+    networks.safetensors    weights and buffers of everything that plays, as before the turn
+    optimizers.safetensors  the optimizers' moments, as before the turn
+    inputs.safetensors      the batch of real data, and what encoders had made of it
+    state.json              which turn of which step, learning rates, what was found, SHA-256
+
+Noise, labels, augmentations and dropout masks follow from the recipe's seed and the turn's place.
+BatchNorm's running statistics, which no forward that trains reads, are as they were found; on an
+accelerator, where what is not finite is noticed later, all buffers are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from ganforge import checkpoint, machine
+from ganforge.errors import GanforgeError, RunError, TrainingError
+from ganforge.examining import Findings, examine
+from ganforge.feed import Feed
+from ganforge.finite import Broken, Guard, Moment, called
+from ganforge.game import Game
+from ganforge.interfaces import Made
+from ganforge.plan import SIDES, PhasePlan, Plan
+from ganforge.plugin import with_options
+from ganforge.registry import Registry
+from ganforge.runfolder import RunFolder
+from ganforge.turn import Batch
+
+if TYPE_CHECKING:
+    from ganforge.trainer import Training
+
+_FILES = ("networks.safetensors", "optimizers.safetensors", "inputs.safetensors")
+_ENCODED = "encoded/"  # in inputs.safetensors, before NETWORK/PURPOSE
+
+
+# --- keeping --------------------------------------------------------------------------------------
+
+
+def keep(
+    training: Training, guard: Guard, broken: Broken, batches: Sequence[Batch]
+) -> TrainingError:
+    """Write the snapshot of a broken turn into the run folder. Returns the error to show.
+
+    batches: those of the turn, where it is the one that is being played.
+    """
+    game, at = training.game, broken.at
+    guard.restore()
+    encoded = batches[0].encoded if batches and at.side == "generator" else {}
+    state = {
+        files: {name: value.detach().clone() for name, value in tensors.items()}
+        for files, tensors in game.state().items()
+    }
+    findings = examine(game, at, encoded)
+    if broken.kind == "weight" and broken.exact:
+        findings = attrs.evolve(findings, updated=broken.names)
+    folder = training.folder.failed / checkpoint.folder_name(at.step)
+    inputs = dict(game.feed.batch(at.update))
+    beside = {f"{_ENCODED}{name}/{purpose}": made.data for (name, purpose), made in encoded.items()}
+    try:
+        checkpoint.write(
+            folder,
+            dict(
+                zip(_FILES, (state["networks"], state["optimizers"], inputs | beside), strict=True)
+            ),
+            _state(training, broken, findings, inputs),
+            "snapshot",
+        )
+        shown = f"`ganforge replay {folder.as_posix()}` shows it again"
+    except RunError as error:
+        shown = str(error)
+    return TrainingError(_told(training, broken, findings) + f"; {shown}")
+
+
+def newest(folder: RunFolder) -> str:
+    """What a run can go on from, in words."""
+    steps = folder.checkpoint_steps()
+    return f"the checkpoint of step {steps[-1]:,} is good" if steps else "no checkpoint was due yet"
+
+
+def _state(
+    training: Training, broken: Broken, findings: Findings, inputs: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    game = training.game
+    assert game.phase is not None
+    return {
+        **attrs.asdict(broken.at),
+        "steps": training.steps,
+        "seed": training.plan.train.seed,
+        "phase": attrs.asdict(game.phase),
+        "rates": {p.address: p.optimizer.param_groups[0]["lr"] for p in game.players},
+        "layouts": {name: "channels_last" for name, value in inputs.items() if _is_last(value)},
+        "kind": broken.kind,
+        "names": broken.names,
+        "exact": broken.exact,
+        "findings": findings.for_json(),
+        "machine": game.machine.locked(),
+        "torch": str(torch.__version__),
+    }
+
+
+def _is_last(value: Tensor) -> bool:
+    last = value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
+    return last and not value.is_contiguous()
+
+
+def _told(training: Training, broken: Broken, findings: Findings) -> str:
+    """`step 3: not finite: ...`, what that means for the run, and what often helps."""
+    at = broken.at
+    helps = "a smaller `optimizer.lr` or `clip = 1.0` on the network often helps"
+    if training.game.machine.precision != "fp32":
+        helps = helps.replace(" or", ",").replace(" often", ' or `train.precision = "fp32"` often')
+    what = f"step {at.step}: not finite: {_what(broken, findings)}"
+    kept = newest(training.folder)
+    if not findings.weights:
+        return f"{what}. The update was not made, so weights are as before it; {kept}; {helps}"
+    return (
+        f"{what}. An update before this turn did it unseen; {kept}; the same command again goes on "
+        f"from there and looks at every gradient; {helps}"
+    )
+
+
+def _what(broken: Broken, findings: Findings) -> str:
+    """What is not finite, by its names: loss term, layer or parameter, network, turn."""
+    turn = f"({broken.at.side} turn)"
+    if findings.weights:
+        return f"weights of {_parameters(findings.weights)} {turn}"
+    if broken.kind == "weight":
+        return f"weights of {_parameters(broken.names)} after the update {turn}"
+    if broken.kind == "gradient":
+        names = findings.gradients or broken.names
+        losses = ", ".join(findings.broken_gradients)
+        return f"gradient of {_parameters(names)} {turn}" + (f", by {losses}" if losses else "")
+    where = f", first in {findings.layer}" if findings.layer else ", not in any layer"
+    return f"{'; '.join(findings.broken_terms or broken.names)} {turn}{where}"
+
+
+def _parameters(names: Sequence[str]) -> str:
+    """`generator 'main', parameter 'body.0.weight' and 3 more`"""
+    address, _, parameter = names[-1].partition("/")  # the last is the nearest to the loss
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return called(address) + (f", parameter '{parameter}'{more}" if parameter else "")
+
+
+# --- taking it up again ---------------------------------------------------------------------------
+
+
+@frozen
+class Failure:
+    """A snapshot that was read."""
+
+    folder: Path
+    at: Moment
+    state: Mapping[str, Any]
+    networks: Mapping[str, Tensor]
+    optimizers: Mapping[str, Tensor]
+    inputs: Mapping[str, Tensor]
+
+    @property
+    def run(self) -> RunFolder:
+        """The run that it stopped."""
+        return RunFolder(self.folder.absolute().parent.parent)
+
+    @property
+    def found(self) -> Mapping[str, Any]:
+        """What was found when it happened, as `Findings.for_json` gives it."""
+        return cast(Mapping[str, Any], self.state["findings"])
+
+
+def read(folder: Path) -> Failure:
+    """Read a snapshot. Raises RunError where there is none, or it is damaged."""
+    if not (folder / "state.json").is_file():
+        raise RunError(
+            f"{folder} is no snapshot of a failed step, such as RUN/failed/step-00000812"
+        )
+    (networks, optimizers, inputs), state = checkpoint.read(folder, _FILES, "snapshot")
+    try:
+        at = Moment(*(state[name] for name in ("side", "step", "count", "update")))
+        whole = [at.step, at.count, at.update, state["steps"]]
+        findings = state["findings"]
+        good = at.side in SIDES and all(type(n) is int and 0 <= n < 2**62 for n in whole)
+        good = good and all(isinstance(findings[k], dict) for k in ("values", "norms"))
+        good = good and all(isinstance(state[k], dict) for k in ("phase", "rates", "machine"))
+    except (KeyError, TypeError):
+        good = False
+    if not good or not state["steps"]:
+        raise RunError(f"{folder / 'state.json'} is not what ganforge writes of a failed step")
+    return Failure(folder, at, state, networks, optimizers, inputs)
+
+
+def build(failure: Failure, plan: Plan, registry: Registry, device: str | None) -> Game:
+    """The game as it was before the turn. Raises GanforgeError where it is another game's.
+
+    plan: the run's. device: instead of the run's own, which may not be there.
+    """
+    state = failure.state
+    plan = attrs.evolve(plan, steps=state["steps"])
+    train = plan.train if device is None else with_options(plan.train, device=device)
+    decided = machine.decide(train)
+    inputs, _ = _inputs(failure, decided.device)
+    game = Game(plan, registry, decided, _OneBatch(inputs))
+    game.enter(_phase(failure, plan))
+    try:
+        game.load(failure.networks, failure.optimizers)
+    except (GanforgeError, KeyError, RuntimeError) as error:
+        raise RunError(f"{failure.folder} does not fit {failure.run.resolved}: {error}") from error
+    return game
+
+
+def replay(failure: Failure, game: Game) -> Findings:
+    """Play the turn again."""
+    _, encoded = _inputs(failure, game.device)
+    rates = failure.state["rates"] if failure.state["kind"] == "weight" else None
+    return examine(game, failure.at, encoded, rates)
+
+
+def _phase(failure: Failure, plan: Plan) -> PhasePlan:
+    phase = failure.state["phase"]
+    try:
+        known = all(name in plan.losses for name in phase["losses"])
+        made = PhasePlan(**{**phase, **{k: tuple(phase[k]) for k in ("train", "losses")}})
+    except (KeyError, TypeError):
+        known = False
+    if not known:
+        raise RunError(
+            f"{failure.folder} does not fit {failure.run.resolved}: its phase is another"
+        )
+    return made
+
+
+def _inputs(
+    failure: Failure, device: torch.device
+) -> tuple[dict[str, Tensor], dict[tuple[str, str], Made]]:
+    """(real data by domain, what encoders had made), on the device, laid out as they were."""
+    layouts = failure.state.get("layouts", {})
+    data: dict[str, Tensor] = {}
+    encoded: dict[tuple[str, str], Made] = {}
+    for key, value in failure.inputs.items():
+        value = value.to(device)
+        if key.startswith(_ENCODED):
+            name, _, purpose = key.removeprefix(_ENCODED).partition("/")
+            encoded[name, purpose] = Made(value)
+        else:
+            last = key in layouts and value.dim() == 4
+            data[key] = value.contiguous(memory_format=torch.channels_last) if last else value
+    return data, encoded
+
+
+class _OneBatch(Feed):
+    """The batch that was kept, whichever is asked for."""
+
+    def __init__(self, data: Mapping[str, Tensor]) -> None:
+        self._data = data
+
+    def batch(self, update: int, rows: slice = slice(None)) -> dict[str, Tensor]:
+        return {name: value[rows] for name, value in self._data.items()}
+
+
+def difference(failure: Failure, findings: Findings) -> str:
+    """How what a replay showed differs from what happened: "" where not by a bit, "numbers" where
+    the same things are not finite, else "all"."""
+    now, was = findings.for_json(), failure.found
+    if now == was:
+        return ""
+    return "numbers" if findings.what() == {k: was.get(k) for k in findings.what()} else "all"
