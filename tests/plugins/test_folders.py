@@ -319,6 +319,11 @@ def test_files_of_one_name_are_pairs_whatever_their_endings(tmp_path):
     assert dataset.description.counts == {"train": {"photo": 4, "edges": 4}}
     assert names(dataset, domain="photo") == ["1.png", "2.png", "10.png", "3.png"]
     assert names(dataset, domain="edges") == ["1.bmp", "2.bmp", "10.bmp", "3.bmp"]
+    save(tmp_path / "trainA", "a.bmp", "a.q.bmp")  # which the endings put into another order
+    save(tmp_path / "trainB", "a.tif", "a.q.tif")
+    dataset = paired(tmp_path)
+    assert names(dataset, domain="photo")[-3:] == ["a.bmp", "a.q.bmp", "3.png"]
+    assert names(dataset, domain="edges")[-3:] == ["a.tif", "a.q.tif", "3.bmp"]
 
 
 def test_each_domain_has_the_channels_of_its_own_files(tmp_path):
