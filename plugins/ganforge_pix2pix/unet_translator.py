@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge import Generator, ImageSpec, Spec, as_maps, map_channels
+from ganforge import GanforgeError, Generator, ImageSpec, Spec, as_maps, map_channels
 from ganforge_pix2pix.plugin import halvings
 
 DEVIATION = 0.02  # of initial weights
@@ -55,8 +55,17 @@ class UnetTranslator(Generator):
         self.draws_itself = any(self.shares)
 
     def forward(self, *sources: Tensor) -> Tensor:
-        """Image [N, C, H, W] and further sources -> image [N, target.channels, H, W] in [-1, 1]."""
+        """Image [N, C, H, W] and further sources -> image [N, target.channels, H, W] in [-1, 1].
+
+        Raises GanforgeError for images too small to be halved as often as this network does.
+        """
         whole = sources[0].shape[2:]
+        least = 2 ** len(self.down)
+        if min(whole) < least:
+            raise GanforgeError(
+                f"this unet-translator halves images {len(self.down)} times, so their sides must "
+                f"have {least} px or more, not {whole[0]} x {whole[1]}"
+            )
         maps = as_maps(sources, self.sources, *whole)
         skipped = []
         for down in self.down:
