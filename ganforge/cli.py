@@ -46,6 +46,10 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.commands.arithmetic:command",
             "sums of samples, such as mean(3,8) - mean(2,5) + mean(1,4)",
         ),
+        "nearest": (
+            "ganforge.commands.nearest:command",
+            "the training images nearest to samples, and whether these are copies",
+        ),
         "evaluate": (
             "ganforge.commands.evaluate:command",
             "metrics of a run, each with the protocol that produced it",

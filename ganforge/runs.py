@@ -21,7 +21,7 @@ from ganforge.compose import compose
 from ganforge.derived import derived, resized
 from ganforge.draws import Draw, Draws
 from ganforge.errors import GanforgeError, RunError
-from ganforge.feed import held_out_rows, held_out_split
+from ganforge.feed import held_out_rows, held_out_split, read_rows
 from ganforge.interfaces import Dataset, Loss, Made, Verdict
 from ganforge.machine import find_device
 from ganforge.networks import build_loss, build_network, build_views
@@ -137,11 +137,21 @@ class Run:
     def held_out(self, domain: str, count: int) -> Tensor:
         """The first held-out rows of a domain, also of a derived one; fewer than `count` where
         there are fewer. Images are float32 [N, C, H, W] in [-1, 1]."""
+        return self._rows(held_out_split(self.dataset()), domain, count, spread=False)
+
+    def training(self, domain: str, count: int) -> Tensor:
+        """Rows of the training split as `held_out` gives them; where there are more than `count`,
+        so many, evenly spread."""
+        return self._rows("train", domain, count, spread=True)
+
+    def _rows(self, split: str, domain: str, count: int, *, spread: bool) -> Tensor:
         plan = self.plan.domains.get(domain)
         of = plan.of if plan is not None and plan.of else domain
         dataset = self.dataset()
-        count = min(count, dataset.count(held_out_split(dataset), of))
-        rows = held_out_rows(dataset, of, range(count)).to(self.device)
+        there = dataset.count(split, of)
+        count = min(count, there)
+        numbers = [n * there // count if spread else n for n in range(count)]
+        rows = read_rows(dataset, split, of, numbers).to(self.device)
         if plan is None or not plan.of:
             return rows
         draw = Draw(Draws(0).generator("view", domain), count, slice(None), self.device)

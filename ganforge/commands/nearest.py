@@ -1,0 +1,126 @@
+"""`ganforge nearest [RUN]`: training images nearest to samples, and whether these are copies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from ganforge.commands.opening import look_options, open_folder
+from ganforge.errors import GanforgeError
+from ganforge.runfolder import find_run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ganforge.lab.copies import Copying
+    from ganforge.lab.features import Eye
+    from ganforge.plan import GeneratorPlan
+    from ganforge.runs import Run
+
+_SHOWN = 5  # nearest images beside each sample
+_MOST = 20_000  # training images; of more, evenly spread ones
+_TRIED = 1_000  # samples, and held-out images, that the score compares
+_GAP = 12  # px between the two halves of the sheet
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option(
+    "--count", metavar="N", type=click.IntRange(min=1), default=8, help="samples shown [8]"
+)
+@click.option("--label", metavar="L", help="one class, by number or name; otherwise by turns")
+@click.option("--text", metavar="T", help="what to show; otherwise held-out texts by turns")
+@click.option("--seed", metavar="S", type=click.IntRange(min=0), default=0, help="of the first [0]")
+@click.option("--json", "as_json", is_flag=True, help="print the score as JSON")
+@click.option("--out", metavar="FILE.png", type=click.Path(path_type=Path), help="where to write")
+@look_options
+def command(
+    run: str | None,
+    count: int,
+    label: str | None,
+    text: str | None,
+    seed: int,
+    as_json: bool,
+    out: Path | None,
+    generator: str | None,
+    step: str,
+    device: str,
+    plugin_files: tuple[Path, ...],
+    without: tuple[str, ...],
+) -> None:
+    """Show the training images nearest to samples, and say whether the generator copies.
+
+    Each line of the sheet is a sample and the five training images nearest to it, left by pixels,
+    right by the discriminator's features. The score compares 1,000 samples with held-out images:
+    0.5 where both are as near to training images, 1 where every sample is a copy. RUN is a run's
+    folder or name; left out, the newest.
+    """
+    if out is not None and out.suffix.lower() != ".png":
+        raise GanforgeError(f"cannot write {out.name}: --out takes FILE.png")
+    folder = find_run(run)
+    opened = open_folder(folder, step, device, plugin_files, without)
+    plan = opened.generator_plan(generator)
+    if opened.plan.domains[plan.target].origin not in ("data", "derived"):
+        raise GanforgeError(
+            f"generator '{plan.name}' makes {plan.target_spec}, which no data shows"
+        )
+    from ganforge.images import write_png
+    from ganforge.lab import features
+
+    samples = opened.sample(count, label=label, text=text, seed=seed, generator=plan.name)
+    training = opened.training(plan.target, _MOST).cpu()
+    eyes = [features.pixels()]
+    own = features.discriminator(opened, plan.target)
+    out = out or Path(f"{folder.name}-nearest.png")
+    write_png(out, _sheet(samples, training, [*eyes, own] if own else eyes))
+    copied = _score(opened, plan, training, eyes[0])
+    if as_json:
+        told = {} if copied is None else attrs.asdict(copied) | {"memorised": copied.memorised}
+        click.echo(json.dumps({"step": opened.step, **told, "out": str(out)}))
+        return
+    click.echo(f"{count} samples of {folder.name} at step {opened.step:,}: {out}")
+    click.echo(_verdict(copied))
+
+
+def _sheet(samples: Tensor, training: Tensor, eyes: list[Eye]) -> np.ndarray:
+    """For each way to look a block: a line is a sample and what is nearest to it."""
+    import torch
+
+    from ganforge.images import grid, tiled
+    from ganforge.lab.copies import nearest
+
+    blocks = []
+    for eye in eyes:
+        _, rows = nearest(eye.see(samples), eye.see(training), _SHOWN)
+        lines = torch.cat([samples[:, None], training[rows]], 1)
+        blocks.append(grid(lines.flatten(0, 1), lines.shape[1]))
+    return tiled(blocks, len(blocks), across=_GAP)
+
+
+def _score(run: Run, plan: GeneratorPlan, training: Tensor, eye: Eye) -> Copying | None:
+    """None where no images are held out to compare with."""
+    from ganforge.lab.copies import copying
+
+    of = run.plan.domains[plan.target].of or plan.target
+    if not run.dataset().count("test", of):
+        return None
+    held_out = run.held_out(plan.target, _TRIED).cpu()
+    samples = run.sample(_TRIED, generator=plan.name)
+    return copying(samples, held_out, training, eye)
+
+
+def _verdict(copied: Copying | None) -> str:
+    if copied is None:
+        return "no images are held out (`data.holdout`), so nothing says whether these are copies"
+    said = "the generator copies" if copied.memorised else "no sign of copying"
+    return (
+        f"{said}: score {copied.score:.2f}, p {copied.p:.2g}, {copied.copies:.0%} nearer to one "
+        f"image than 99% of held-out images are ({copied.samples:,} samples against "
+        f"{copied.held_out:,} held-out images, {copied.training:,} training images, by "
+        f"{copied.seen_by})"
+    )
