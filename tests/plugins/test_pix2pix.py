@@ -100,7 +100,7 @@ def test_unet_works_where_the_check_lets_it_through(height, width, asked):
 def test_unet_made_for_one_size_translates_others():
     network = unet().eval()
     assert network(torch.zeros(1, 3, 41, 60)).shape == (1, 3, 41, 60)
-    with pytest.raises(GanforgeError, match="halves images 5 times, .* 32 px or more, not 31 x 60"):
+    with pytest.raises(GanforgeError, match=r"halves images 5 times, so .* not 31 x 60"):
         network(torch.zeros(1, 3, 31, 60))
 
 
