@@ -25,6 +25,7 @@ EXAMPLES = {
     "generator/weight-sharing": {"discriminator": "mirrored"},
     "hook/early-stopping": {"watch": "loss/adversarial/generator"},
     "hook/lower-lr": {"watch": "loss/adversarial/generator"},
+    "dataset/captioned-folder": {"root": DATA / "told"},
     "dataset/cifar10": {"root": DATA / "cifar10"},
     "dataset/image-folder": {"root": DATA / "photos"},
     "dataset/mnist": {"root": DATA / "mnist"},
@@ -51,7 +52,10 @@ def examples():
 @pytest.fixture(scope="module", autouse=True)
 def data():
     make_mnist(DATA / "mnist", train=20, test=4)
-    draw_pictures(DATA / "photos", count=5, size=(20, 24))
+    for name in ("photos", "told"):
+        draw_pictures(DATA / name, count=5, size=(20, 24))
+    for path in list((DATA / "told").iterdir()):
+        path.with_suffix(".txt").write_text(f"picture {path.stem}", encoding="utf-8")
     for name in ("trainA", "trainB", "testA", "testB"):
         draw_pictures(DATA / "pairs" / name, count=3, size=(20, 24))
     folder = DATA / "cifar10" / "cifar-10-batches-bin"

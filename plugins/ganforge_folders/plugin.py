@@ -3,6 +3,7 @@ hold several side by side."""
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from ganforge.archives import Archive, FetchOptions
 from ganforge.images import image_spec, spec_under
@@ -13,6 +14,7 @@ from ganforge.plugin import (
     ImageSpec,
     Impossible,
     LabelSpec,
+    Spec,
     hookimpl,
     option,
     options,
@@ -72,6 +74,21 @@ class SideBySideOptions:
         0.0, at_least=0, below=1, help="share of the images held out, chosen by their names"
     )
     grey: list[str] = option([], help="domains that are read as grey, with 1 channel")
+
+
+@options
+class CaptionedFolderOptions:
+    root: Path = option(
+        help="folder of images, each with a .txt file of the same name that holds its caption; with "
+        "a folder `test` (and perhaps `train`), that is held out"
+    )
+    unit: Literal["word", "character"] = option("word", help="what captions are made of")
+    embeddings: Path | None = option(
+        None, help="safetensors file with a vector for each image, by its name; then no captions"
+    )
+    holdout: float = option(
+        0.0, at_least=0, below=1, help="share of the images held out, chosen by their names"
+    )
 
 
 def describe_image_folder(options: ImageFolderOptions, image: ImageOptions) -> DataDescription:
@@ -160,7 +177,8 @@ def describe_side_by_side(options: SideBySideOptions, image: ImageOptions) -> Da
     whole = image_spec(train + test, with_options(image, load=None))
     if image.size is None and whole.width % parts:
         raise Impossible(
-            f"the images are {whole.width} px wide, which {parts} images of equal width do not fill",
+            f"the images are {whole.width} px wide, which {parts} images of equal width do not "
+            "fill",
             key="domains",
         )
     part = spec_under(
@@ -168,6 +186,28 @@ def describe_side_by_side(options: SideBySideOptions, image: ImageOptions) -> Da
     )
     specs = _greyed(dict.fromkeys(options.domains, part), options.grey)
     return _of_pairs(specs, {"train": len(train), "test": len(test)})
+
+
+def describe_captioned(options: CaptionedFolderOptions, image: ImageOptions) -> DataDescription:
+    """From the files: images, and what is said of them."""
+    from ganforge_folders.captions import captions, name_of, vector_spec
+    from ganforge_folders.layout import parted_folder
+
+    train, test, train_root, test_root = parted_folder(options.root, options.holdout)
+    spec = image_spec(train + test, image)
+    domains: dict[str, Spec] = {"image": spec}
+    if options.embeddings is None:
+        domains["caption"] = captions([*train, *test], options.unit).spec
+    else:
+        names = [name_of(path, train_root) for path in train]
+        names += [name_of(path, test_root) for path in test]
+        domains["embedding"] = vector_spec(options.embeddings, names)
+    counts = {"train": len(train), "test": len(test)}
+    return DataDescription(
+        domains=domains,
+        aligned=(tuple(domains),),
+        counts={split: dict.fromkeys(domains, rows) for split, rows in counts.items() if rows},
+    )
 
 
 def _refuse_fewer(domains: Iterable[str], example: str) -> None:
@@ -268,5 +308,13 @@ def ganforge_components() -> list[Component]:
             SideBySideOptions,
             summary="A folder of images, each of which holds a pair side by side",
             describe=describe_side_by_side,
+        ),
+        Component(
+            "dataset",
+            "captioned-folder",
+            "ganforge_folders.captioned:CaptionedFolder",
+            CaptionedFolderOptions,
+            summary="A folder of images with captions in text files, or with vectors from a file",
+            describe=describe_captioned,
         ),
     ]

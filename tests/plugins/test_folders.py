@@ -543,6 +543,7 @@ def test_the_manifest_leads_to_the_datasets():
         "unpaired-folders": f"{UnpairedFolders.__module__}:{UnpairedFolders.__name__}",
         "paired-folders": f"{PairedFolders.__module__}:{PairedFolders.__name__}",
         "side-by-side": f"{SideBySide.__module__}:{SideBySide.__name__}",
+        "captioned-folder": "ganforge_folders.captioned:CaptionedFolder",
     }
 
 
