@@ -106,7 +106,9 @@ class SideBySide(_Files):
         pixels = read_image(path, height=height, width=width, channels=spec.shape[0])
         parts = len(self.options.domains)
         if width % parts:
-            raise DataError(f"{path} is {width} px wide, which {parts} images of equal width do not fill")
+            raise DataError(
+                f"{path} is {width} px wide, which {parts} images of equal width do not fill"
+            )
         part = width // parts
         left = part * self.options.domains.index(domain)
         own = torch.from_numpy(pixels)[None, :, :, left : left + part]

@@ -79,8 +79,8 @@ class SideBySideOptions:
 @options
 class CaptionedFolderOptions:
     root: Path = option(
-        help="folder of images, each with a .txt file of the same name that holds its caption; with "
-        "a folder `test` (and perhaps `train`), that is held out"
+        help="folder of images, each with a .txt file of the same name that holds its caption; "
+        "with a folder `test` (and perhaps `train`), that is held out"
     )
     unit: Literal["word", "character"] = option("word", help="what captions are made of")
     embeddings: Path | None = option(
