@@ -28,7 +28,8 @@ from ganforge.grammar import (
 from ganforge.problems import SET, Problem, RecipeError
 from ganforge.suggest import nearest
 
-ALWAYS_ON = ("progress", "metrics", "checkpoint", "samples")  # hooks that need no table
+# Hooks that need no table.
+ALWAYS_ON = ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")
 
 _USUAL = {"optimizer": "adam", "schedule": "constant"}  # the component where no `use` is written
 

@@ -28,6 +28,8 @@ from ganforge.runs import Run
 from ganforge.turn import Batch, Turn
 from ganforge.watching import build_hooks, manager_of
 
+_FEWEST = 4  # images in a batch, for it to say how much they differ
+
 
 class Training:
     """A run in progress, as hooks see it.
@@ -52,6 +54,7 @@ class Training:
         self._hooks = manager_of(self.watching)
         self._gauges: dict[str, Tensor | float] = {}
         self._scores: dict[str, tuple[Tensor, Tensor, float | None]] = {}
+        self._shown: dict[str, tuple[Tensor, Tensor]] = {}  # images: real, fake
         self._guard = Guard(game, closely=folder.failed.is_dir())
         self._in_step_ended = False
         self._asked_to_save = False
@@ -77,7 +80,7 @@ class Training:
     def gauge(self, name: str) -> Tensor | float | None:
         """The newest value of a number that was logged, without waiting for the device; None where
         there is none yet."""
-        return self._gauges.get(name)
+        return self._seen().get(name, self._gauges.get(name))
 
     def gauges(self) -> dict[str, float]:
         """The newest value of every number. Waits for the device, so ask seldom.
@@ -85,9 +88,7 @@ class Training:
         Raises TrainingError when a loss, a gradient or a weight was not finite.
         """
         self._stop_if_broken()
-        gauges = dict(self._gauges)
-        for name, (real, fake, boundary) in self._scores.items():
-            gauges |= _score_gauges(name, real, fake, boundary)
+        gauges = {**self._gauges, **self._seen()}
         tensors = {k: v for k, v in gauges.items() if isinstance(v, Tensor)}
         if tensors:
             device = self.game.device
@@ -99,6 +100,15 @@ class Training:
                 factor = optimizers.factor(player.schedule, progress)
                 gauges[f"lr/{player.address}"] = player.lr * factor * self.lr_factor
         return {name: float(value) for name, value in gauges.items()}
+
+    def _seen(self) -> dict[str, Tensor]:
+        """What D's last turn showed: scores, accuracy, and how much images differ in a batch."""
+        gauges: dict[str, Tensor] = {}
+        for name, (real, fake, boundary) in self._scores.items():
+            gauges |= _score_gauges(name, real, fake, boundary)
+        for name, (real, fake) in self._shown.items():
+            gauges |= {f"spread/real{name}": _spread(real), f"spread/fake{name}": _spread(fake)}
+        return gauges
 
     def generator(self, name: str) -> nn.Module:
         """The generator to sample from: averaged where the recipe averages; in eval mode."""
@@ -205,6 +215,7 @@ class Training:
             if step == phase.first > 1:  # numbers of networks and losses that no longer play
                 self._gauges.clear()
                 self._scores.clear()
+                self._shown.clear()
             self.game.enter(phase)
         self._tell("step_started", step=step)
         shared = self._discriminator_turns(step, phase)
@@ -337,12 +348,14 @@ class Training:
         return f"{name}/{guard}" if guard and len(self.plan.discriminators) > 1 else name
 
     def _note_scores(self, turn: Turn) -> None:
-        """Keep D's last scores; they are reduced only when somebody reads them."""
+        """Keep D's last scores and images; they are reduced only when somebody reads them."""
         for guard in self.plan.discriminators:
-            scores = turn.known_scores(guard)
+            name = f"/{guard}" if len(self.plan.discriminators) > 1 else ""
+            scores, data = turn.known_scores(guard), turn.known_data(guard)
             if scores is not None:
-                name = f"/{guard}" if len(self.plan.discriminators) > 1 else ""
                 self._scores[name] = (*scores, self.game.boundary(guard))
+            if data is not None and data[0].dim() == 4 and min(map(len, data)) >= _FEWEST:
+                self._shown[name] = data
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -383,6 +396,12 @@ def updates_before(plan: Plan, step: int) -> int:
         done += length * phase.discriminator_steps
     beyond = step - 1 - plan.phases[-1].last
     return done + max(0, beyond) * plan.phases[-1].discriminator_steps
+
+
+def _spread(images: Tensor) -> Tensor:
+    """How much images [N, C, H, W] in [-1, 1] differ: the standard deviation of each pixel over the
+    batch, mean over the pixels, 0-d."""
+    return images.float().std(0).mean()
 
 
 def _score_gauges(

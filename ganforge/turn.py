@@ -215,6 +215,14 @@ class Turn:
                     scores[kind] = found
         return (scores["real"], scores["fake"]) if len(scores) == 2 else None
 
+    def known_data(self, guard: str) -> tuple[Tensor, Tensor] | None:
+        """(real data, fakes) that this turn's losses have put before a discriminator, detached."""
+        data: dict[str, Tensor] = {}
+        for (name, kind, _), exhibit in self._exhibits.items():
+            if name == guard and kind in ("real", "fake") and "data" in vars(exhibit):
+                data[kind] = exhibit.data.detach()
+        return (data["real"], data["fake"]) if len(data) == 2 else None
+
     def company(self, guard: str, view: str) -> list[Sighting]:
         """The sightings of one view that one forward makes: in D's turn, real and fakes before a
         discriminator that judges each row by itself; not where a gradient with respect to one of

@@ -123,6 +123,7 @@ progress = { off = true }
 metrics = { off = true }
 checkpoint = { off = true }
 samples = { off = true }
+collapse-alarm = { off = true }
 """
 
 ONE_PAIR = (

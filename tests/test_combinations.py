@@ -28,7 +28,7 @@ from ganforge.needs import loss_needs, takes_labels
 from ganforge.plan import SIDES, Plan
 from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_names
 from ganforge.problems import RecipeError
-from ganforge.recipe import load
+from ganforge.recipe import ALWAYS_ON, load
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
 from ganforge.vocabulary import split
@@ -127,7 +127,7 @@ COMMON = {
     "name": "combination",
     "train": {"steps": STEPS, "batch": 4, "precision": "fp32", "device": "cpu"},
     "noise": {"dim": 3},
-    "hooks": {name: {"off": True} for name in ("progress", "metrics", "checkpoint", "samples")},
+    "hooks": {name: {"off": True} for name in ALWAYS_ON},
 }
 FROM_LABELS = {"from": ["noise", "label"], "ema": 0.5}
 

@@ -1166,11 +1166,13 @@ def test_like_copies_the_settings_but_not_the_place(tmp_path):
     assert (other.sources, other.target) == (("dark",), "light")
 
 
-def test_four_hooks_are_on_without_a_table_and_can_be_turned_off(tmp_path):
-    assert set(plan_of(tmp_path, ONE).hooks) == {"progress", "metrics", "checkpoint", "samples"}
+def test_five_hooks_are_on_without_a_table_and_can_be_turned_off(tmp_path):
+    assert set(plan_of(tmp_path, ONE).hooks) == {
+        *("progress", "metrics", "checkpoint", "samples", "collapse-alarm")
+    }
     text = ONE + "[hooks]\nsamples.every = 7\nprogress.off = true\n"
     hooks = plan_of(tmp_path, text).hooks
-    assert set(hooks) == {"metrics", "checkpoint", "samples"}
+    assert set(hooks) == {"metrics", "checkpoint", "samples", "collapse-alarm"}
     assert hooks["samples"].options.every == 7
     assert not plan_of(tmp_path, ONE_PAIR).hooks
     sets = ["hooks.checkpoint.every=5"]

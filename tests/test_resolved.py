@@ -138,7 +138,8 @@ def test_nothing_is_left_to_a_default_that_could_change(tmp_path):
         "flip": False,
     }
     assert tables["hooks"] == {
-        name: {"off": True} for name in ("progress", "metrics", "checkpoint", "samples")
+        name: {"off": True}
+        for name in ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")
     }
 
 

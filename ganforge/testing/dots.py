@@ -94,6 +94,7 @@ progress = { off = true }
 metrics = { off = true }
 checkpoint = { off = true }
 samples = { off = true }
+collapse-alarm = { off = true }
 """
 
 

@@ -42,6 +42,16 @@ class SamplesOptions:
 
 
 @options
+class CollapseOptions:
+    every: int = option(50, at_least=1, help="steps between two looks")
+    window: int = option(1000, at_least=1, help="steps for which it must last")
+    spread: float = option(
+        0.1, at_least=0, below=1, help="of real images' spread, below which fakes are all alike"
+    )
+    stop: bool = option(False, help="end the run, with a checkpoint, beside warning")
+
+
+@options
 class TensorboardOptions:
     every: int = option(50, at_least=1, help="steps between two points of a curve")
 
@@ -84,6 +94,13 @@ def ganforge_components() -> list[Component]:
             "ganforge_watch.samples:Samples",
             SamplesOptions,
             summary="Sheets of sample images from fixed noise or inputs, and a GIF of them",
+        ),
+        Component(
+            "hook",
+            "collapse-alarm",
+            "ganforge_watch.collapse:CollapseAlarm",
+            CollapseOptions,
+            summary="Warns once where D is always right, or the fakes are all alike",
         ),
         Component(
             "hook",

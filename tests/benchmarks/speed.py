@@ -47,6 +47,7 @@ progress = { off = true }
 metrics = { off = true }
 checkpoint = { off = true }
 samples = { off = true }
+collapse-alarm = { off = true }
 """
 
 

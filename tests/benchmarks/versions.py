@@ -26,7 +26,7 @@ from ganforge.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 
-HOOKS = ("progress", "metrics", "checkpoint", "samples")
+HOOKS = ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")
 
 
 def stepper(recipe: str, sets: list[str], folder: Path) -> Callable[[], None]:
