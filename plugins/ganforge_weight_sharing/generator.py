@@ -53,10 +53,11 @@ class MiddleBlock(nn.Module):
         self.second = started(shared.transposed(deep.inputs, bias=bias))
         # The last block's second one makes an image, since D's first layer reads images.
         self.after_second = nn.Tanh() if last else normed(shared.inputs, options.norm)
-        # Sums over as many pixels fewer than D's, and should weigh as much when both begin.
+        # It sums over as many pixels fewer than D's.
+        louder = math.prod(shared.kernel) ** 0.5 if options.even else 1.0
         self.trained = started(
             nn.Conv2d(shared.inputs, shared.outputs, 1, shared.stride, bias=bias),
-            DEVIATION * math.prod(shared.kernel) ** 0.5,
+            DEVIATION * louder,
         )
         self.register_buffer("shared", torch.zeros(shared.outputs, shared.inputs, *shared.kernel))
         self.after_sum = normed(shared.outputs, options.norm)

@@ -40,6 +40,10 @@ class WeightSharingOptions:
     residual: bool = option(
         True, help="each block's first transposed convolution also joins the sum at its end"
     )
+    even: bool = option(
+        True,
+        help="the 1 x 1 path begins as loud as D's convolution beside it, else much quieter",
+    )
     balanced: bool = option(
         False, help="scale each label's row to the length of the noise, so that both are heard"
     )

@@ -266,6 +266,18 @@ def test_the_1x1_convolution_reads_the_centres_of_the_shared_ones_windows():
 # --- what is shared -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("even", "loud"), [(True, 1.0), (False, 1 / 3)])
+def test_the_1x1_path_begins_as_loud_as_the_shared_one_where_it_is_asked_to(even, loud):
+    """D's 3 x 3 convolution sums over 9 times as many pixels, so it is 3 times as loud."""
+    D = mirrored(width=16)
+    block = generator(D, even=even).blocks[0]
+    large = torch.randn(64, 32, 5, 5)
+    shared, trained = block.recognised(large).detach(), block.trained(large).detach()
+    assert block.shared.shape[2:] == (3, 3)
+    inner = (slice(None), slice(None), 1, 1)  # the window that no padding meets
+    assert float(trained[inner].std() / shared[inner].std()) == pytest.approx(loud, rel=0.15)
+
+
 @pytest.mark.parametrize("norm", ["batch", "spectral", "weight"])
 def test_weights_are_shared_as_the_discriminator_computes_with_them(norm):
     torch.manual_seed(0)
