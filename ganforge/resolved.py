@@ -94,7 +94,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
 
     What the new one leaves to `auto` is not a difference.
     """
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    before, after = dict(leaves(old)), dict(leaves(new))
     found = []
     for key in dict.fromkeys((*before, *after)):
         if any(key == free or key.startswith(f"{free}.") for free in FREE):
@@ -205,11 +205,12 @@ def _phases(plan: Plan) -> dict[str, Any]:
     return {"phases": tables}
 
 
-def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in nested tables."""
     for key, value in table.items():
         where = f"{path}.{key}" if path else key
         if isinstance(value, Mapping):
-            yield from _leaves(value, where)
+            yield from leaves(value, where)
         else:
             yield where, list(value) if isinstance(value, tuple) else value
 

@@ -133,16 +133,11 @@ class RunFolder:
 
     def metric_lines(self) -> Iterator[dict[str, Any]]:
         """The lines of metrics.jsonl; a line cut off by a kill is left out."""
-        if not self.metrics.exists():
-            return
-        with self.metrics.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-                    yield entry
+        yield from _lines(self.metrics)
+
+    def evaluation_lines(self) -> Iterator[dict[str, Any]]:
+        """The lines of evaluations.jsonl, oldest first; one cut off by a kill is left out."""
+        yield from _lines(self.evaluations)
 
     def cut_metrics(self, step: int) -> None:
         """Remove the lines after a step: a resumed run writes them again."""
@@ -233,6 +228,20 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines that have a step."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                yield entry
 
 
 def _changed(path: Path) -> float:

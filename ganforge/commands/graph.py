@@ -45,7 +45,7 @@ def command(
     _check(out)
     from ganforge import graphs
 
-    names = _names(folders)
+    names = names_of(folders)
     if len(folders) > len(graphs.COLOURS):
         raise GanforgeError(f"at most {len(graphs.COLOURS)} runs can be told apart in one graph")
     logs = [graphs.read_log(f, name) for f, name in zip(folders, names, strict=True)]
@@ -75,7 +75,7 @@ def _check(out: Path) -> None:
         raise GanforgeError(f"{out} is a folder; give --out another name")
 
 
-def _names(folders: Sequence[RunFolder]) -> list[str]:
+def names_of(folders: Sequence[RunFolder]) -> list[str]:
     """What tells the runs apart: their names, or their paths where these are the same."""
     names = [folder.path.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder.path) for folder in folders]

@@ -1,0 +1,194 @@
+"""What a report says of one run, read from its folder. Light: nothing here needs torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from ganforge.errors import RunError
+from ganforge.graphs import Log, read_log
+from ganforge.resolved import leaves
+from ganforge.runfolder import RunFolder
+
+_WATCHING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "collapse-alarm")
+_NO_SEED = ("name", "lock", "metrics", "train.device", "train.threads", "train.seed")
+
+
+@frozen
+class Measured:
+    """A metric's figures at one step. protocol: what they belong to, "" where nobody wrote it."""
+
+    metric: str
+    step: int
+    figures: Mapping[str, float]
+    protocol: str
+    logged: bool = False  # by the run itself, in metrics.jsonl
+
+
+@frozen
+class Entry:
+    """One run as a report knows it.
+
+    name: tells it from the other runs of the page. tables: resolved.toml. state: of the newest
+    checkpoint, {} without one. seconds, images: of training.
+    """
+
+    folder: RunFolder
+    name: str
+    tables: Mapping[str, Any] = field(repr=False)
+    state: Mapping[str, Any] = field(repr=False)
+    log: Log | None = field(repr=False)
+    measured: Sequence[Measured] = field(repr=False)
+    step: int
+    seconds: float
+    images: int
+
+    @property
+    def steps(self) -> int:
+        """How long the run is to be."""
+        return int(self.tables.get("train", {}).get("steps", 0))
+
+    @property
+    def seed(self) -> int:
+        return int(self.tables.get("train", {}).get("seed", 0))
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.state) and int(self.state.get("step", 0)) >= self.steps
+
+    @property
+    def best_step(self) -> int | None:
+        """The step that a metric chose, where one was asked to."""
+        best = _json(self.folder.path / "best.json").get("step")
+        return best if isinstance(best, int) else None
+
+    def all_but_the_seed(self) -> dict[str, str]:
+        """What makes two runs repetitions of one: every key of the recipe that may change what is
+        learned, apart from the seed. Where and when they ran, and who watched, does not."""
+        watching = {
+            f"hooks.{name}"
+            for name, table in self.tables.get("hooks", {}).items()
+            if str(table.get("use", name)).rpartition("/")[2] in _WATCHING
+        }
+        return {
+            key: repr(value)
+            for key, value in leaves(self.tables)
+            if not any(key == x or key.startswith(f"{x}.") for x in (*_NO_SEED, *watching))
+        }
+
+
+def read(folder: RunFolder, name: str) -> Entry:
+    """Read a run. Raises RunError where it is none; a run that is training may be read."""
+    tables = folder.resolved_tables()
+    saved = folder.checkpoint_steps()
+    state = _json(folder.checkpoints / f"step-{saved[-1]:08d}" / "state.json") if saved else {}
+    lines = list(folder.metric_lines())
+    try:
+        log = read_log(folder, name)
+    except RunError:
+        log = None
+    last: Mapping[str, Any] = lines[-1] if lines else {}
+    newest = max((state, last), key=lambda x: _number(x.get("step")))
+    return Entry(
+        folder,
+        name,
+        tables,
+        state,
+        log,
+        [*_evaluations(folder), *_logged(lines)],
+        int(_number(newest.get("step"))),
+        _number(newest.get("seconds")),
+        int(_number(newest.get("images"))),
+    )
+
+
+def _json(path: Any) -> dict[str, Any]:
+    """A JSON object of a file; {} where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: Any) -> float:
+    return float(value) if _is_figure(value) else 0.0
+
+
+def _is_figure(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _evaluations(folder: RunFolder) -> Iterator[Measured]:
+    for line in folder.evaluation_lines():
+        figures = line.get("figures")
+        if isinstance(figures, dict):
+            found = {str(k): float(v) for k, v in figures.items() if _is_figure(v)}
+            name, protocol = str(line.get("metric", "")), str(line.get("protocol", ""))
+            yield Measured(name, line["step"], found, protocol)
+
+
+def _logged(lines: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:
+    """Figures that the run measured itself, `metric/NAME/FIGURE`."""
+    for line in lines:
+        found: dict[str, dict[str, float]] = {}
+        for key, value in line.items():
+            kind, _, rest = key.partition("/")
+            metric, _, figure = rest.partition("/")
+            if kind == "metric" and figure and _is_figure(value):
+                found.setdefault(metric, {})[figure] = float(value)
+        for metric, figures in found.items():
+            yield Measured(metric, line["step"], figures, "", logged=True)
+
+
+# --- what to beware of ----------------------------------------------------------------------------
+
+
+def warnings(entry: Entry) -> Iterator[str]:
+    """What somebody who reads the figures of a run should know first."""
+    lock = entry.tables.get("lock", {})
+    if lock.get("stand_in"):
+        yield f"trained on stand-in data: {lock['stand_in']}"
+    if not entry.state:
+        yield "no checkpoint yet: nothing can be sampled, and the figures are of a run under way"
+    elif not entry.finished:
+        yield f"not finished: step {entry.step:,} of {entry.steps:,}"
+    yield from _inexact(entry)
+    yield from _alarms(entry)
+    if entry.folder.failed.is_dir() and any(entry.folder.failed.iterdir()):
+        steps = ", ".join(sorted(path.name for path in entry.folder.failed.iterdir()))
+        yield f"stopped once because something was not finite ({steps}); `ganforge replay` shows it"
+    if entry.log is not None:
+        broken = [k for k, (_, v) in entry.log.series.items() if any(not math.isfinite(x) for x in v)]
+        if broken:
+            yield f"not finite in the log: {', '.join(broken)}"
+
+
+def _inexact(entry: Entry) -> Iterator[str]:
+    for resumed in entry.state.get("inexact", ()):
+        if isinstance(resumed, dict):
+            changed = resumed.get("changed")
+            told = f" ({', '.join(map(str, changed))})" if isinstance(changed, list) else ""
+            yield f"not bit-exact from step {_number(resumed.get('step')):,.0f} on{told}"
+
+
+def _alarms(entry: Entry) -> Iterator[str]:
+    """What collapse alarms remember to have told."""
+    hooks = entry.state.get("hooks", {})
+    for name, state in hooks.items() if isinstance(hooks, dict) else ():
+        use = str(entry.tables.get("hooks", {}).get(name, {}).get("use", name))
+        told = state.get("told") if isinstance(state, dict) else None
+        if use.rpartition("/")[2] != "collapse-alarm" or not isinstance(told, list):
+            continue
+        for what in map(str, told):
+            kind, _, guard = what.partition("/")
+            of = f" of discriminator '{guard}'" if guard else ""
+            if kind == "accuracy":
+                yield f"collapse alarm: the accuracy{of} stayed at 1"
+            else:
+                yield f"collapse alarm: fakes{' before' + of[3:] if of else ''} were nearly alike"

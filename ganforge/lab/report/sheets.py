@@ -1,0 +1,124 @@
+"""The sample sheets of runs as a page holds them: all of them where there is room, else fewer and
+smaller ones, and that is said."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from ganforge.runfolder import RunFolder
+
+# What is tried in turn until the sheets of a run fit: (sheets, longest side in px, quality).
+# Without a side, the files as they are.
+_LEVELS = (
+    *((40, 0, 0), (24, 0, 0), (16, 0, 0)),
+    *((24, 2048, 90), (16, 1600, 85), (12, 1024, 85), (8, 1024, 80)),
+    *((6, 768, 75), (4, 512, 75), (2, 384, 70)),
+)
+
+
+@frozen
+class Picture:
+    """A picture as the page holds it: a `data:` address, and its pixels."""
+
+    address: str
+    width: int
+    height: int
+
+
+@frozen
+class Sheets:
+    """Sheets of a run by step, ascending; its real images. note: what was done to make them fit."""
+
+    steps: tuple[int, ...]
+    pictures: tuple[Picture, ...]
+    real: Picture | None
+    note: str
+
+
+def sheets_of(folder: RunFolder, room: int) -> Sheets:
+    """The sheets of a run in at most so many bytes (of the pictures, before they are written as
+    text), whatever it takes; a file that is no picture is left out."""
+    files = {step: path for path in folder.sheets() if (step := _step(path)) is not None}
+    real = folder.samples / "real.png"
+    every = [*files.values(), *([real] if real.is_file() else [])]
+    for count, side, quality in _LEVELS:
+        steps = spread(sorted(files), count)
+        chosen = [files[step] for step in steps] + every[len(files) :]
+        if not side and sum(_size(path) for path in chosen) > room:
+            continue
+        shown = {path: found for path in chosen if (found := encoded(path, side, quality))}
+        if sum(len(data) for data, _, _, _ in shown.values()) <= room or count == 2:
+            break
+    pictures = {path: _picture(*found) for path, found in shown.items()}
+    steps = [step for step in steps if files[step] in pictures]
+    found = tuple(pictures[files[step]] for step in steps)
+    return Sheets(tuple(steps), found, pictures.get(real), _note(len(files), count, side, quality))
+
+
+def encoded(path: Path, side: int, quality: int) -> tuple[bytes, str, int, int] | None:
+    """A picture's bytes, kind, width and height; with a side, shrunk to it and as WebP."""
+    from PIL import Image
+
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            if not side:
+                return data, "png", *image.size
+            picture = image.convert("L" if image.mode == "L" else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # being written, or damaged
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return webp(picture, quality), "webp", *picture.size
+
+
+def webp(picture: object, quality: int) -> bytes:
+    """A picture of Pillow's as WebP."""
+    from PIL import Image
+
+    assert isinstance(picture, Image.Image)
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, "webp", quality=quality, method=4)
+    return file.getvalue()
+
+
+def address(data: bytes, kind: str) -> str:
+    """A picture as text that HTML takes in place of a file's address."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """At most `count` of them (two or more), the first and the last among them, evenly spread."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
+
+
+def _picture(data: bytes, kind: str, width: int, height: int) -> Picture:
+    return Picture(address(data, kind), width, height)
+
+
+def _note(there: int, count: int, side: int, quality: int) -> str:
+    parts = []
+    if there > count:
+        parts.append(f"{count} of {there} sheets, evenly spread")
+    if side:
+        parts.append(f"pictures at most {side:,} px a side, as WebP of quality {quality}")
+    return "; ".join(parts)
+
+
+def _step(path: Path) -> int | None:
+    match = re.fullmatch(r"step-(\d+)", path.stem)
+    return int(match[1]) if match else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
