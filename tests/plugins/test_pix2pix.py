@@ -268,6 +268,19 @@ def test_samples_of_a_net_that_draws_follow_their_seeds(tmp_path):
     assert torch.equal(made[:1], run.translate(images[:1]))
 
 
+def test_sheets_show_the_true_image_beside_what_is_made(tmp_path):
+    text = pairs(tmp_path).replace(
+        "samples = { off = true }", "samples = { count = 6, columns = 1 }"
+    )
+    training = training_of(tmp_path, text)
+    training.run()
+    with Image.open(training.folder.sheets()[-1]) as sheet:
+        pixels = np.array(sheet).astype(int)
+    assert pixels.shape == (2 * 32 + 2, 3 * 32 + 2 * 2, 3)
+    source, truth = pixels[:32, :32], pixels[:32, 68:]
+    assert np.abs(source + truth - 255).max() <= 1
+
+
 def test_the_translator_plays_a_cycle(tmp_path):
     text = CYCLE.replace('"resnet-translator"', '"unet-translator"').replace("blocks = 1\n", "")
     training = training_of(tmp_path, text)
