@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ganforge.errors import RunError
 
 # What the system says when a disk is full, read-only, failing or over its quota.
 DISK_TROUBLE = (
-    *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG),
     getattr(errno, "EDQUOT", errno.ENOSPC),
 )
 _FILES = ("networks.safetensors", "optimizers.safetensors")
@@ -139,10 +139,11 @@ def newest_whole(checkpoints: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, complaints
 
 
-def keep_last(checkpoints: Path, count: int) -> None:
-    """Remove all but the newest `count` checkpoints."""
+def keep_last(checkpoints: Path, count: int, also: Collection[int] = ()) -> None:
+    """Remove all but the newest `count` checkpoints and those of these steps."""
     for step in steps(checkpoints)[:-count]:
-        shutil.rmtree(checkpoints / folder_name(step), ignore_errors=True)
+        if step not in also:
+            shutil.rmtree(checkpoints / folder_name(step), ignore_errors=True)
 
 
 def load_networks(checkpoints: Path, step: int, prefix: str) -> dict[str, Tensor]:

@@ -80,12 +80,6 @@ def keep(
     return TrainingError(_told(training, broken, findings) + f"; {shown}")
 
 
-def newest(folder: RunFolder) -> str:
-    """What a run can go on from, in words."""
-    steps = folder.checkpoint_steps()
-    return f"the checkpoint of step {steps[-1]:,} is good" if steps else "no checkpoint was due yet"
-
-
 def _state(
     training: Training, broken: Broken, findings: Findings, inputs: Mapping[str, Tensor]
 ) -> dict[str, Any]:
@@ -119,7 +113,7 @@ def _told(training: Training, broken: Broken, findings: Findings) -> str:
     if training.game.machine.precision != "fp32":
         helps = helps.replace(" or", ",").replace(" often", ' or `train.precision = "fp32"` often')
     what = f"step {at.step}: not finite: {_what(broken, findings)}"
-    kept = newest(training.folder)
+    kept = training.folder.kept()
     if not findings.weights:
         return f"{what}. The update was not made, so weights are as before it; {kept}; {helps}"
     return (

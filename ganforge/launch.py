@@ -290,8 +290,8 @@ def _writing(folder: RunFolder) -> Iterator[None]:
         if not inside and error.errno not in checkpoint.DISK_TROUBLE:
             raise
         raise RunError(
-            f"cannot write to {folder.path}: {error.strerror or error}; what was saved before is "
-            "kept, and the same command goes on from there"
+            f"cannot write to {folder.path}: {error.strerror or error}; {folder.kept()}, and "
+            "the same command goes on"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """The run folder: one training and all of it. Light; nothing here needs torch.
 
-recipe.toml  resolved.toml  metrics.jsonl  evaluations.jsonl  samples/  snapshots/  checkpoints/
-failed/
+recipe.toml  resolved.toml  metrics.jsonl  evaluations.jsonl  best.json
+samples/  snapshots/  checkpoints/  failed/
 """
 
 from __future__ import annotations
@@ -157,6 +157,11 @@ class RunFolder:
         )
         return sorted(int(match[1]) for match in found if match)
 
+    def kept(self) -> str:
+        """What a run that has to stop can go on from, in words."""
+        steps = self.checkpoint_steps()
+        return f"the checkpoint of step {steps[-1]:,} is kept" if steps else "no checkpoint was due"
+
     def kept_steps(self) -> list[int]:
         """The steps whose generators are kept, in checkpoints or snapshots, ascending."""
         found = (
@@ -171,6 +176,19 @@ class RunFolder:
     def snapshot(self, step: int) -> Path:
         """The generators that made the sheet of a step, where they were kept."""
         return self.snapshots / f"step-{step:06d}.safetensors"
+
+    def best(self) -> int | None:
+        """The step that best.json names; None where it names none."""
+        try:
+            step = json.loads((self.path / "best.json").read_text(encoding="utf-8"))["step"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return step if type(step) is int else None
+
+    def write_best(self, step: int, figure: str, value: float) -> None:
+        """Name the step whose figure is best. Raises OSError."""
+        text = json.dumps({"step": step, "figure": figure, "value": value}) + "\n"
+        write_whole(self.path / "best.json", text)
 
     def state(self) -> Mapping[str, Any]:
         """name, step, steps, state ("finished" or "stopped"), changed (ISO time), for `runs`."""

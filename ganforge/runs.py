@@ -99,15 +99,16 @@ class Run:
         if step == "last":
             return steps[-1]
         if step == "best":
-            best = self.folder.path / "best.json"
-            if not best.is_file():
-                raise RunError(
-                    f"{self.folder.path} has no best step, since no metric was asked to choose "
-                    "one; use `--step last`"
-                )
-            import json
-
-            return int(json.loads(best.read_text(encoding="utf-8"))["step"])
+            best = self.folder.best()
+            if best in steps:
+                return best
+            raise RunError(
+                f"{self.folder.path} has no best step, since no metric was asked to choose one "
+                "(`hooks.checkpoint.best`); use `--step last`"
+                if best is None
+                else f"the checkpoint of {self.folder.path}'s best step, {best}, is gone; use "
+                "`--step last`"
+            )
         number = int(step) if str(step).isdecimal() else -1
         if number in steps or self.folder.snapshot(number).exists():
             return number

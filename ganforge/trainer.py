@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from types import FrameType
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ganforge import checkpoint, optimizers
-from ganforge.errors import PluginError, TrainingError
+from ganforge.errors import PluginError, RunError, TrainingError
 from ganforge.finite import Broken, Guard, Moment
 from ganforge.game import Game, Player
 from ganforge.interfaces import Loss
@@ -58,7 +58,7 @@ class Training:
         self._guard = Guard(game, closely=folder.failed.is_dir())
         self._in_step_ended = False
         self._asked_to_save = False
-        self._kept = 1_000_000
+        self._kept: tuple[int, Collection[int]] = (1_000_000, ())
         self._clock = time.perf_counter()
 
     # --- what hooks may ask ---------------------------------------------------------------------
@@ -164,15 +164,22 @@ class Training:
             "torch": torch.__version__,
             "hooks": {name: hook.save_state() for name, hook in self.watching.items()},
         }
-        checkpoint.save(
-            self.folder.checkpoints, self.step, tensors["networks"], tensors["optimizers"], state
-        )
+        try:
+            checkpoint.save(
+                self.folder.checkpoints,
+                self.step,
+                *(tensors["networks"], tensors["optimizers"]),
+                state,
+            )
+        except RunError as error:
+            raise RunError(f"{error}; {self.folder.kept()}") from error
 
-    def keep_checkpoints(self, count: int) -> None:
-        """Remove all but the newest `count` checkpoints; one that was asked for counts."""
-        self._kept = count
+    def keep_checkpoints(self, count: int, also: Collection[int] = ()) -> None:
+        """Remove all but the newest `count` checkpoints, one that was asked for among them, and
+        those of these steps."""
+        self._kept = (count, frozenset(also))
         if not self._asked_to_save:
-            checkpoint.keep_last(self.folder.checkpoints, count)
+            checkpoint.keep_last(self.folder.checkpoints, *self._kept)
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -228,7 +235,7 @@ class Training:
         if self._asked_to_save:  # now that every hook has seen the step
             self._asked_to_save = False
             self.save()
-            self.keep_checkpoints(self._kept)
+            self.keep_checkpoints(*self._kept)
 
     def _discriminator_turns(self, step: int, phase: PhasePlan) -> list[Batch]:
         """D's updates, a fresh batch each. Returns the last one's batches, for G's turn."""

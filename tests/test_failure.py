@@ -135,7 +135,7 @@ def test_a_loss_that_is_not_finite_is_told_with_term_turn_and_step_and_plays_aga
     message, before = stopped(training)
     assert message.startswith(
         "step 3: not finite: loss 'extra' on discriminator 'main' (generator turn), not in any "
-        "layer. The update was not made, so weights are as before it; no checkpoint was due yet; "
+        "layer. The update was not made, so weights are as before it; no checkpoint was due; "
     )
     assert message.endswith(f"`ganforge replay {snapshot(training).as_posix()}` shows it again")
     assert "\n" not in message

@@ -288,7 +288,7 @@ def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_stays(monkeypatch)
     target = Path("runs/dots/checkpoints") / checkpoint.folder_name(4)
     assert str(caught.value) == (
         f"cannot write the checkpoint {target}: no space left on the disk; free some and run the "
-        "same command to go on"
+        "same command to go on; the checkpoint of step 2 is kept"
     )
     assert RunFolder(Path("runs/dots")).checkpoint_steps() == [2]
     assert networks("runs/dots", 2) == before
@@ -320,8 +320,8 @@ def test_a_run_folder_that_cannot_be_written_any_more_is_one_line(monkeypatch, n
     with pytest.raises(RunError) as caught:
         run(ONE_PAIR, "train.steps=6")
     assert str(caught.value) == (
-        f"cannot write to {Path('runs/dots')}: {os.strerror(number)}; what was saved before is "
-        "kept, and the same command goes on from there"
+        f"cannot write to {Path('runs/dots')}: {os.strerror(number)}; the checkpoint of "
+        "step 4 is kept, and the same command goes on"
     )
     assert networks("runs/dots") == before
     assert not list(Path("runs/dots").rglob("*.partial"))
@@ -329,7 +329,7 @@ def test_a_run_folder_that_cannot_be_written_any_more_is_one_line(monkeypatch, n
 
 def test_a_full_disk_met_by_a_hook_is_one_line(monkeypatch):
     monkeypatch.setattr(Training, "save", _full_disk)  # as any hook may write what it likes
-    with pytest.raises(RunError, match=r"^cannot write to .*dots: No space left on device; what"):
+    with pytest.raises(RunError, match=r"^cannot write to .*dots: No space left on device; no"):
         run()
 
 
@@ -505,8 +505,9 @@ def test_another_precision_asked_for_is_another_game():
 def test_another_torch_is_said_to_be_not_bit_exact():
     folder = run().folder
     state = folder.checkpoints / checkpoint.folder_name(4) / "state.json"
-    content = json.loads(state.read_text(encoding="utf-8"))
-    state.write_text(json.dumps({**content, "torch": "2.0.1"}), encoding="utf-8")
+    content = json.loads(state.read_text(encoding="utf-8")) | {"torch": "2.0.1"}
+    content["sha256"]["state"] = checkpoint._sha256_of_state(content)
+    state.write_text(json.dumps(content), encoding="utf-8")
     said = []
     run(ONE_PAIR, "train.steps=5", said=said)
     assert said[0] == f"not bit-exact from here on: torch 2.0.1 -> {torch.__version__}"

@@ -85,22 +85,24 @@ def _memory(training: Training) -> str:
     game = training.game
     parts = {
         "weights": sum(
-            _bytes(module) for module in (*game.networks.values(), *game.losses.values())
+            bytes_of(module) for module in (*game.networks.values(), *game.losses.values())
         ),
         "gradients": sum(p.nbytes for player in game.players for p in player.parameters),
-        "optimizers": sum(_moments(player.optimizer) for player in game.players),
-        "averages": sum(_bytes(module) for module in game.averages.values()),
+        "optimizers": sum(moments(player.optimizer) for player in game.players),
+        "averages": sum(bytes_of(module) for module in game.averages.values()),
         "data": game.feed.held_bytes,
     }
     listed = ", ".join(f"{name} {size_of(size)}" for name, size in parts.items() if size)
     return f"{size_of(sum(parts.values()))}: {listed}; activations come on top"
 
 
-def _bytes(module: torch.nn.Module) -> int:
+def bytes_of(module: torch.nn.Module) -> int:
+    """Of weights and buffers."""
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
-def _moments(optimizer: torch.optim.Optimizer) -> int:
+def moments(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of what an optimizer keeps for its weights, from its first step on."""
     group = optimizer.param_groups[0]
     kept = _MOMENTS.get(type(optimizer).__name__, 0) + bool(group.get("momentum"))
     return kept * sum(p.nbytes for g in optimizer.param_groups for p in g["params"])

@@ -61,10 +61,5 @@ def _write(training: Training, figures: Mapping[str, float]) -> None:
         "seconds": round(training.elapsed, 3),
         **{name: value if math.isfinite(value) else None for name, value in figures.items()},
     }
-    try:
-        with training.folder.metrics.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as error:
-        raise GanforgeError(
-            f"cannot write {training.folder.metrics}: {error.strerror or error}"
-        ) from error
+    with training.folder.metrics.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(json.dumps(line) + "\n")

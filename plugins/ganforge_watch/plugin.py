@@ -1,7 +1,7 @@
 """The hooks that watch a run: what is said, measured, kept and drawn while it trains."""
 
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 from ganforge.plugin import Component, Impossible, hookimpl, option, options
 
@@ -25,6 +25,33 @@ class MetricsOptions:
 class CheckpointOptions:
     every: int = option(1000, at_least=1, help="steps between two checkpoints")
     keep: int = option(3, at_least=1, help="newest checkpoints that are kept")
+    keep_every: int = option(
+        0, at_least=0, help="steps between two checkpoints that are kept for good; 0: none"
+    )
+    best: str | None = option(
+        None, help="a figure, metric/NAME/FIGURE: the checkpoint that has the best is kept"
+    )
+    better: Literal["lower", "higher"] | None = option(
+        None, help="which way the figure of `best` is better"
+    )
+
+
+def check_checkpoint(options: Any) -> None:
+    if options.keep_every % options.every:
+        raise Impossible(
+            f"`keep_every` must be a multiple of `every`, {options.every:,}", key="keep_every"
+        )
+    if options.best is None:
+        return
+    kind, *rest = options.best.split("/")
+    if kind != "metric" or len(rest) < 2:
+        raise Impossible(
+            "`best` names a figure as metrics.jsonl does: metric/NAME/FIGURE", key="best"
+        )
+    if options.better is None:
+        raise Impossible(
+            '`best` needs `better = "lower"` or `better = "higher"` beside it', key="best"
+        )
 
 
 @options
@@ -87,6 +114,7 @@ def ganforge_components() -> list[Component]:
             "ganforge_watch.checkpoint:Checkpoint",
             CheckpointOptions,
             summary="Saves everything a run needs to go on",
+            check=check_checkpoint,
         ),
         Component(
             "hook",

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ganforge import Hook, Training
-from ganforge_watch import cost
+from ganforge_watch import cost, disk
 
 _REFRESH = 0.2  # seconds between two pictures on a terminal
 _READ = 1.0  # seconds between two looks at the losses, which wait for the device
@@ -66,7 +66,7 @@ class Progress(Hook):
 def say_cost(console: Console, training: Training) -> None:
     """Print the block that says what is played, on what, and how much memory it takes."""
     console.print(Text(cost.title(training), style="bold"), soft_wrap=True)
-    rows = list(cost.rows(training))
+    rows = [*cost.rows(training), ("disk", disk.row(training))]
     if console.is_terminal:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=True)

@@ -201,7 +201,9 @@ def _write_snapshot(training: Training, count: int) -> None:
         os.replace(part, path)
     except Exception as error:  # safetensors raises its own kind for a full disk
         part.unlink(missing_ok=True)
-        raise GanforgeError(f"cannot write the snapshot {path}: {error}") from error
+        raise GanforgeError(
+            f"cannot write the snapshot {path}: {error}; {training.folder.kept()}"
+        ) from error
     _thin(path.parent, count)
 
 

@@ -331,10 +331,11 @@ def test_away_from_a_terminal_plain_lines_tell_cost_and_progress(tmp_path, capsy
     assert lines[3].split(maxsplit=1) == ["data", "dots: 48 images of 8 x 8 px"]
     assert lines[4].split(maxsplit=1) == ["length", "4 steps of batch 6, 0.5 epochs"]
     assert lines[5].startswith("  memory") and "optimizers" in lines[5] and "data 3 KB" in lines[5]
-    assert lines[6].startswith("step 4/4 100%") and "D  adversarial" in lines[6]
-    assert "right" in lines[6] and "G  adversarial" in lines[6]
-    assert lines[7].startswith("4 steps in ")
-    assert len(lines) == 8
+    assert lines[6].startswith("  disk")
+    assert lines[7].startswith("step 4/4 100%") and "D  adversarial" in lines[7]
+    assert "right" in lines[7] and "G  adversarial" in lines[7]
+    assert lines[8].startswith("4 steps in ")
+    assert len(lines) == 9
 
 
 def test_lines_come_seldom(tmp_path, capsys, monkeypatch):
