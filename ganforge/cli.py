@@ -62,6 +62,10 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.commands.graph:command",
             "losses, scores and accuracy of runs against their steps",
         ),
+        "report": (
+            "ganforge.commands.report:command",
+            "runs as one HTML page: samples, graphs, metrics, walks, recipe",
+        ),
     },
     "Discover": {
         "list": (

@@ -22,7 +22,7 @@ from ganforge.graphs import (
     usual_panels,
 )
 
-_MOST = 1500  # points of a curve
+_POINTS = 9000  # of the curves of one chart; but a curve has at least 300 and at most 1,500
 _METRICS = 12  # charts of metrics over steps
 
 
@@ -123,19 +123,20 @@ def _chart(panel: Panel, logs: Sequence[Log | None]) -> Chart:
             found = log.line(line.keys) if log is not None else None
             if log is not None and found is not None and len(found[0]):
                 look = style_of(number) if len(logs) > 1 else (line.colour, _dash(line.dash))
-                curves.append(_curve(number, log, line, look, *found, alone=len(logs) == 1))
+                curves.append(_curve(number, log, line, look, *found, runs=len(logs)))
     return Chart(panel.title, tuple(curves), panel.share, _limits(panel, curves))
 
 
 def _curve(
-    run: int, log: Log, line: Line, look: tuple[str, str], steps: Array, values: Array, alone: bool
+    run: int, log: Log, line: Line, look: tuple[str, str], steps: Array, values: Array, runs: int
 ) -> Curve:
+    most = max(300, min(1500, _POINTS // runs))
     window = max(1, len(values) // 40 | 1)
     smooth = running_median(values, window)
-    shown, smooth_shown = _extremes(values), _evenly(len(smooth))
+    shown, smooth_shown = _extremes(values, most), _evenly(len(smooth), most)
     return Curve(
         run,
-        line.label if alone else log.name,
+        line.label if runs == 1 else log.name,
         *look,
         [int(step) for step in steps[shown]],
         _numbers(values[shown]),
@@ -145,11 +146,11 @@ def _curve(
     )
 
 
-def _extremes(values: Array) -> Any:
-    """Places of at most `_MOST` values, among them the least and the greatest of each stretch."""
-    if len(values) <= _MOST:
+def _extremes(values: Array, most: int) -> Any:
+    """Places of at most so many values, among them the least and the greatest of each stretch."""
+    if len(values) <= most:
         return np.arange(len(values))
-    stretches = np.array_split(np.arange(len(values)), _MOST // 2 - 1)
+    stretches = np.array_split(np.arange(len(values)), most // 2 - 1)
     places = {0, len(values) - 1}
     for places_of in stretches:
         part = values[places_of]
@@ -158,8 +159,8 @@ def _extremes(values: Array) -> Any:
     return np.array(sorted(places))
 
 
-def _evenly(count: int) -> Any:
-    return np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
+def _evenly(count: int, most: int) -> Any:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def _numbers(values: Array) -> list[float | None]:

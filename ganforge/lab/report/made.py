@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,12 +154,10 @@ def _fakes(run: Run, plan: GeneratorPlan) -> Tensor:
 
 def _reals(run: Run, plan: GeneratorPlan) -> Tensor:
     """Held-out images, else the training images that the run's folder shows."""
-    try:
+    with suppress(GanforgeError):  # the data is on another machine
         rows = run.held_out(plan.target, PAIRS).float().cpu()
         if len(rows):
             return rows
-    except GanforgeError:
-        pass  # the data is on another machine
     assert isinstance(plan.target_spec, ImageSpec)
     tiles = cut(run.folder.samples / "real.png", plan.target_spec)
     if tiles is None:
