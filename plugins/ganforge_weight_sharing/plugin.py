@@ -44,9 +44,7 @@ class WeightSharingOptions:
         True,
         help="the 1 x 1 path begins as loud as D's convolution beside it, else much quieter",
     )
-    balanced: bool = option(
-        False, help="scale each label's row to the length of the noise, so that both are heard"
-    )
+    balanced: bool = option(False, help="scale each label's row to the length that the noise has")
     norm: Literal["batch", "none"] = option("batch", help="BatchNorm of its own, or nothing")
 
 
