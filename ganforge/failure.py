@@ -96,7 +96,7 @@ def _state(
         "names": broken.names,
         "exact": broken.exact,
         "findings": findings.for_json(),
-        "machine": game.machine.locked(),
+        "machine": game.machine.facts(),
         "torch": str(torch.__version__),
     }
 
@@ -265,3 +265,10 @@ def difference(failure: Failure, findings: Findings) -> str:
     if now == was:
         return ""
     return "numbers" if findings.what() == {k: was.get(k) for k in findings.what()} else "all"
+
+
+def elsewhere(failure: Failure, game: Game) -> list[str]:
+    """In what the place of the replay differs: `torch 2.13.0 -> 2.14.1`."""
+    was = {**failure.state["machine"], "torch": failure.state.get("torch")}
+    now = {**game.machine.facts(), "torch": str(torch.__version__)}
+    return [f"{key} {was[key]} -> {now[key]}" for key in now if was.get(key, now[key]) != now[key]]

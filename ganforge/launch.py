@@ -339,8 +339,12 @@ def _resume(
             _initialise(training)
             folder.cut_metrics(0)
         else:
-            _say_if_inexact(saved, decided, plan, before.get("lock", {}), say)
             training.resume(saved)
+            inexact = _inexact(saved, decided, plan, before.get("lock", {}))
+            if inexact:
+                training.inexact.append({"step": saved.step, "changed": inexact})
+                told = ", ".join(inexact)
+                say(f"not bit-exact from here on, since other kernels round otherwise: {told}")
             say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
         write_whole(folder.resolved, _resolved(plan, decided))
     if stand_in:
@@ -368,25 +372,17 @@ def _decided_before(plan: Plan, locked: Mapping[str, Any], say: Say) -> Machine:
             raise
         kept.pop("device")
         decided = machine.decide(with_options(asked, **kept))
-        say(f"{error}; going on with {decided.device}, which is not bit-exact")
+        say(f"{error}; going on with {decided.device}")
         return decided
 
 
-def _say_if_inexact(
-    saved: checkpoint.Checkpoint,
-    decided: Machine,
-    plan: Plan,
-    before: Mapping[str, Any],
-    say: Say,
-) -> None:
-    """Say once when this sitting cannot continue bit for bit, and why."""
+def _inexact(
+    saved: checkpoint.Checkpoint, decided: Machine, plan: Plan, before: Mapping[str, Any]
+) -> list[str]:
+    """Why this sitting cannot continue bit for bit: `torch 2.13.0 -> 2.14.1`."""
     import torch
 
     was = {**before.get("versions", {}), **saved.state.get("machine", {})}
     was["torch"] = saved.state.get("torch", torch.__version__)
-    now = {**lock_of(plan)["versions"], **decided.locked(), "torch": torch.__version__}
-    changed = [
-        f"{key} {was[key]} -> {now[key]}" for key in now if was.get(key, now[key]) != now[key]
-    ]
-    if changed:
-        say(f"not bit-exact from here on: {', '.join(changed)}")
+    now = {**lock_of(plan)["versions"], **decided.facts(), "torch": torch.__version__}
+    return [f"{key} {was[key]} -> {now[key]}" for key in now if was.get(key, now[key]) != now[key]]

@@ -25,6 +25,9 @@ _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channe
 # Parameters of mallopt(3), as <malloc.h> numbers them.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
+# Instructions that kernels are chosen by, beside the set that PyTorch names.
+_FASTER = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16")
+
 # oneDNN's names for instruction sets that hold native bf16; below them bf16 is emulated.
 _NATIVE_ISA = ("BF16", "FP16", "AMX", "AVX10", "DEFAULT", "ALL")
 
@@ -66,6 +69,16 @@ class Machine:
             "threads": self.threads,
             "layout": self.wanted_layout,
         }
+
+    def facts(self) -> dict[str, Any]:
+        """What decides, beside versions, how sums are rounded here: the decisions, and what the
+        processor can do, since kernels are chosen by it."""
+        if self.device.type == "cuda":
+            return {**self.locked(), "gpu": torch.cuda.get_device_name(self.device)}
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        more = [name for name in _FASTER if capabilities.get(name)]
+        kernels = torch.backends.cpu.get_cpu_capability()
+        return {**self.locked(), "cpu": " ".join((platform.machine(), kernels, *more))}
 
 
 def decide(train: TrainSettings) -> Machine:

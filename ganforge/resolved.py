@@ -25,6 +25,9 @@ from ganforge.recipe import ALWAYS_ON
 from ganforge.specs import NoiseSpec, VectorSpec, spec_to_dict
 from ganforge.structure import unstructure
 
+# Distributions whose versions decide, beside the plugins', what is drawn, decoded and computed.
+_COMPUTING = ("torch", "torchvision", "numpy", "pillow")
+
 # What may differ when a run is resumed: how long, how it is watched, and where it runs.
 FREE = (
     *("name", "train.steps", "train.device", "train.threads", "hooks", "metrics"),
@@ -72,7 +75,7 @@ def lock_of(plan: Plan) -> dict[str, Any]:
     providers = {part.component.provider: part.component.version for part in _parts(plan)}
     description = plan.data.description
     lock: dict[str, Any] = {
-        "versions": {"ganforge": __version__, **providers, **_installed("torch", "torchvision")},
+        "versions": {"ganforge": __version__, **providers, **_installed(*_COMPUTING)},
         "data": {
             "domains": {name: spec_to_dict(s) for name, s in description.domains.items()},
             "aligned": [list(group) for group in description.aligned],

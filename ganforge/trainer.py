@@ -50,6 +50,7 @@ class Training:
         self.lr_factor = 1.0  # of every learning rate, beside its schedule; hooks may lower it
         self.stop_reason = ""
         self.interrupted = False  # by Ctrl-C or SIGTERM
+        self.inexact: list[dict[str, Any]] = []  # {step, changed} where sittings were not bit-exact
         self.watching = build_hooks(plan, registry)
         self._hooks = manager_of(self.watching)
         self._gauges: dict[str, Tensor | float] = {}
@@ -160,7 +161,8 @@ class Training:
             "seconds": self.elapsed,
             "lr_factor": self.lr_factor,
             "gauges": self.gauges(),
-            "machine": self.game.machine.locked(),
+            "machine": self.game.machine.facts(),
+            "inexact": self.inexact,
             "torch": torch.__version__,
             "hooks": {name: hook.save_state() for name, hook in self.watching.items()},
         }
@@ -190,6 +192,7 @@ class Training:
         self.seconds = float(saved.state.get("seconds", 0.0))
         self.lr_factor = float(saved.state.get("lr_factor", 1.0))
         self._gauges = dict(saved.state.get("gauges", {}))
+        self.inexact = list(saved.state.get("inexact", []))
         for name, state in saved.state.get("hooks", {}).items():
             if name in self.watching:
                 self.watching[name].load_state(state)

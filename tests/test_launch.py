@@ -22,6 +22,7 @@ from ganforge.launch import Request, launch
 from ganforge.problems import RecipeError
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
+from ganforge.settings import TrainSettings
 from ganforge.trainer import Training
 
 SAVING = ONE_PAIR.replace("checkpoint = { off = true }", "checkpoint = { every = 2, keep = 9 }")
@@ -491,8 +492,7 @@ def test_a_device_that_is_gone_is_told_and_the_run_goes_on(monkeypatch):
     said = []
     assert run(AUTO, "train.steps=5", said=said).step == 5
     assert said[0] == (
-        "device 'cuda' is not available on this machine; use `--device auto`; going on with cpu, "
-        "which is not bit-exact"
+        "device 'cuda' is not available on this machine; use `--device auto`; going on with cpu"
     )
 
 
@@ -510,7 +510,41 @@ def test_another_torch_is_said_to_be_not_bit_exact():
     state.write_text(json.dumps(content), encoding="utf-8")
     said = []
     run(ONE_PAIR, "train.steps=5", said=said)
-    assert said[0] == f"not bit-exact from here on: torch 2.0.1 -> {torch.__version__}"
+    changed = f"torch 2.0.1 -> {torch.__version__}"
+    assert said[0] == (
+        f"not bit-exact from here on, since other kernels round otherwise: {changed}"
+    )
+    saved = checkpoint.load(folder.checkpoints, 5)
+    assert saved.state["inexact"] == [{"step": 4, "changed": [changed]}]
+
+
+def test_another_processor_is_said_once_and_remembered(monkeypatch):
+    said = []
+    run(ONE_PAIR, said=said)
+    here = machine.decide(TrainSettings(device="cpu")).facts()["cpu"]
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "SSE")
+    there = machine.decide(TrainSettings(device="cpu")).facts()["cpu"]
+    for steps in (5, 6):
+        folder = run(ONE_PAIR, f"train.steps={steps}", said=said).folder
+    assert len([line for line in said if "bit-exact" in line]) == 1
+    assert f"otherwise: cpu {here} -> {there}" in said[0]
+    (entry,) = checkpoint.load(folder.checkpoints, 6).state["inexact"]
+    assert entry == {"step": 4, "changed": [f"cpu {here} -> {there}"]}
+
+
+def test_another_number_of_threads_is_said():
+    run(ONE_PAIR, "train.threads=1")
+    said = []
+    run(ONE_PAIR, "train.threads=2", "train.steps=5", said=said)
+    assert said[0].endswith("otherwise: threads 1 -> 2")
+
+
+def test_a_resume_in_the_same_place_says_nothing_of_exactness():
+    run()
+    said = []
+    folder = run(ONE_PAIR, "train.steps=5", said=said).folder
+    assert said == [f"resuming {Path('runs/dots')} at step 4 of 5"]
+    assert checkpoint.load(folder.checkpoints, 5).state["inexact"] == []
 
 
 def test_mistakes_in_a_recipe_leave_nothing_behind():

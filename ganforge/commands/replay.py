@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +41,7 @@ def command(
     say_warnings(registry)
     game = failures.build(failure, plan, registry, device)
     _show(failure, findings := failures.replay(failure, game))
-    was, now = str(failure.state["machine"].get("device", "")), str(game.device)
-    _judge(failure, findings, "" if was == now else f"it was {was}, this is {now}")
+    _judge(failure, findings, failures.elsewhere(failure, game))
 
 
 def _show(failure: Failure, findings: Findings) -> None:
@@ -86,20 +85,15 @@ def _broken(findings: Findings) -> list[str]:
     return list(lines())
 
 
-def _judge(failure: Failure, findings: Findings, elsewhere: str) -> None:
+def _judge(failure: Failure, findings: Findings, elsewhere: Sequence[str]) -> None:
     """Say whether it is what happened. Raises TrainingError where it is not."""
-    import torch
-
     from ganforge.failure import difference
 
     differs = difference(failure, findings)
     if not differs:
         click.echo("\nthis is what happened, to the bit")
         return
-    was, now = str(failure.state.get("torch", "")), str(torch.__version__)
-    reasons = [elsewhere] if elsewhere else []
-    reasons += [f"it was torch {was}, this is {now}"] if was != now else []
-    why = f" ({'; '.join(reasons)})" if reasons else ""
+    why = f" ({', '.join(elsewhere)})" if elsewhere else ""
     if differs == "numbers":
         click.echo(f"\nthe same is not finite as when it happened, with other numbers{why}")
         return
