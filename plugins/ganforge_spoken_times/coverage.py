@@ -144,6 +144,7 @@ def decoded(
     for width in BEAMS:
         yield f"beam-{width}", network.decode(*one, method="beam", count=width).cpu()
     for temperature in TEMPERATURES:
-        generator = torch.Generator(one[0].device).manual_seed(seed)
+        # Another seed than that of the network's own draws, which would be the same texts.
+        generator = torch.Generator(one[0].device).manual_seed(seed + 1)
         texts = network.decode(*many, method="sample", temperature=temperature, generator=generator)
         yield f"temperature-{temperature:g}".replace(".", "-"), texts.cpu()
