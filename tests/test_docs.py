@@ -428,7 +428,7 @@ def ready(workdir, make_plugin, monkeypatch):
 @pytest.mark.parametrize("page", READ_THROUGH, ids=lambda page: page.name)
 def test_the_commands_of_a_page_run_one_after_the_other(page, ready, ganforge_cli):
     if page.name == "metrics.md":  # speaks of runs that were made
-        for name in ("dcgan-mnist", "lsgan-mnist"):
+        for name in ("dcgan-mnist", "lsgan-mnist", "sequence-times-likelihood"):
             assert ganforge_cli(*small(["run", name])).status == 0
     ran = 0
     for line in (line for f in fences(page) if f.language == "sh" for line in f.text.splitlines()):
