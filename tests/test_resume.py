@@ -28,6 +28,7 @@ def game(folder, step):
     path = folder.checkpoints / checkpoint.folder_name(step)
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     state.pop("seconds")
+    state["sha256"].pop("state")  # of the seconds too
     files = {f.name: f.read_bytes() for f in path.iterdir() if f.suffix == ".safetensors"}
     return state, files
 
