@@ -81,7 +81,7 @@ def command(
     if watch:
         if blind:
             raise GanforgeError("--blind needs a run that stands still: leave out --watch")
-        _watch(folders, out, baseline, table)
+        no_walks = not _watch(folders, out, baseline, table) or no_walks
     entries = _entries(folders)
     report = page.report_of(entries, baseline)
     report.counted, report.blind = counted, blind
@@ -116,8 +116,7 @@ def _entries(folders: Sequence[RunFolder]) -> list[Entry]:
     from ganforge.lab.report import contents
 
     return [
-        contents.read(folder, name)
-        for folder, name in zip(folders, names_of(folders), strict=True)
+        contents.read(folder, name) for folder, name in zip(folders, names_of(folders), strict=True)
     ]
 
 
@@ -161,15 +160,15 @@ def _look(
     for entry in entries:
         try:
             run = Run(entry.folder, device=device, registry=registry)
-            run.plan  # noqa: B018  # composed now, so that what cannot be opened is told here
+            made.opens(run)
         except GanforgeError as error:
             if entry.state:
-                report.notes.append(f"{entry.name} cannot be opened: {str(error).splitlines()[0]}")
+                report.notes.append(f"no samples of {entry.name}: {str(error).splitlines()[0]}")
             continue
         opened.append((entry.name, run))
     if walks:
         for name, run in opened:
-            found = list(made.walks_of(run, name))
+            found = list(made.walks_of(run, name, page.WALKS // len(opened)))
             report.notes += [line for line in found if isinstance(line, str)]
             shown = [walk for walk in found if not isinstance(walk, str)]
             if shown:
@@ -184,31 +183,40 @@ def _look(
 
 def _watch(
     folders: Sequence[RunFolder], out: Path, baseline: str | None, table: Path | None
+) -> bool:
+    """Write the page whenever the runs have changed; True once they are finished, False where
+    somebody ended it before. Nothing is made that would take the processor from the training."""
+    seen: list[tuple[float, ...]] = []
+    try:
+        while True:
+            now = [_changed(folder) for folder in folders]
+            if now != seen:
+                entries = _entries(folders)
+                if all(entry.finished for entry in entries):
+                    return True
+                _write_watched(entries, out, baseline, table)
+                if not seen:
+                    click.echo(f"watching: open {out}; Ctrl-C ends it")
+                seen = now
+            time.sleep(_EVERY)
+    except KeyboardInterrupt:
+        return False
+
+
+def _write_watched(
+    entries: Sequence[Entry], out: Path, baseline: str | None, table: Path | None
 ) -> None:
-    """Write the page whenever the runs have changed, until they are finished. Nothing that would
-    take the processor from the training is made: walks come with the last page, after this."""
     from ganforge.lab.report import comparison, page
 
-    told, seen = False, None
-    while True:
-        now = [_changed(folder) for folder in folders]
-        entries = _entries(folders) if now != seen else entries
-        if all(entry.finished for entry in entries):
-            return
-        if now != seen:
-            seen = now
-            report = page.report_of(entries, baseline)
-            report.watch = _EVERY
-            _write(out, report)
-            if table is not None:
-                _put(table, comparison.to_csv(report.blocks, report.groups, report.baseline))
-        if not told:
-            click.echo(f"watching: open {out}; Ctrl-C ends it")
-            told = True
-        time.sleep(_EVERY)
+    report = page.report_of(entries, baseline)
+    report.watch = _EVERY
+    _write(out, report)
+    if table is not None:
+        _put(table, comparison.to_csv(report.blocks, report.groups, report.baseline))
 
 
 def _changed(folder: RunFolder) -> tuple[float, ...]:
     """When what a page shows was written last."""
-    paths = (folder.metrics, folder.evaluations, folder.samples, folder.checkpoints, folder.resolved)
+    files = (folder.metrics, folder.evaluations, folder.resolved)
+    paths = (*files, folder.samples, folder.checkpoints)
     return tuple(path.stat().st_mtime if path.exists() else 0.0 for path in paths)

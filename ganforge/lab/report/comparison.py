@@ -211,19 +211,17 @@ def _lines(
     for group in groups:
         for run in group.runs:
             if run.name in row.values:
-                step = block.steps[run.name]
-                value = row.values[run.name]
-                known = ("run", run.name, run.seed, *what, step, block.moment, value)
-                yield *known, *[""] * 6, block.protocol
+                measured = (block.steps[run.name], block.moment, row.values[run.name])
+                yield "run", run.name, run.seed, *what, *measured, *[""] * 6, block.protocol
         own = row.summaries.get(group.name)
         if own is None or (len(group.runs) == 1 and baseline is None):
             continue
-        known = ("group", group.name, "", *what, "", block.moment, own.mean)
         other = row.against.get(group.name)
         apart: tuple[object, ...] = ("", "", "", "")
         if baseline is not None and other is not None:
             apart = (baseline.name, other.mean, other.deviation, other.count)
-        yield *known, own.deviation, own.count, *apart, block.protocol
+        mean = ("", block.moment, own.mean, own.deviation, own.count)
+        yield "group", group.name, "", *what, *mean, *apart, block.protocol
 
 
 def _cell(value: object) -> object:

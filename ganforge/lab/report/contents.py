@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from attrs import field, frozen
 
 from ganforge.errors import RunError
@@ -164,7 +165,9 @@ def warnings(entry: Entry) -> Iterator[str]:
         steps = ", ".join(sorted(path.name for path in entry.folder.failed.iterdir()))
         yield f"stopped once because something was not finite ({steps}); `ganforge replay` shows it"
     if entry.log is not None:
-        broken = [k for k, (_, v) in entry.log.series.items() if any(not math.isfinite(x) for x in v)]
+        broken = [
+            k for k, (_, v) in entry.log.series.items() if any(not math.isfinite(x) for x in v)
+        ]
         if broken:
             yield f"not finite in the log: {', '.join(broken)}"
 

@@ -22,7 +22,7 @@ from ganforge.graphs import (
     usual_panels,
 )
 
-_POINTS = 9000  # of the curves of one chart; but a curve has at least 300 and at most 1,500
+_POINTS = 6000  # of the curves of one chart; but a curve has at least 500 and at most 1,500
 _METRICS = 12  # charts of metrics over steps
 
 
@@ -100,10 +100,17 @@ def charts(logs: Sequence[Log | None]) -> list[Chart]:
 def _each_line(panels: Sequence[Panel]) -> Iterator[Panel]:
     for panel in panels:
         for line in panel.lines:
-            title = panel.title if line.label in ("", panel.title) else line.label
-            if title != panel.title:
-                title = f"{panel.title.split(',')[0]}: {title}"
-            yield Panel(title, (line,), panel.share)
+            yield Panel(_title(panel, line), (line,), panel.share)
+
+
+def _title(panel: Panel, line: Line) -> str:
+    """`Loss: generator`, `Accuracy of D`, `js-estimate`"""
+    if panel.share:
+        accuracy, _, guard = line.keys[0].partition("/")
+        if accuracy != "accuracy":
+            return line.label
+        return f"Accuracy of D {guard}".strip()
+    return panel.title if len(panel.lines) == 1 else f"{panel.title}: {line.label}"
 
 
 def _metric_panels(logs: Sequence[Log]) -> Iterator[Panel]:
@@ -130,7 +137,7 @@ def _chart(panel: Panel, logs: Sequence[Log | None]) -> Chart:
 def _curve(
     run: int, log: Log, line: Line, look: tuple[str, str], steps: Array, values: Array, runs: int
 ) -> Curve:
-    most = max(300, min(1500, _POINTS // runs))
+    most = max(500, min(1500, _POINTS // runs))
     window = max(1, len(values) // 40 | 1)
     smooth = running_median(values, window)
     shown, smooth_shown = _extremes(values, most), _evenly(len(smooth), most)

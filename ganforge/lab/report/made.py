@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 STOPS, FRAMES = 4, 8  # of a walk, and from stop to stop
 PAIRS = 20  # of a blind comparison
-_LEGS = 620  # px that a leg of a walk is at most wide
 
 # What is tried in turn until the pairs fit: (longest side in px, quality as WebP; 0 is PNG).
 _LEVELS = ((128, 0), (128, 90), (96, 85), (64, 80), (48, 60))
@@ -56,10 +55,17 @@ class Pairs:
 # --- walks ----------------------------------------------------------------------------------------
 
 
-def walks_of(run: Run, name: str) -> Iterator[WalkShown | str]:
-    """A walk for each generator of a run that can be walked; a line where one should be and could
-    not be made. `name` is the run's."""
+def opens(run: Run) -> None:
+    """Build the generators that are shown. Raises GanforgeError where their weights do not fit."""
     for plan in _ends(run):
+        run.generator(plan.name)
+
+
+def walks_of(run: Run, name: str, room: int) -> Iterator[WalkShown | str]:
+    """A walk for each generator of a run that can be walked, in so many bytes; a line where one
+    should be and could not be made. `name` is the run's."""
+    ends = _ends(run)
+    for plan in ends:
         if any(isinstance(spec, ImageSpec) for _, spec in run.leaves(plan)):
             continue  # it translates: there is nothing between two photographs
         try:
@@ -68,7 +74,7 @@ def walks_of(run: Run, name: str) -> Iterator[WalkShown | str]:
         except (GanforgeError, RuntimeError) as error:
             yield f"{name}: no walk of generator '{plan.name}': {str(error).splitlines()[0]}"
             continue
-        picture = _strip(found.images)
+        picture = _strip(found.images, room // len(ends))
         yield WalkShown(plan.name, picture, between, found.unevenness, found.seen_by)
 
 
@@ -95,18 +101,23 @@ def _stops(run: Run, plan: GeneratorPlan) -> tuple[list[Place], str]:
         texts = run.texts_read(plan, range(STOPS)) or []
         stops = [place(run, plan, 0, text=text) for text in texts]
         return stops, "; ".join(f"“{text}”" for text in texts) + ", with the noise of seed 0"
-    return [place(run, plan, seed) for seed in range(STOPS)], f"the samples of seeds 0 to {STOPS - 1}"
+    return [
+        place(run, plan, seed) for seed in range(STOPS)
+    ], f"the samples of seeds 0 to {STOPS - 1}"
 
 
-def _strip(images: Tensor) -> Picture:
+def _strip(images: Tensor, room: int) -> Picture:
     starts = range(0, len(images) - 1, FRAMES)
     lines = [images[start : start + FRAMES + 1] for start in starts]
     sheet = Image.fromarray(grid(torch.cat(lines), FRAMES + 1))
-    sheet.thumbnail((2 * _LEGS, 8 * _LEGS), Image.Resampling.LANCZOS)
-    data = _png(sheet)
-    if len(data) > 120_000:  # photographs
-        return Picture(address(webp(sheet, 85), "webp"), *sheet.size)
-    return Picture(address(data, "png"), *sheet.size)
+    if sheet.mode not in ("L", "RGB"):
+        sheet = sheet.convert("RGB")
+    for width, quality in ((1240, 0), (1240, 85), (800, 80), (500, 70)):
+        sheet.thumbnail((width, sheet.height), Image.Resampling.LANCZOS)
+        data = webp(sheet, quality) if quality else _png(sheet)
+        if len(data) <= room:
+            break
+    return Picture(address(data, "webp" if quality else "png"), *sheet.size)
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -186,23 +197,22 @@ def cut(file: Path, spec: ImageSpec) -> Tensor | None:
 
 
 def _encoded(asked: Sequence[tuple[Question, Tensor, Tensor]], room: int) -> list[Pairs]:
-    """Both of a pair in the same way, so that no artefact tells them apart."""
-    found: list[Pairs] = []
+    """Both of a pair in the same way, so that no artefact tells them apart. A run's fakes stand in
+    several questions and are written each time."""
     for side, quality in _LEVELS:
-        kept: dict[int, list[str]] = {}  # a run's fakes stand in several questions
-
-        def shown(images: Tensor, side: int = side, quality: int = quality, kept: Any = kept) -> Any:
-            if id(images) not in kept:
-                kept[id(images)] = [_tile(image, side, quality) for image in images]
-            return kept[id(images)]
-
         found = [
-            Pairs(question, tuple(zip(shown(one), shown(other), strict=False)))
-            for question, one, other in asked
+            Pairs(
+                question,
+                tuple(
+                    (_tile(one, side, quality), _tile(other, side, quality))
+                    for one, other in zip(first, second, strict=False)
+                ),
+            )
+            for question, first, second in asked
         ]
-        if sum(len(text) for texts in kept.values() for text in texts) * 3 // 4 <= room:
-            break
-    return found
+        if sum(len(text) for one in found for pair in one.pairs for text in pair) * 3 // 4 <= room:
+            return found
+    return found if asked else []
 
 
 def _tile(image: Tensor, side: int, quality: int) -> str:

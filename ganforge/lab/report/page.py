@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 12
 LARGEST = 15_000_000  # bytes of a page
-PICTURES = 4_800_000  # bytes that the sheets of all runs may have, before they are written as text
-BLIND = 1_200_000  # bytes of the pictures of blind comparisons
+# Of these, what others may take: bytes of pictures, which are a third longer as text.
+WALKS, BLIND = 900_000, 900_000
+_REST = 500_000  # tables and recipes
 _FAMILY = "/"  # in the name of a figure that is one of many, such as share/3
 
 
@@ -54,6 +56,7 @@ class Report:
     runs: list[Shown]
     groups: list[Group]
     blocks: list[Block]
+    charts: list[curves.Chart]
     baseline: Group | None = None
     walks: dict[str, list[WalkShown]] = field(factory=dict)
     pairs: list[Pairs] = field(factory=list)
@@ -68,7 +71,8 @@ def report_of(entries: Sequence[Entry], baseline: str | None = None) -> Report:
     is none of them."""
     groups = comparison.grouped(entries)
     base = None if baseline is None else comparison.baseline_of(groups, baseline)
-    room = PICTURES // len(entries)
+    charts = curves.charts([entry.log for entry in entries])
+    rooms = sheets.shared([sheets.size_of(e.folder) for e in entries], _room(entries, charts))
     runs = [
         Shown(
             entry,
@@ -77,16 +81,30 @@ def report_of(entries: Sequence[Entry], baseline: str | None = None) -> Report:
             tuple(contents.warnings(entry)),
             sheets.sheets_of(entry.folder, room),
         )
-        for number, entry in enumerate(entries)
+        for number, (entry, room) in enumerate(zip(entries, rooms, strict=True))
     ]
-    return Report(runs, groups, comparison.compared(groups, base), base)
+    return Report(runs, groups, comparison.compared(groups, base), charts, base)
+
+
+def _room(entries: Sequence[Entry], charts: Sequence[curves.Chart]) -> int:
+    """Bytes that the sheets of all runs may take before they are written as text."""
+    taken = sum(len(text) for entry in entries for text in _recipe_texts(entry).values())
+    taken += len(json.dumps([chart.for_page() for chart in charts])) + _REST
+    taken += len(_library()) if charts else 0
+    return max(0, (LARGEST - taken) * 3 // 4 - WALKS - BLIND)
+
+
+def _library() -> str:
+    """Plotly's JavaScript."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs()).replace("\r\n", "\n")
 
 
 def write(report: Report) -> str:
     """The page as HTML."""
     import jinja2
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     loader = jinja2.PackageLoader("ganforge.lab.report", "page")
     environment = jinja2.Environment(
@@ -102,15 +120,13 @@ def write(report: Report) -> str:
         (folder / name).read_text(encoding="utf-8").replace("\r\n", "\n")
         for name in ("style.css", "script.js")
     )
-    plots = curves.charts([shown.entry.log for shown in report.runs])
-    library = get_plotlyjs().replace("\r\n", "\n") if plots else ""
-    scripts = [text for text in (library, script) if text]
+    scripts = [_library(), script] if report.charts else [script]
     found: str = environment.get_template("report.html").render(
         report=report,
         runs=report.runs,
         one=report.runs[0] if len(report.runs) == 1 else None,
         title=_title(report),
-        charts=plots,
+        charts=report.charts,
         tables=[_table(block, report) for block in report.blocks],
         protocols=comparison.several_protocols(report.blocks),
         facts=[_facts(shown.entry) for shown in report.runs],
@@ -120,7 +136,8 @@ def write(report: Report) -> str:
         answers=[_answer(counted) for counted in report.counted],
         unknown=choices.unknown_runs(report.counted, (s.entry.name for s in report.runs)),
         noises=_noises(report.runs),
-        page=_for_script(report, plots),
+        reals=_reals(report.runs),
+        page=_for_script(report),
         policy=_policy(scripts),
         style=Markup(style),
         scripts=[Markup(text) for text in scripts],
@@ -145,7 +162,7 @@ def _title(report: Report) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} runs"
 
 
-def _for_script(report: Report, plots: Sequence[curves.Chart]) -> dict[str, Any]:
+def _for_script(report: Report) -> dict[str, Any]:
     """What the script of the page needs to know."""
     last = max((s.entry.log.last for s in report.runs if s.entry.log), default=0)
     return {
@@ -153,7 +170,7 @@ def _for_script(report: Report, plots: Sequence[curves.Chart]) -> dict[str, Any]
         "last": last,
         "alone": len(report.runs) == 1,
         "runs": [shown.entry.name for shown in report.runs],
-        "charts": [chart.for_page() for chart in plots],
+        "charts": [chart.for_page() for chart in report.charts],
         "sheets": [
             {"steps": s.sheets.steps, "pictures": [p.address for p in s.sheets.pictures]}
             for s in report.runs
@@ -266,6 +283,16 @@ def _noises(runs: Sequence[Shown]) -> int:
     return len({repr(_drawn_from(shown.entry.tables)) for shown in runs})
 
 
+def _reals(runs: Sequence[Shown]) -> list[tuple[str, sheets.Picture]]:
+    """(the first run that was shown it, real images), each picture once."""
+    found: dict[str, tuple[str, sheets.Picture]] = {}
+    for shown in runs:
+        real = shown.sheets.real
+        if real is not None and shown.sheets.steps:
+            found.setdefault(real.address, (shown.entry.name, real))
+    return list(found.values())
+
+
 def _drawn_from(tables: Mapping[str, Any]) -> Any:
     sources = [sorted(map(str, g.get("from", ()))) for g in tables.get("generators", {}).values()]
     return sorted(sources), tables.get("noise"), tables.get("domains")
@@ -335,7 +362,7 @@ def _summed(row: comparison.Row, group: Group) -> _Cell:
 def _with_deviation(found: comparison.Summary, *, signed: bool = False) -> str:
     mean = figure_text(found.mean).replace("-", "−")
     mean = f"+{mean}" if signed and found.mean > 0 else mean
-    pairs = f" (n = {found.count})" if signed else ""
+    pairs = f" (n = {found.count})" if signed and found.count > 1 else ""
     deviation = "" if found.deviation is None else f" ± {figure_text(found.deviation)}"
     return f"{mean}{deviation}{pairs}"
 

@@ -14,9 +14,9 @@ from attrs import frozen
 from ganforge.runfolder import RunFolder
 
 # What is tried in turn until the sheets of a run fit: (sheets, longest side in px, quality).
-# Without a side, the files as they are.
+# Quality 0 keeps the files as they are, 100 is WebP without loss, less is WebP with some.
 _LEVELS = (
-    *((40, 0, 0), (24, 0, 0), (16, 0, 0)),
+    *((40, 0, 0), (40, 0, 100), (24, 0, 100), (16, 0, 100)),
     *((24, 2048, 90), (16, 1600, 85), (12, 1024, 85), (8, 1024, 80)),
     *((6, 768, 75), (4, 512, 75), (2, 384, 70)),
 )
@@ -50,40 +50,58 @@ def sheets_of(folder: RunFolder, room: int) -> Sheets:
     for count, side, quality in _LEVELS:
         steps = spread(sorted(files), count)
         chosen = [files[step] for step in steps] + every[len(files) :]
-        if not side and sum(_size(path) for path in chosen) > room:
+        if not quality and sum(_size(path) for path in chosen) > room:
             continue
         shown = {path: found for path in chosen if (found := encoded(path, side, quality))}
         if sum(len(data) for data, _, _, _ in shown.values()) <= room or count == 2:
             break
-    pictures = {path: _picture(*found) for path, found in shown.items()}
+    pictures = {path: _picture(*one) for path, one in shown.items()}
     steps = [step for step in steps if files[step] in pictures]
-    found = tuple(pictures[files[step]] for step in steps)
-    return Sheets(tuple(steps), found, pictures.get(real), _note(len(files), count, side, quality))
+    there = tuple(pictures[files[step]] for step in steps)
+    return Sheets(tuple(steps), there, pictures.get(real), _note(len(files), count, side, quality))
+
+
+def shared(sizes: Sequence[int], room: int) -> list[int]:
+    """How much room each gets: those that need less than their part leave the rest to others."""
+    parts = [0] * len(sizes)
+    waiting = sorted(range(len(sizes)), key=lambda number: sizes[number])
+    while waiting:
+        number = waiting.pop(0)
+        parts[number] = min(sizes[number], room // (len(waiting) + 1))
+        room -= parts[number]
+    return parts
+
+
+def size_of(folder: RunFolder) -> int:
+    """Bytes that the sheets of a run take as they are."""
+    return sum(_size(path) for path in (*folder.sheets(), folder.samples / "real.png"))
 
 
 def encoded(path: Path, side: int, quality: int) -> tuple[bytes, str, int, int] | None:
-    """A picture's bytes, kind, width and height; with a side, shrunk to it and as WebP."""
+    """A picture's bytes, kind, width and height: as it is, or as WebP and, with a side, shrunk to
+    it. None where it cannot be read."""
     from PIL import Image
 
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
-            if not side:
+            if not quality:
                 return data, "png", *image.size
             picture = image.convert("L" if image.mode == "L" else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # being written, or damaged
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    if side:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return webp(picture, quality), "webp", *picture.size
 
 
 def webp(picture: object, quality: int) -> bytes:
-    """A picture of Pillow's as WebP."""
+    """A picture of Pillow's as WebP; quality 100 loses nothing."""
     from PIL import Image
 
     assert isinstance(picture, Image.Image)
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "webp", quality=quality, method=4)
+    picture.convert("RGB").save(file, "webp", quality=quality, lossless=quality == 100, method=4)
     return file.getvalue()
 
 
@@ -108,7 +126,7 @@ def _note(there: int, count: int, side: int, quality: int) -> str:
     if there > count:
         parts.append(f"{count} of {there} sheets, evenly spread")
     if side:
-        parts.append(f"pictures at most {side:,} px a side, as WebP of quality {quality}")
+        parts.append(f"at most {side:,} px a side, as WebP of quality {quality}")
     return "; ".join(parts)
 
 

@@ -121,7 +121,7 @@
     };
   }
 
-  const config = { displaylogo: false, responsive: true, modeBarButtons: [["toImage"]], displayModeBar: "hover" };
+  const config = { responsive: true, displayModeBar: false };
 
   function draw(figure) {
     const plot = figure.querySelector(".plot");
@@ -294,8 +294,9 @@
   let closed = [];
   addEventListener("beforeprint", () => {
     printing = true;
-    closed = find("details:not([open])");
-    closed.forEach((one) => { one.open = !one.id.startsWith("numbers-"); });
+    const left = data.alone ? /^numbers-/ : /^(numbers|given|resolved)-/; // dozens of pages
+    closed = find("details:not([open])").filter((one) => !left.test(one.id));
+    closed.forEach((one) => { one.open = true; });
     figures.forEach(draw);
   });
   addEventListener("afterprint", () => {
@@ -305,6 +306,8 @@
   });
 
   // --- loading again -----------------------------------------------------------------------------
+
+  let again = false;
 
   function remember() {
     const atEnd = !time || Number(time.value) === moments.length - 1;
@@ -318,6 +321,7 @@
       question: byId("question") && byId("question").value,
       focus: document.activeElement && document.activeElement.id,
       top: scrollY,
+      again,
       reloading: !byId("reloading") || byId("reloading").checked,
     };
     try { sessionStorage.setItem(KEY, JSON.stringify(state)); } catch { /* then it starts afresh */ }
@@ -327,18 +331,21 @@
   if (kept.question && byId("question")) byId("question").value = kept.question;
   addEventListener("pagehide", remember);
 
-  if (data.watch) {
+  if (kept.again) { // the page did it, so nobody should notice
     history.scrollRestoration = "manual";
-    byId("reloading").checked = kept.reloading !== false;
-    if (kept.top) scrollTo({ top: kept.top, behavior: "instant" });
+    scrollTo({ top: kept.top || 0, behavior: "instant" });
     if (kept.focus && byId(kept.focus)) byId(kept.focus).focus({ preventScroll: true });
+  }
+  if (data.watch) {
+    byId("reloading").checked = kept.reloading !== false;
     let held = false;
     addEventListener("pointerdown", () => { held = true; });
     addEventListener("pointerup", () => { held = false; });
     addEventListener("pointercancel", () => { held = false; });
     setInterval(() => {
-      const busy = held || playing || asked || answers.length || document.hidden;
-      if (!busy && byId("reloading").checked) location.reload();
+      if (held || playing || document.hidden || !byId("reloading").checked) return;
+      again = true;
+      location.reload();
     }, data.watch * 1000);
   }
 })();
