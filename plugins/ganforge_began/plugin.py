@@ -24,7 +24,7 @@ class BeganOptions:
         0.5, above=0, at_most=1, help="wanted L(G(z)) / L(x); lower: finer and less diverse images"
     )
     lambda_k: float = option(
-        0.001, above=0, help="how fast k follows; runs of less than 100,000 steps want 0.01"
+        0.001, above=0, help="how fast k follows; runs of a few thousand steps want about 0.5"
     )
 
 
