@@ -32,7 +32,7 @@ class Trouble(Loss):
         return scores / (self.calls - 2)
 
     def generator(self, fake_scores):
-        return self.how(fake_scores) if self.calls == 2 else fake_scores * 0.1
+        return self.how(fake_scores) if self.calls >= 2 else fake_scores * 0.1
 
     def observe(self, side, values):
         self.calls += 1
@@ -179,6 +179,24 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path):
             assert torch.equal(value, before[name]), name
     difference, findings = replayed(training)
     assert difference == "" and not findings.broken_terms and not findings.layer
+
+
+def test_without_waiting_a_gradient_is_found_later_and_the_weights_stay(tmp_path):
+    training = begun(tmp_path, ONE_PAIR + EXTRA.format("slope"), "train.steps=9")
+    training._guard._waits = False  # as on an accelerator
+    for step in (1, 2):
+        training._take_step(step)
+    generator = training.game.networks["generators.main"]
+    good = [p.detach().clone() for p in generator.parameters()]
+    for step in (3, 4, 5):
+        training._take_step(step)
+    with pytest.raises(TrainingError) as caught:
+        training.gauges()
+    assert "step 3: not finite: gradient of generator 'main', parameter '" in str(caught.value)
+    assert all(map(torch.equal, generator.parameters(), good))
+    assert failure.read(snapshot(training)).at.step == 3
+    difference, findings = replayed(training)
+    assert difference == "" and findings.gradients
 
 
 def test_where_a_loss_reads_gradients_those_of_all_weights_are_looked_at(tmp_path):
