@@ -132,7 +132,7 @@ def test_lsgan_is_the_dcgan_recipe_with_another_loss(data):
 def test_a_preview_runs_and_leaves_what_a_run_leaves(name, data, workdir):
     small = small_settings(name, data)
     phases = compose(load(RECIPES[name], preview=True, sets=small), REGISTRY).phases
-    steps = 2 if len(phases) < 3 else 5  # so that each has some
+    steps = 2 if len(phases) < 3 else 10  # so that each has some
     sets = [*small, f"train.steps={steps}"]
     plan = compose(load(RECIPES[name], preview=True, sets=sets), REGISTRY)
     outcome = launch(Request(recipe=name, preview=True, sets=tuple(sets)), print)
