@@ -59,7 +59,8 @@ def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
     middle = share + z * z / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     whole = 1 + z * z / count
-    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
+    low, high = (middle - half) / whole, (middle + half) / whole
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # not beside it by rounding
 
 
 def read(files: Sequence[Path]) -> list[Counted]:

@@ -104,11 +104,12 @@ def _moments(entry: Entry) -> Iterator[tuple[str, Measured]]:
     """
     newest: dict[tuple[str, str], Measured] = {}
     best: dict[tuple[str, str], Measured] = {}
+    best_step = entry.folder.best()
     for measured in entry.measured:
         key = (measured.metric, measured.protocol)
         if key not in newest or measured.step >= newest[key].step:
             newest[key] = measured
-        if measured.step == entry.best_step:
+        if measured.step == best_step:
             best[key] = measured
     again = {(x.metric, x.step) for x in newest.values() if not x.logged}
     for key, measured in newest.items():

@@ -61,12 +61,6 @@ class Entry:
     def finished(self) -> bool:
         return bool(self.state) and int(self.state.get("step", 0)) >= self.steps
 
-    @property
-    def best_step(self) -> int | None:
-        """The step that a metric chose, where one was asked to."""
-        best = _json(self.folder.path / "best.json").get("step")
-        return best if isinstance(best, int) else None
-
     def all_but_the_seed(self) -> dict[str, str]:
         """What makes two runs repetitions of one: every key of the recipe that may change what is
         learned, apart from the seed. Where and when they ran, and who watched, does not."""
@@ -165,9 +159,8 @@ def warnings(entry: Entry) -> Iterator[str]:
         steps = ", ".join(sorted(path.name for path in entry.folder.failed.iterdir()))
         yield f"stopped once because something was not finite ({steps}); `ganforge replay` shows it"
     if entry.log is not None:
-        broken = [
-            k for k, (_, v) in entry.log.series.items() if any(not math.isfinite(x) for x in v)
-        ]
+        series = entry.log.series.items()
+        broken = [key for key, (_, values) in series if not np.isfinite(values).all()]
         if broken:
             yield f"not finite in the log: {', '.join(broken)}"
 

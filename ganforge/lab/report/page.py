@@ -235,7 +235,8 @@ def _environment(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
         lock = entry.tables.get("lock", {}).get("versions", {})
         machine = entry.state.get("machine", {})
         train = entry.tables.get("train", {})
-        rows = {key: str(machine.get(key, train.get(key, ""))) for key in _MACHINE}
+        decided = {key: train[key] for key in _MACHINE if key in train} | machine
+        rows = {str(key): str(value) for key, value in decided.items()}
         rows |= {f"{name}, version": str(version) for name, version in lock.items()}
         if "torch" in entry.state:
             rows["torch, version"] = str(entry.state["torch"])

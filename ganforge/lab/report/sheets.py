@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,11 @@ from ganforge.runfolder import RunFolder
 # What is tried in turn until the sheets of a run fit: (sheets, longest side in px, quality).
 # Quality 0 keeps the files as they are, 100 is WebP without loss, less is WebP with some.
 _LEVELS = (
-    *((40, 0, 0), (40, 0, 100), (24, 0, 100), (16, 0, 100)),
+    *((40, 0, 0), (40, 0, 100), (20, 0, 100)),
     *((24, 2048, 90), (16, 1600, 85), (12, 1024, 85), (8, 1024, 80)),
     *((6, 768, 75), (4, 512, 75), (2, 384, 70)),
 )
+_LOSSLESS = 2  # as large a PNG is as WebP without loss, at best
 
 
 @frozen
@@ -43,22 +45,40 @@ class Sheets:
 
 def sheets_of(folder: RunFolder, room: int) -> Sheets:
     """The sheets of a run in at most so many bytes (of the pictures, before they are written as
-    text), whatever it takes; a file that is no picture is left out."""
+    text), or as few and small as this gets; a file that is no picture is left out."""
     files = {step: path for path in folder.sheets() if (step := _step(path)) is not None}
     real = folder.samples / "real.png"
-    every = [*files.values(), *([real] if real.is_file() else [])]
     for count, side, quality in _LEVELS:
         steps = spread(sorted(files), count)
-        chosen = [files[step] for step in steps] + every[len(files) :]
-        if not quality and sum(_size(path) for path in chosen) > room:
-            continue
-        shown = {path: found for path in chosen if (found := encoded(path, side, quality))}
-        if sum(len(data) for data, _, _, _ in shown.values()) <= room or count == 2:
+        chosen = [*(files[step] for step in steps), *([real] if real.is_file() else [])]
+        last = count == _LEVELS[-1][0]
+        pictures = _fitting(chosen, side, quality, math.inf if last else room)
+        if pictures is not None:
             break
-    pictures = {path: _picture(*one) for path, one in shown.items()}
+    assert pictures is not None
     steps = [step for step in steps if files[step] in pictures]
     there = tuple(pictures[files[step]] for step in steps)
     return Sheets(tuple(steps), there, pictures.get(real), _note(len(files), count, side, quality))
+
+
+def _fitting(
+    paths: Sequence[Path], side: int, quality: int, room: float
+) -> dict[Path, Picture] | None:
+    """Pictures by their files; None as soon as they take more than the room."""
+    need = sum(map(_size, paths))
+    if (not quality and need > room) or (quality == 100 and need > _LOSSLESS * room):
+        return None
+    pictures = {}
+    for path in paths:
+        found = encoded(path, side, quality)
+        if found is None:
+            continue
+        data, kind, width, height = found
+        room -= len(data)
+        if room < 0:
+            return None
+        pictures[path] = Picture(address(data, kind), width, height)
+    return pictures
 
 
 def shared(sizes: Sequence[int], room: int) -> list[int]:
@@ -115,10 +135,6 @@ def spread(items: Sequence[int], count: int) -> list[int]:
     if len(items) <= count:
         return list(items)
     return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
-
-
-def _picture(data: bytes, kind: str, width: int, height: int) -> Picture:
-    return Picture(address(data, kind), width, height)
 
 
 def _note(there: int, count: int, side: int, quality: int) -> str:
