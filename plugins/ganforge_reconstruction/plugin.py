@@ -8,7 +8,7 @@ from ganforge.plugin import Component, Impossible, hookimpl, option, options
 @options
 class ReconstructionOptions:
     count: int = option(1000, at_least=1, help="held-out images")
-    steps: int = option(400, at_least=1, help="steps of the search, each a pass through G and back")
+    steps: int = option(320, at_least=1, help="steps of the search, each a pass through G and back")
     restarts: int = option(
         0, at_least=0, help="further searches for each image, from drawn noise; the best counts"
     )
@@ -16,7 +16,7 @@ class ReconstructionOptions:
         "bfgs", help="how to search; rmsprop is the paper's, with 50 steps"
     )
     lr: float | None = option(None, above=0, help="learning rate of rmsprop; unset: 0.01")
-    batch: int = option(100, at_least=1, help="images at once; the figures hardly depend on it")
+    batch: int = option(500, at_least=1, help="images at once; the figures hardly depend on it")
 
 
 def check(options: Any) -> None:
