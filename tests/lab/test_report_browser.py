@@ -140,7 +140,7 @@ def test_runs_are_hidden_and_shown_in_graphs_and_samples(visit, three):
     tab = visit(three)
     assert {name for name, _, _ in drawn(tab, 0)} == {"one", "two", "three"}
     tab.locator("#runs summary").click()
-    tab.get_by_label("two").uncheck()
+    tab.locator("#run-1").uncheck()
     assert {name for name, _, _ in drawn(tab, 0)} == {"one", "three"}
     assert tab.locator("#runs-count").inner_text() == "2 of 3"
     assert [sheet.is_visible() for sheet in tab.locator("[data-of-run]").all()] == [
@@ -150,7 +150,7 @@ def test_runs_are_hidden_and_shown_in_graphs_and_samples(visit, three):
     ]
     tab.reload()
     assert {name for name, _, _ in drawn(tab, 0)} == {"one", "three"}
-    tab.get_by_label("two").check()
+    tab.locator("#run-1").check()
     assert {name for name, _, _ in drawn(tab, 0)} == {"one", "two", "three"}
 
 
