@@ -9,7 +9,9 @@ from playing import CYCLE, ONE_PAIR, training_of
 from ganforge import checkpoint
 
 LOOKS = "collapse-alarm = { every = 1, window = 3 }\n"
-PLAIN = ONE_PAIR.replace("steps = 4", "steps = 12").replace("collapse-alarm = { off = true }\n", LOOKS)
+PLAIN = ONE_PAIR.replace("steps = 4", "steps = 12").replace(
+    "collapse-alarm = { off = true }\n", LOOKS
+)
 RIGHT = "discriminator 'main' tells every fake from real data, so the generator may learn little"
 ALIKE = "the images of generator 'main' are nearly all alike"
 
