@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,9 @@ def drawn(tab, number: int) -> list[list]:
 def until(tab, expression: str) -> None:
     """Wait for something; Playwright's own waiting needs what the page's policy forbids."""
     for _ in range(200):
-        if tab.evaluate(f"Boolean({expression})"):
-            return
+        with suppress(playwright.Error):  # the page is just being loaded again
+            if tab.evaluate(f"Boolean({expression})"):
+                return
         tab.wait_for_timeout(50)
     raise AssertionError(expression)
 
@@ -247,6 +249,7 @@ def test_a_page_that_is_watched_reloads_itself_and_keeps_its_place(visit, tmp_pa
     tab.wait_for_timeout(1500)
     assert tab.evaluate("window.same")
     tab.locator("#reloading").check()
+    tab.evaluate("scrollTo({top: 300, behavior: 'instant'})")
     write(file, run)  # the last page
     until(tab, "!document.getElementById('reloading')")
     assert tab.evaluate("scrollY") == pytest.approx(300, abs=40)
