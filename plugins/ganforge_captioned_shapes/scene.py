@@ -21,8 +21,9 @@ PALETTE = {
     "purple": (0.60, 0.22, 0.70),
     "black": (0.10, 0.10, 0.12),
 }
-EXTENTS = {"small": (0.090, 0.105), "large": (0.17, 0.19)}  # half of a circle's width
+EXTENTS = {"small": (0.115, 0.130), "large": (0.18, 0.195)}  # half of a circle's width
 MARGIN = 0.03  # between things, and to the border
+AROUND = 0.1  # how far from the middle a thing alone lies at most, each way
 SLANT = 1.5  # things lie apart at least so many times further along their relation than across
 
 # What a shape covers, in extents: (left, right, up, down) of its centre of mass, and its area.
@@ -69,7 +70,12 @@ class Scene:
             for thing, extent in zip(meaning.things, extents, strict=True)
         ]
         if len(boxes) == 1:
-            places = [_alone(boxes[0], width, height, draws)]
+            places = [
+                (
+                    width / 2 + _between(-AROUND, AROUND, draws),
+                    height / 2 + _between(-AROUND, AROUND, draws),
+                )
+            ]
         elif meaning.relation == "left":
             places = _in_a_row(boxes[0], boxes[1], width, height, draws)
         else:
@@ -115,17 +121,6 @@ def distance(shape: str, x: Plane, y: Plane) -> Plane:
         return np.minimum(down - y, (y + up - slope * x) / np.sqrt(1 + slope * slope))
     y, long = np.abs(y), REACH["cross"][0]
     return np.maximum(np.minimum(long - x, ARM - y), np.minimum(ARM - x, long - y))
-
-
-def _alone(
-    box: tuple[float, ...], width: float, height: float, draws: Chooser
-) -> tuple[float, float]:
-    """Where one thing lies: anywhere."""
-    left, right, up, down = box
-    return (
-        _between(left + MARGIN, width - right - MARGIN, draws),
-        _between(up + MARGIN, height - down - MARGIN, draws),
-    )
 
 
 def _in_a_row(
