@@ -48,7 +48,7 @@ SECTIONS: dict[str, _Section] = {
         ),
         "nearest": (
             "ganforge.commands.nearest:command",
-            "the training images nearest to samples, and whether these are copies",
+            "training images nearest to samples, and whether these are copies",
         ),
         "evaluate": (
             "ganforge.commands.evaluate:command",

@@ -30,13 +30,14 @@ from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_
 from ganforge.problems import RecipeError
 from ganforge.recipe import ALWAYS_ON, load
 from ganforge.runfolder import RunFolder
+from ganforge.testing.situations import items
 from ganforge.trainer import Training
 from ganforge.vocabulary import split
 
 STEPS = 3
 PIXELS = ImageSpec(1, 16, 16)
 # Options of these names get these values.
-SMALL = {"width": 4, "hidden": [8], "layers": 2, "blocks": 0, "code": 4, "dropout": 0.0}
+SMALL = {"width": 4, "hidden": [8], "layers": 2, "blocks": 1, "code": 4, "dropout": 0.0}
 
 
 # --- what there is --------------------------------------------------------------------------------
@@ -142,7 +143,8 @@ class Case:
     generator: Variant | None = None
 
     def tables(self) -> Iterator[dict[str, Any]]:
-        """Recipes of one game each: from labels to images, with a condition, between images."""
+        """Recipes of one game each: from labels to images, with a condition, between images, from
+        captions to images, of texts."""
         common = {
             **COMMON,
             "losses": {loss.name: table_of(loss) for loss in self.losses},
@@ -174,6 +176,26 @@ class Case:
                 n: maker | {"from": a, "to": b, "ema": 0.5} for n, (a, b) in ways.items()
             },
             "discriminators": {name: judge | {"on": name} for name in ("light", "dark")},
+        }
+        if self.generator is None:
+            maker = {"use": "stackgan-1", "width": 4}
+        encoder = {"use": "text-encoder", "width": 4, "from": "caption", "to": "embedding"}
+        yield common | {
+            "data": {"use": "captioned-shapes", "size": 48, "count": 8, "held_out": 4},
+            "domains": {"embedding": {"vector": 4}, "wobble": {"dim": 4}},
+            "generators": {
+                "text": encoder,
+                "maker": maker
+                | {"from": ["noise", "wobble", "generators.text"], "to": "image", "ema": 0.5},
+            },
+            "discriminators": {"main": judge | {"on": "image", "given": "embedding"}},
+        }
+        if self.generator is None:
+            maker = {"use": "seq2seq", "width": 4}
+        yield common | {
+            "data": {"use": "spoken-times", "held_out": 1430},
+            "generators": {"maker": maker | {"from": ["time", "noise"], "to": "wording"}},
+            "discriminators": {"main": judge | {"on": "wording", "given": "time"}},
         }
 
 
@@ -210,6 +232,7 @@ def case_of(composed: Any, loss: Variant, discriminator: Variant) -> Case:
         return Case((loss,), discriminator)
     others = [x for x in BOTH_SIDED if isinstance(composed(Case((x,), discriminator)), Plan)]
     cases = [Case((loss, other), discriminator) for other in others]
+    cases = cases or [Case((loss,), discriminator)]  # one that judges no images takes none
     return next((case for case in cases if isinstance(composed(case), Plan)), cases[0])
 
 
@@ -300,8 +323,8 @@ def reached(training: Training, player: Player, quantities: set[str]) -> set[str
     """The parameters of a discriminator that these of its quantities depend on."""
     plan = training.plan.discriminators[player.address.removeprefix("discriminators.")]
     player.module.requires_grad_(True)
-    beside = {"given": (torch.tensor([0, 1, 2, 0]),)} if plan.given else {}
-    verdict = player.module(torch.rand(4, *plan.judged.shape), **beside)
+    beside = {"given": tuple(items(s, 4, 0) for s in plan.given_specs)} if plan.given else {}
+    verdict = player.module(torch.rand(4, *plan.judged.played), **beside)
     verdict = verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
     values = [getattr(verdict, name) for name in sorted(quantities & QUANTITIES)]
     total = sum((value * torch.rand_like(value)).sum() for value in values if value is not None)
@@ -340,7 +363,7 @@ def test_a_loss_plays_with_a_discriminator_and_every_augmentor_or_is_refused_wit
             continue
         plan = composed(attrs.evolve(case, augmentor=augmentor))
         if not isinstance(plan, Plan):
-            assert_reason(plan, [augmentor.name], [discriminator.name, loss.name, *JUDGES])
+            assert_reason(plan, [augmentor.name])
             continue
         try:
             assert_plays(training_of(plan, tmp_path))

@@ -203,7 +203,7 @@ UNKNOWN = [
             "[metrics.translation-true]",
             "there is no metric 'translation-true'",
             "",
-            "close: 'translation-truth'",
+            "close: 'translation-truth', 'caption-truth'",
             all_of("metric"),
         ),
     ),

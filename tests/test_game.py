@@ -8,6 +8,7 @@ from ganforge import Discriminator, Generator
 from ganforge.errors import PluginError
 from ganforge.networks import initialise
 from ganforge.plugin import Component, Ref, option, options
+from ganforge.trainer import parts_of
 
 
 def _state(network):
@@ -69,7 +70,7 @@ def test_a_discriminators_buffers_change_in_its_own_turn_only(tmp_path):
     training = training_of(tmp_path, WITH_NORM, NORMED)
     training.game.enter(training.plan.phases[0])
     norm = training.game.networks["discriminators.main"].body[2]
-    batches = training._batches(0, graph=True)
+    batches = parts_of(training.game, 0, graph=True)
     training._play("discriminator", 1, 0, batches)
     assert norm.num_batches_tracked == 2  # real, fake
     before = _state(norm)
@@ -91,7 +92,7 @@ def test_each_side_moves_its_own_networks_only(tmp_path):
     training.game.enter(training.plan.phases[0])
     g, d = (training.game.networks[f"{kind}.main"] for kind in ("generators", "discriminators"))
     g_before, d_before = _state(g), _state(d)
-    batches = training._batches(0, graph=True)
+    batches = parts_of(training.game, 0, graph=True)
     training._play("discriminator", 1, 0, batches)
     assert not _same(_state(d), d_before)
     assert all(torch.equal(p, g_before[n]) for n, p in g.named_parameters())
@@ -193,7 +194,7 @@ def test_adding_a_hook_or_an_augmentor_changes_no_other_draws(tmp_path):
     more = training_of(tmp_path, ONE_PAIR + "[augmentors.flip]\n")
     for training in (plain, more):
         training.game.enter(training.plan.phases[0])
-    one, two = (t._batches(3, graph=False)[0] for t in (plain, more))
+    one, two = (parts_of(t.game, 3, graph=False)[0] for t in (plain, more))
     assert torch.equal(one["image"], two["image"])
     assert torch.equal(one.sources("main")[0], two.sources("main")[0])
 

@@ -52,7 +52,7 @@ def test_an_unknown_name_is_helped(ganforge_cli) -> None:
     answer = ganforge_cli("show", "patchgam")
     assert answer.err.splitlines()[:2] == [
         "error: there is no component or recipe 'patchgam'",
-        "   = close: discriminator/patchgan",
+        "   = close: discriminator/patchgan, loss/matching",
     ]
     assert "close: vanilla-mnist" in ganforge_cli("show", "vanila_mnist").err
     assert "did you mean" not in ganforge_cli("show", "loss/lsgan").err
