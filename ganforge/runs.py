@@ -32,6 +32,7 @@ from ganforge.runfolder import RunFolder, find_run
 from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
 
 _BATCH = 64  # images made at once when sampling
+_TRANSLATED = 16  # and when translating, where images are larger
 
 
 def open_run(
@@ -435,9 +436,13 @@ class Run:
                 f"generator '{plan.name}' makes images from {plan.source_specs[0]}: use "
                 f"`ganforge sample {self.folder.name}`"
             )
-        seeds = range(len(images))
-        sources = self.sources(plan, seeds, rows={plan.sources[0]: images})
-        return self._made(plan, sources, seeds).cpu()
+        made = []
+        for start in range(0, len(images), _TRANSLATED):
+            part = images[start : start + _TRANSLATED]
+            seeds = range(start, start + len(part))
+            sources = self.sources(plan, seeds, rows={plan.sources[0]: part})
+            made.append(self._made(plan, sources, seeds).cpu())
+        return torch.cat(made)
 
 
 def _data(made: Made | Tensor) -> Tensor:

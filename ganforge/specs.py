@@ -125,6 +125,7 @@ class TextSpec(Spec):
     vocabulary: tuple[str, ...] = field(converter=tuple)
     length: int
     unit: TextUnit = "word"
+    shortest: int = 1  # tokens that a text has at least
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -136,7 +137,7 @@ class TextSpec(Spec):
 
     def encode(self, text: str) -> list[int]:
         """The token numbers of a text, filled up to `length`. Raises GanforgeError for words that
-        the vocabulary lacks, and for a text that is empty or too long."""
+        the vocabulary lacks, and for a text that is too short or too long."""
         number = {token: place for place, token in enumerate(self.vocabulary)}
         tokens = tokens_of(text, self.unit)
         unknown = [token for token in dict.fromkeys(tokens) if not number.get(token)]
@@ -146,10 +147,11 @@ class TextSpec(Spec):
                 f"unknown {self.unit}{'s' if len(unknown) > 1 else ''} in '{text}': "
                 f"{', '.join(unknown)}; known are: {known}"
             )
-        if not tokens or len(tokens) > self.length:
-            raise GanforgeError(
-                f"'{text}' has {len(tokens)} {self.unit}s; from 1 to {self.length} are allowed"
-            )
+        if not self.shortest <= len(tokens) <= self.length:
+            allowed = f"from {self.shortest} to {self.length} are allowed"
+            if self.shortest == self.length:
+                allowed = f"{self.length} are needed"
+            raise GanforgeError(f"'{text}' has {len(tokens)} {self.unit}s; {allowed}")
         return [number[token] for token in tokens] + [0] * (self.length - len(tokens))
 
     def decode(self, numbers: Iterable[int]) -> str:

@@ -228,6 +228,13 @@ def test_a_text_that_cannot_be_told_is_refused(text, told):
         WORDS.encode(text)
 
 
+def test_a_text_that_must_have_its_length_is_refused_with_less():
+    times = TextSpec(CHARACTERS.vocabulary, 5, "character", shortest=5)
+    assert times.encode("16:45") == CHARACTERS.encode("16:45")
+    with pytest.raises(GanforgeError, match=r"^'7:30' has 4 characters; 5 are needed$"):
+        times.encode("7:30")
+
+
 def test_numbers_become_one_hot_and_what_is_one_hot_stays():
     tokens = torch.tensor([[3, 1, 0]])
     hot = as_one_hot(tokens, WORDS)

@@ -42,14 +42,21 @@ class Copying:
 def nearest(seen: Tensor, training: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """(distances, rows) of the nearest training images, [N, <= count] each, the nearest first.
 
-    seen, training: vectors [N, D] and [M, D].
+    seen, training: vectors [N, D] and [M, D]. Distances are float64.
     """
-    count = min(count, len(training))
-    parts = [
-        torch.cdist(part, training).topk(count, largest=False)
-        for part in torch.split(seen, _AT_ONCE)
-    ]
-    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+    count, training = min(count, len(training)), training.double()
+    parts = [_nearest(part.double(), training, count) for part in torch.split(seen, _AT_ONCE)]
+    distances, rows = zip(*parts, strict=True)
+    return torch.cat(distances), torch.cat(rows)
+
+
+def _nearest(seen: Tensor, training: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    # `cdist` multiplies matrices, which loses what is left of |a|^2 + |b|^2 - 2 ab where a is
+    # nearly b. So the few that it finds are measured again, and copies are exactly 0 away.
+    rows = torch.cdist(seen, training).topk(count, largest=False).indices
+    distances = (seen[:, None] - training[rows]).norm(dim=2)
+    distances, order = distances.sort(1, stable=True)
+    return distances, rows.gather(1, order)
 
 
 def copying(samples: Tensor, held_out: Tensor, training: Tensor, eye: Eye) -> Copying:
@@ -67,7 +74,7 @@ def copying(samples: Tensor, held_out: Tensor, training: Tensor, eye: Eye) -> Co
     return Copying(
         score=1 - float(result.statistic) / (len(ours) * len(theirs)),
         p=float(result.pvalue),
-        copies=float((ours < theirs.quantile(0.01)).float().mean()),
+        copies=float((ours < theirs.quantile(0.01)).double().mean()),
         samples=len(samples),
         held_out=len(held_out),
         training=len(training),

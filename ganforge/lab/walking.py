@@ -44,6 +44,11 @@ def walk(
     places = [at for at, _ in along(stops, frames, () if straight else arcs)]
     images = made(run, plan, places)
     eye = features.sharpest(run, plan.target)
-    steps = eye.see(images).diff(dim=0).norm(dim=1)
+    return Walk(images, unevenness(eye.see(images)), eye.name)
+
+
+def unevenness(seen: Tensor) -> float:
+    """The largest step over the mean step along vectors [N, D]; 1 where nothing moves."""
+    steps = seen.double().diff(dim=0).norm(dim=1)
     mean = float(steps.mean())
-    return Walk(images, float(steps.max()) / mean if mean else 1.0, eye.name)
+    return float(steps.max()) / mean if mean else 1.0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ganforge import Run
 
 TEXT = TextSpec(VOCABULARY, LENGTH)
+AT_ONCE = 64  # images looked at together
 SHARES = ("colour", "shape", "size", "relation", "count", "all")
 
 
@@ -93,7 +94,7 @@ class CaptionTruth(Metric):
 
 def checked(meanings: Sequence[Meaning], images: Tensor) -> list[Claims]:
     """What of each meaning is true of its image, [N, 3, H, W] in [-1, 1]."""
-    seen = (things for part in images.split(64) for things in look(part))
+    seen = (things for part in images.split(AT_ONCE) for things in look(part))
     return [check(meaning, things) for meaning, things in zip(meanings, seen, strict=True)]
 
 
@@ -111,12 +112,17 @@ def energy(images: Tensor) -> float:
     """Mean squared difference of neighbouring pixels, both ways, of images [N, C, H, W].
 
     Squared, so that an edge counts for more the sharper it is: absolute differences add up to the
-    same over a sharp edge and a soft one.
+    same over a sharp edge and a soft one. Computed in float64.
     """
-    images = images.float()
-    down = (images[:, :, 1:] - images[:, :, :-1]).square().mean()
-    across = (images[..., 1:] - images[..., :-1]).square().mean()
-    return float(down + across) / 2
+    each = torch.cat([_energies(part.double()) for part in images.split(AT_ONCE)])
+    return float(each.mean())
+
+
+def _energies(images: Tensor) -> Tensor:
+    """The energy of each image, [N]."""
+    down = (images[:, :, 1:] - images[:, :, :-1]).square().mean((1, 2, 3))
+    across = (images[..., 1:] - images[..., :-1]).square().mean((1, 2, 3))
+    return (down + across) / 2
 
 
 def enlarged(images: Tensor, size: Sequence[int]) -> Tensor:

@@ -19,7 +19,7 @@ from ganforge import GanforgeError, ImageSpec, Metric
 if TYPE_CHECKING:
     from ganforge import Run
 
-AT_ONCE = 64  # images translated together
+AT_ONCE = 64  # images looked at together
 
 
 class Checkerboard(Metric):
@@ -61,8 +61,7 @@ class Checkerboard(Metric):
         plan = run.generator_plan(name)
         if not isinstance(plan.source_specs[0], ImageSpec):
             return run.sample(self.options.count, generator=name)
-        inputs = run.held_out(plan.sources[0], self.options.count)
-        return torch.cat([run.translate(part, name) for part in inputs.split(AT_ONCE)])
+        return run.translate(run.held_out(plan.sources[0], self.options.count), name)
 
     def _refuse_small(self, spec: ImageSpec, name: str) -> None:
         least = self.options.stride + 2
@@ -89,17 +88,24 @@ def checkerboard(images: Tensor, stride: int) -> float:
     of the images' scale. Flat images give 0.
 
     A pattern of alternating sign and constant strength has the same energy everywhere, and gives 0.
+    Computed in float64.
     """
-    energy = laplacian(images.float()).square()  # [N, C, H - 2, W - 2]
-    places = torch.stack(
-        [
-            energy[..., row::stride, column::stride].mean((0, 2, 3))
-            for row in range(stride)
-            for column in range(stride)
-        ]
-    )  # [stride^2, C]
+    parts = images.split(AT_ONCE)
+    places = torch.stack([energies(part, stride) for part in parts]).sum(0) / len(images)
     deviation = places.std(0, unbiased=False)
     return float((deviation / places.mean(0).clamp_min(1e-12)).mean())
+
+
+def energies(images: Tensor, stride: int) -> Tensor:
+    """High-pass energy at each place of a grid's cells, mean over cells, sum over images
+    [N, C, H, W]; float64 [stride^2, C]."""
+    energy = laplacian(images.double()).square()  # [N, C, H - 2, W - 2]
+    places = [
+        energy[..., row::stride, column::stride].mean((2, 3)).sum(0)
+        for row in range(stride)
+        for column in range(stride)
+    ]
+    return torch.stack(places)
 
 
 def laplacian(images: Tensor) -> Tensor:

@@ -84,6 +84,30 @@ class PairedFolders(_Files):
         except Impossible as error:
             raise DataError(str(error)) from error
 
+    def item(self, split: str, domain: str, index: int) -> Tensor:
+        self._refuse_other_shape(split, domain, index)
+        return super().item(split, domain, index)
+
+    def verify(self) -> None:
+        super().verify()
+        for domain, files in self.files["train"].items():
+            for index in range(len(files)):
+                self._refuse_other_shape("train", domain, index)
+
+    def _refuse_other_shape(self, split: str, domain: str, index: int) -> None:
+        """Cut to one shape, images of a pair would show different parts of what they show."""
+        first, *_ = self.files[split]
+        if domain == first or self.image.fit == "stretch":
+            return
+        path, partner = (self.files[split][name][index] for name in (domain, first))
+        (_, height, width), (_, down, across) = image_size(path), image_size(partner)
+        # As one size scaled to the other, to the pixel that rounding may take.
+        if abs(height * across - width * down) > max(height, width, down, across):
+            raise DataError(
+                f"{path} is {width} x {height} px and its partner {partner} {across} x {down} px: "
+                'a pair needs one shape; `fit = "stretch"` in [data] brings them to one'
+            )
+
 
 class SideBySide(_Files):
     """The parts of each image, from left to right, as domains, each uint8 [C, H, W]."""

@@ -91,12 +91,11 @@ class Overfitting(Metric):
         plan = run.generator_plan(generator)
         if not isinstance(plan.source_specs[0], ImageSpec):
             return run.sample(self.options.count, seed=self.options.seed, generator=generator)
-        inputs = run.held_out(plan.sources[0], self.options.count)
-        return torch.cat([run.translate(part, generator) for part in inputs.split(AT_ONCE)])
+        return run.translate(run.held_out(plan.sources[0], self.options.count), generator)
 
     @torch.no_grad()
     def _score(self, run: Run, name: str, images: Tensor) -> float:
-        """Mean score of images [N, C, H, W] as the discriminator sees them."""
+        """Mean score of images [N, C, H, W] as the discriminator sees them; summed in float64."""
         seen = as_seen(run, name, images, self.options.seed)
         network = run.discriminator(name)
         scores = []
@@ -105,7 +104,7 @@ class Overfitting(Metric):
             found = verdict.scores if isinstance(verdict, Verdict) else verdict
             if found is None:
                 raise GanforgeError(f"discriminator '{name}' gives no scores")
-            scores.append(found.float().flatten(1).mean(1) if found.dim() > 1 else found.float())
+            scores.append(found.double().reshape(len(found), -1).mean(1))
         return float(torch.cat(scores).mean())
 
 

@@ -21,7 +21,7 @@ from ganforge_painted_horses.painting import Species
 if TYPE_CHECKING:
     from ganforge import Run
 
-AT_ONCE = 16  # images translated together
+AT_ONCE = 16  # images looked at together
 LEVELS = 127.5  # grey levels of 255 in one unit of [-1, 1]
 
 # Domain -> the animal that it shows; the truth of a horse is its zebra.
@@ -76,7 +76,7 @@ class TranslationTruth(Metric):
         images, truths, masks = (
             run.held_out(domain, count).cpu() for domain in (source, truth, f"{scene}-mask")
         )
-        made = torch.cat([run.translate(part, name) for part in images.split(AT_ONCE)])
+        made = run.translate(images, name)
         return figures(SHOWN[source], images, made, truths, (masks + 1) / 2)
 
     def protocol(self) -> str:
@@ -113,10 +113,11 @@ def figures(
 
 
 def _error(a: Tensor, b: Tensor, weight: Tensor) -> float:
-    """Weighted mean absolute difference of each image, averaged over images, in grey levels."""
-    difference = (a - b).abs().mean(1, keepdim=True) * weight
-    each = difference.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
-    return float(each.mean()) * LEVELS
+    """Weighted mean absolute difference of each image, averaged over images, in grey levels; sums
+    in float64."""
+    difference = (a - b).abs().mean(1, keepdim=True, dtype=torch.float64) * weight
+    seen = weight.sum((1, 2, 3), dtype=torch.float64).clamp_min(1e-6)
+    return float((difference.sum((1, 2, 3)) / seen).mean()) * LEVELS
 
 
 # ---------------------------------------------------------------- stripes
@@ -133,6 +134,11 @@ def striped(horses: Tensor, made: Tensor, zebras: Tensor, masks: Tensor) -> Tens
     Patterns are compared by their local spectra, so stripes need not lie exactly where the truth
     has them, but where it has stripes at all, in their directions and about as fine and strong.
     """
+    parts = (tensor.split(AT_ONCE) for tensor in (horses, made, zebras, masks))
+    return torch.cat([_nearer(*part) for part in zip(*parts, strict=True)])
+
+
+def _nearer(horses: Tensor, made: Tensor, zebras: Tensor, masks: Tensor) -> Tensor:
     of_horses, of_made, of_zebras = (spectra(x, masks) for x in (horses, made, zebras))
     to_horses = (of_made - of_horses).square().sum((1, 2))
     to_zebras = (of_made - of_zebras).square().sum((1, 2))
@@ -140,13 +146,14 @@ def striped(horses: Tensor, made: Tensor, zebras: Tensor, masks: Tensor) -> Tens
 
 
 def spectra(images: Tensor, masks: Tensor) -> Tensor:
-    """Amplitudes of the local spectra inside the masks, [N, windows, octaves x directions].
+    """Amplitudes of the local spectra inside the masks, float64
+    [N, windows, octaves x directions].
 
     images: [N, C, H, W]. masks: [N, 1, H, W] in [0, 1]. Windows with little of the animal are 0.
     """
     side = max(8, round(WINDOW * min(images.shape[2:])) // 2 * 2)
-    grey, mask = (_windows(x.float().mean(1, keepdim=True), side) for x in (images, masks))
-    hann = torch.hann_window(side, periodic=False, device=images.device)
+    grey, mask = (_windows(x.double().mean(1, keepdim=True), side) for x in (images, masks))
+    hann = torch.hann_window(side, periodic=False, dtype=torch.float64, device=images.device)
     weight = mask * hann[:, None] * hann
     total = weight.sum((2, 3), keepdim=True)
     mean = (grey * weight).sum((2, 3), keepdim=True) / total.clamp_min(1e-6)

@@ -13,7 +13,6 @@ from ganforge import GanforgeError, ImageSpec, Metric
 if TYPE_CHECKING:
     from ganforge import Run
 
-AT_ONCE = 16  # images translated together
 LEVELS = 127.5  # grey levels of 255 in one unit of [-1, 1]
 
 
@@ -57,7 +56,7 @@ class PairedError(Metric):
             run.held_out(domain, self.options.count).cpu()
             for domain in (plan.sources[0], plan.target)
         )
-        made = torch.cat([run.translate(part, name) for part in sources.split(AT_ONCE)])
+        made = run.translate(sources, name)
         figures = {"error": mean_error(made, truths), "best-constant": constant_error(truths)}
         if sources.shape == truths.shape:
             figures["untouched"] = mean_error(sources, truths)
@@ -72,8 +71,9 @@ class PairedError(Metric):
 
 
 def mean_error(made: Tensor, truths: Tensor) -> float:
-    """Mean absolute difference of images [N, C, H, W] in [-1, 1], in grey levels."""
-    return float((made - truths).abs().mean()) * LEVELS
+    """Mean absolute difference of images [N, C, H, W] in [-1, 1], in grey levels; summed in
+    float64."""
+    return float((made - truths).abs().mean(dtype=torch.float64)) * LEVELS
 
 
 def constant_error(truths: Tensor) -> float:

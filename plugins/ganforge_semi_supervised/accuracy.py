@@ -70,7 +70,7 @@ def class_figures(scores: Tensor, labels: Tensor) -> dict[str, float]:
     return {
         "accuracy": float(right.mean()),
         "smallest-accuracy": float(each[counts > 0].min()),
-        "cross-entropy": float(torch.nn.functional.cross_entropy(scores, labels)),
+        "cross-entropy": float(torch.nn.functional.cross_entropy(scores.double(), labels)),
     }
 
 

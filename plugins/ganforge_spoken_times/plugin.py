@@ -37,8 +37,9 @@ def describe(options: Any, image: ImageOptions) -> DataDescription:
     for key in option_names(ImageOptions):
         if getattr(image, key) != getattr(ImageOptions(), key):
             raise Impossible(f"spoken-times has no images, so '{key}' means nothing", key=key)
+    digits = len(TIMES[0])
     domains = {
-        "time": TextSpec(vocabulary=CHARACTERS, length=len(TIMES[0]), unit="character"),
+        "time": TextSpec(CHARACTERS, length=digits, unit="character", shortest=digits),
         "wording": TextSpec(vocabulary=vocabulary(), length=longest() + 1),  # its end is a choice
     }
     counts = {s: len(rows_of(s, options.held_out, options.seed)) for s in ("train", "test")}

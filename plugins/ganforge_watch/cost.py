@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
-from ganforge import ImageSpec, Training
+from ganforge import ImageSpec, Spec, Training
 
 _WARM_UP = 2  # steps that are not measured: kernels are chosen, memory is reserved
 _LONG = 600  # seconds after which a run is told that it has a preview
@@ -54,12 +54,22 @@ def _data(training: Training) -> str:
     plan = training.plan
     counts = plan.data.description.counts.get("train", {})
     played = plan.played_domains()
-    images = [
+    specs = {n: s for n, s in plan.data.description.domains.items() if n in played}
+    rows = [
         f"{_rows(name, counts.get(name))} of {spec.height} x {spec.width} px"
-        for name, spec in plan.data.description.domains.items()
-        if isinstance(spec, ImageSpec) and name in played
+        for name, spec in specs.items()
+        if isinstance(spec, ImageSpec)
     ]
-    return f"{plan.data.component.name}: {', '.join(images)}"
+    return f"{plan.data.component.name}: {', '.join(rows or _without_images(specs, counts))}"
+
+
+def _without_images(specs: Mapping[str, Spec], counts: Mapping[str, int]) -> Iterator[str]:
+    """`8,640 time and wording` where rows belong together, else each domain with its rows"""
+    together: dict[int | None, list[str]] = {}
+    for name in specs:
+        together.setdefault(counts.get(name), []).append(name)
+    for count, names in together.items():
+        yield _rows(" and ".join(names), count)
 
 
 def _rows(domain: str, count: int | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,6 +27,13 @@ class CutGradient(Metric):
     Gradients are those of D's mean score with respect to the block's first transposed convolution,
     whatever the run itself cuts. Both networks are in training mode, as they are when G learns.
     """
+
+    @staticmethod
+    def closed_forms() -> Iterable[tuple[str, float, float]]:
+        """Gradients (3, 4) and (8, 6): the cosine is 48 / 50, and one is half as long."""
+        cosine, share = compared(torch.tensor([3.0, 4.0]), torch.tensor([8.0, 6.0]))
+        yield "alignment", cosine, 0.96
+        yield "norm", share, 0.5
 
     def measure(self, run: Run) -> Mapping[str, float]:
         figures: dict[str, float] = {}
@@ -61,10 +68,18 @@ class CutGradient(Metric):
         )
         figures = {}
         for number, (one, other) in enumerate(zip(cut, true, strict=True), 1):
-            cosine = torch.nn.functional.cosine_similarity(one, other, dim=0)
-            figures[f"alignment/block-{number}"] = float(cosine)
-            figures[f"norm/block-{number}"] = float(one.norm() / other.norm())
+            cosine, share = compared(one, other)
+            figures[f"alignment/block-{number}"] = cosine
+            figures[f"norm/block-{number}"] = share
         return figures
+
+
+def compared(one: Tensor, other: Tensor) -> tuple[float, float]:
+    """The cosine between two gradients [P], and the norm of the first over that of the second;
+    summed in float64. A cosine with nothing is 0."""
+    one, other = one.double(), other.double()
+    cosine = torch.nn.functional.cosine_similarity(one, other, dim=0)
+    return float(cosine), float(one.norm() / other.norm())
 
 
 @torch.enable_grad()

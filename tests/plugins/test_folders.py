@@ -1,6 +1,7 @@
 """Datasets that read folders of images."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -355,6 +356,24 @@ def test_pairs_are_cropped_and_flipped_as_one(tmp_path):
         assert batch["photo"].shape == (6, 3, 8, 8)
         assert torch.allclose(batch["photo"], -batch["edges"], atol=0.01)
     assert not torch.equal(first["photo"].sort(0).values, second["photo"].sort(0).values)
+
+
+def test_a_pair_of_two_shapes_is_refused_unless_it_is_to_be_stretched(tmp_path):
+    save(tmp_path / "trainA", *numbered(3), size=(20, 10))
+    save(tmp_path / "trainB", *numbered(3), size=(10, 5))
+    assert paired(tmp_path, image={"size": 8}).item("train", "edges", 2).shape == (3, 8, 8)
+    save(tmp_path / "trainB", "2.png", size=(10, 8))
+    dataset = paired(tmp_path, image={"size": 8})
+    told = (
+        f"{tmp_path / 'trainB' / '2.png'} is 10 x 8 px and its partner "
+        f"{tmp_path / 'trainA' / '2.png'} 20 x 10 px: a pair needs one shape"
+    )
+    with pytest.raises(DataError, match=re.escape(told)):
+        dataset.item("train", "edges", 2)
+    with pytest.raises(DataError, match=re.escape(told)):
+        dataset.verify()
+    stretched = paired(tmp_path, image={"size": 8, "fit": "stretch"})
+    assert stretched.item("train", "edges", 2).shape == (3, 8, 8)
 
 
 def save_noise(folder: Path, count: int, size=(12, 12)) -> None:
