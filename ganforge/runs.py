@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -158,6 +158,27 @@ class Run:
             return rows
         draw = Draw(Draws(0).generator("view", domain), count, slice(None), self.device)
         return derived(plan, rows, build_views(self.plan, self.registry).get(domain), draw)
+
+    def real_parts(
+        self, domain: str, most: int, *, split: Literal["held-out", "training"] = "held-out"
+    ) -> Iterator[Tensor]:
+        """Rows of a domain, evenly spread where there are more than `most`, some at a time, as
+        `held_out` gives them; for what is too much to be held at once."""
+        plan = self.plan.domains.get(domain)
+        of = plan.of if plan is not None and plan.of else domain
+        dataset = self.dataset()
+        name = "train" if split == "training" else held_out_split(dataset)
+        there = dataset.count(name, of)
+        count = min(most, there)
+        view = build_views(self.plan, self.registry).get(domain) if plan and plan.of else None
+        for start in range(0, count, _BATCH):
+            part = slice(start, min(start + _BATCH, count))
+            numbers = [n * there // count for n in range(part.start, part.stop)]
+            rows = read_rows(dataset, name, of, numbers).to(self.device)
+            if plan is not None and plan.of:
+                draw = Draw(Draws(0).generator("view", domain), count, part, self.device)
+                rows = derived(plan, rows, view, draw)
+            yield rows
 
     def generator(self, name: str | None = None) -> nn.Module:
         """A generator in eval mode, averaged where the recipe averages. `name` may be left out
@@ -427,9 +448,9 @@ class Run:
         return values
 
     @torch.no_grad()
-    def translate(self, images: Tensor, generator: str | None = None) -> Tensor:
+    def translate(self, images: Tensor, generator: str | None = None, *, seed: int = 0) -> Tensor:
         """What an image-to-image generator makes of images [N, C, H, W] in [-1, 1]; whatever else
-        it reads is drawn, for image i from seed i."""
+        it reads is drawn, for image i from seed S + i."""
         plan = self.generator_plan(generator)
         if not isinstance(plan.source_specs[0], ImageSpec):
             raise GanforgeError(

@@ -55,7 +55,7 @@ def _nearest(seen: Tensor, training: Tensor, count: int) -> tuple[Tensor, Tensor
     # nearly b. So the few that it finds are measured again, and copies are exactly 0 away.
     rows = torch.cdist(seen, training).topk(count, largest=False).indices
     distances = (seen[:, None] - training[rows]).norm(dim=2)
-    distances, order = distances.sort(1, stable=True)
+    distances, order = distances.sort(dim=1, stable=True)
     return distances, rows.gather(1, order)
 
 

@@ -37,7 +37,6 @@ class CaptionedShapesOptions:
 @options
 class CaptionTruthOptions:
     count: int = option(500, at_least=1, help="held-out captions to make an image of")
-    seed: int = option(0, at_least=0, help="seed of the noise")
 
 
 def describe(options: CaptionedShapesOptions, image: ImageOptions) -> DataDescription:

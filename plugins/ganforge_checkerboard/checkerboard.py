@@ -60,8 +60,9 @@ class Checkerboard(Metric):
         """Images of a generator, [<= count, C, H, W]; a translator's are of held-out inputs."""
         plan = run.generator_plan(name)
         if not isinstance(plan.source_specs[0], ImageSpec):
-            return run.sample(self.options.count, generator=name)
-        return run.translate(run.held_out(plan.sources[0], self.options.count), name)
+            return run.sample(self.options.count, seed=self.options.seed, generator=name)
+        held_out = run.held_out(plan.sources[0], self.options.count)
+        return run.translate(held_out, name, seed=self.options.seed)
 
     def _refuse_small(self, spec: ImageSpec, name: str) -> None:
         least = self.options.stride + 2
@@ -73,10 +74,10 @@ class Checkerboard(Metric):
 
     def protocol(self) -> str:
         return (
-            f"{self.options.count} samples and as many held-out images (all, where there are "
-            f"fewer); energy of the Laplacian by place in cells of {self.options.stride} x "
-            f"{self.options.stride} px, standard deviation over mean across places, mean over "
-            "channels"
+            f"{self.options.count} samples of seeds from {self.options.seed} and as many held-out "
+            "images (all, where there are fewer); energy of the Laplacian by place in cells of "
+            f"{self.options.stride} x {self.options.stride} px, standard deviation over mean "
+            "across places, mean over channels"
         )
 
 
