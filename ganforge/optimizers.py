@@ -32,6 +32,8 @@ def make(chosen: Chosen, parameters: Iterable[nn.Parameter]) -> torch.optim.Opti
 def factor(schedule: Chosen, progress: float) -> float:
     """What the learning rate is multiplied with at this share of the run, 0 to 1."""
     options = schedule.options
+    if not isinstance(options, Constant):
+        progress = min(1.0, progress / options.until)
     if isinstance(options, ConstantThenLinear):
         if progress < options.constant or options.constant == 1:
             return 1.0

@@ -151,9 +151,10 @@ class Constant:
 
 @options
 class ConstantThenLinear:
-    """Constant, then linear to 0 at the end of the run (CycleGAN, arXiv:1703.10593)"""
+    """Constant, then linear to 0 (CycleGAN, arXiv:1703.10593)"""
 
-    constant: float = option(0.5, at_least=0, at_most=1, help="share of the run that is constant")
+    constant: float = option(0.5, at_least=0, at_most=1, help="share of its length that is constant")
+    until: float = option(1.0, above=0, at_most=1, help="share of the run at which it is at 0")
 
 
 @options
@@ -161,7 +162,8 @@ class Cosine:
     """Half a cosine from the learning rate to `floor` times it"""
 
     floor: float = option(0.0, at_least=0, at_most=1, help="what is left at the end")
-    warmup: float = option(0.0, at_least=0, below=1, help="share of the run that rises from 0")
+    warmup: float = option(0.0, at_least=0, below=1, help="share of its length that rises from 0")
+    until: float = option(1.0, above=0, at_most=1, help="share of the run at which it ends")
 
 
 SCHEDULES: dict[str, type] = {

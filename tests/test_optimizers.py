@@ -28,6 +28,15 @@ def test_cosine_goes_from_one_to_its_floor():
     assert (first, middle, last) == pytest.approx((1.0, 0.6, 0.2))
 
 
+def test_a_schedule_may_end_before_the_run_does():
+    shares = [0.0, 0.35, 0.525, 0.7, 0.9]
+    linear = _factors(ConstantThenLinear(constant=0.5, until=0.7), shares)
+    assert linear == pytest.approx([1, 1, 0.5, 0, 0])
+    assert _factors(Cosine(floor=0.2, until=0.5), [0.0, 0.25, 0.5, 1.0]) == pytest.approx(
+        [1, 0.6, 0.2, 0.2]
+    )
+
+
 def test_warmup_rises_from_zero():
     shares = [0.0, 0.05, 0.1, 0.9]
     assert _factors(Constant(warmup=0.1), shares) == pytest.approx([0, 0.5, 1, 1])
