@@ -565,8 +565,12 @@ def game(text, *sets):
     def opened(folder):
         if "ROOT" in text:
             for name in ("trainA", "trainB"):
-                draw_pictures(folder / name, count=40, size=(16, 16))
+                draw_pictures(folder / name, count=40, size=(32, 32))
         training = training_of(folder, text.replace("ROOT", folder.as_posix()), sets=sets)
+        with torch.no_grad():  # so that images show what was drawn for them
+            for network in training.game.networks.values():
+                for weight in network.parameters():
+                    weight.mul_(4 if weight.dim() > 1 else 1)
         return training.looking()
 
     return opened
@@ -593,7 +597,7 @@ GAMES = {
     "checkerboard": [(game(CYCLE), {}), (game(ONE_PAIR), {"count": 100})],
     "class-accuracy": [(game(ONE_PAIR), {"count": 50})],
     "classifier-accuracy": [(game(CLASSIFIED), {})],
-    "paired-error": [(game(PAIRED, "data.size=16"), {"count": 20})],
+    "paired-error": [(game(PAIRED, "data.size=32"), {"count": 20})],
     "translation-truth": [(game(HORSES), {"count": 20})],
     "caption-truth": [(Opened(run_of_captions), {"count": 40})],
     "wording-coverage": [(Opened(run_of_times), {"count": 40, "draws": 5})],
