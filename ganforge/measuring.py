@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class Measurement:
     """Named figures, the protocol that they belong to, and how long they took.
 
-    name: the metric's name in the recipe. seconds: of wall-clock time.
+    name: the metric's name in the recipe. seconds: of wall-clock time. repeats: the measurements
+    that the figures are means of; none where they were measured once.
     """
 
     name: str
@@ -32,6 +34,36 @@ class Measurement:
     figures: Mapping[str, float]
     protocol: str
     seconds: float
+    repeats: Sequence[Measurement] = ()
+
+    @classmethod
+    def mean(cls, repeats: Sequence[Measurement], how: str) -> Measurement:
+        """The mean of two or more measurements of the same metric and step, figure by figure. Its
+        protocol is that of the first, and `how` the others differ."""
+        first = repeats[0]
+        figures = {
+            key: statistics.fmean(repeat.figures[key] for repeat in repeats)
+            for key in first.figures
+            if all(key in repeat.figures for repeat in repeats)
+        }
+        seconds = sum(repeat.seconds for repeat in repeats)
+        protocol = f"{first.protocol}; {how}"
+        return cls(first.name, first.step, figures, protocol, seconds, tuple(repeats))
+
+    def each(self, key: str) -> list[float]:
+        """What a figure was in each of the repeats."""
+        return [repeat.figures[key] for repeat in self.repeats]
+
+    def interval(self, key: str) -> float:
+        """Half the width of the 95 % interval of a mean by Student's t: it is from the figure less
+        this to the figure and this."""
+        from scipy.special import stdtrit
+
+        values = self.each(key)
+        if not all(map(math.isfinite, values)):
+            return math.nan
+        n = len(values)
+        return float(stdtrit(n - 1, 0.975)) * statistics.stdev(values) / math.sqrt(n)
 
     @classmethod
     def take(cls, name: str, metric: Metric, run: Run) -> Measurement:
@@ -55,7 +87,8 @@ class Measurement:
         table.add_column()
         table.add_column(justify="right")
         for key, value in self.figures.items():
-            table.add_row(Text(key), Text(figure_text(value)))
+            half = [Text(f"± {figure_text(self.interval(key))}")] if self.repeats else []
+            table.add_row(Text(key), Text(figure_text(value)), *half)
         console.print(Padding(table, (0, 0, 0, 2), expand=False))
         console.print(Text(self.protocol, style="dim"), soft_wrap=not console.is_terminal)
 
@@ -67,6 +100,25 @@ def figure_text(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 1 else f"{value:.4g}"
 
 
+def difference(first: str, second: str) -> str:
+    """Where two protocols part, in a line; "" where they are the same. Clauses end with `; `."""
+    mine, others = first.split("; "), second.split("; ")
+    only = [clause for clause in mine if clause not in others]
+    only_other = [clause for clause in others if clause not in mine]
+    if first == second:
+        return ""
+    return f"{_quoted(only)} against {_quoted(only_other)}"
+
+
+def _quoted(clauses: Sequence[str]) -> str:
+    return f"'{'; '.join(clauses)}'" if clauses else "nothing said"
+
+
 def for_json(figures: Mapping[str, float]) -> dict[str, float | None]:
     """Figures as JSON takes them: NaN and infinity, which it does not know, become null."""
-    return {key: value if math.isfinite(value) else None for key, value in figures.items()}
+    return {key: or_null(value) for key, value in figures.items()}
+
+
+def or_null(value: float) -> float | None:
+    """A number as JSON takes it."""
+    return value if math.isfinite(value) else None

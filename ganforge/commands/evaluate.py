@@ -1,23 +1,25 @@
-"""`ganforge evaluate [RUN]`: metrics of a run, each with the protocol that produced it."""
+"""`ganforge evaluate [RUN]...`: metrics of runs, each with the protocol that produced it."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import evolve
+from attrs import evolve, frozen
 
 from ganforge import __version__
 from ganforge.commands import open_registry, plugin_options, say_warnings, warn
+from ganforge.commands.tables import print_tables
 from ganforge.document import Table
 from ganforge.errors import GanforgeError, RunError
 from ganforge.grammar import DATA_KEYS, slug
-from ganforge.plan import Part, Plan
-from ganforge.plugin import Impossible
+from ganforge.plan import Plan
+from ganforge.plugin import Impossible, with_options
 from ganforge.problems import Problem, RecipeError
 from ganforge.recipe import Recipe
 from ganforge.registry import NotFound, Registry
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
     from ganforge.runs import Run
 
 
+SEEDS_APART = 1_000_000  # so that sets of samples of different sampling seeds share none
+
+
 @click.command()
-@click.argument("run", required=False)
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option(
     "--metric", "metrics", metavar="M", multiple=True, help="only this one; may be repeated"
 )
@@ -39,8 +44,13 @@ if TYPE_CHECKING:
     "steps",
     metavar="N",
     multiple=True,
-    default=("last",),
-    help="a step that was kept, `last` (the default), `best`, or `all`; may be repeated",
+    help="a step that was kept, `last`, `best`, or `all`; may be repeated [last, and best if any]",
+)
+@click.option(
+    "--seeds",
+    metavar="S",
+    default=None,
+    help="sampling seeds, such as 0-4 or 0,1,2: measure with each; mean and 95 % interval",
 )
 @click.option(
     "--set",
@@ -49,34 +59,61 @@ if TYPE_CHECKING:
     multiple=True,
     help="change an option, such as metrics.NAME.count=1000, or where the data is: data.root=DIR",
 )
+@click.option("--force", is_flag=True, help="compare runs although protocols differ")
 @click.option("--json", "as_json", is_flag=True, help="print a line of JSON for each measurement")
 @click.option("--device", metavar="D", default="auto", help="auto, cpu, cuda or mps")
 @plugin_options
 def command(
-    run: str | None,
+    runs: tuple[str, ...],
     metrics: tuple[str, ...],
     steps: tuple[str, ...],
+    seeds: str | None,
     sets: tuple[str, ...],
+    force: bool,
     as_json: bool,
     device: str,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
-    """Measure a trained generator.
+    """Measure trained generators.
 
-    RUN is a run's folder or name; left out, the newest. Without --metric, the metrics of its recipe
-    are measured; M is one of these, or any that `ganforge list metric` shows. Each measurement is
-    added to RUN/evaluations.jsonl as a line.
+    RUN is a run's folder or name; left out, the newest. Several runs are also compared, as far as
+    they were measured by the same protocol. Without --metric, the metrics of a run's recipe are
+    measured; M is one of these, or any that `ganforge list metric` shows. Each measurement is added
+    to RUN/evaluations.jsonl as a line.
     """
-    folder = find_run(run)
+    chosen = _seeds(seeds)
+    folders = [find_run(run) for run in runs or (None,)]
     registry = open_registry(plugin_files, without)
-    plan = _plan(folder, registry, metrics, sets)
+    plans = [_plan(folder, registry, metrics, sets) for folder in folders]
     say_warnings(registry)
-    opened = _opened(folder, registry, plan, steps, device)
-    _evaluate(opened, plan, as_json)
+    todo = [
+        _Todo(run, chosen)
+        for folder, plan in zip(folders, plans, strict=True)
+        for run in _opened(folder, registry, plan, steps, device)
+    ]
+    _evaluate(todo, as_json, force)
 
 
 # --- what is asked --------------------------------------------------------------------------------
+
+
+def _seeds(text: str | None) -> list[int]:
+    """`0-2,7` -> [0, 1, 2, 7]; [] for None. Raises GanforgeError."""
+    if text is None:
+        return []
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None:
+            raise GanforgeError(
+                f"--seeds takes whole numbers and ranges, such as 0-4 or 0,1,2, not '{text}'"
+            )
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    chosen = list(dict.fromkeys(found))
+    if len(chosen) < 2:
+        raise GanforgeError(f"--seeds {text}: an interval needs two seeds or more, such as 0-4")
+    return chosen
 
 
 def _plan(folder: RunFolder, registry: Registry, asked: Sequence[str], sets: Sequence[str]) -> Plan:
@@ -190,12 +227,15 @@ def _check_options(plan: Plan, tables: Mapping[str, Table]) -> None:
 def _opened(
     folder: RunFolder, registry: Registry, plan: Plan, steps: Sequence[str], device: str
 ) -> list[Run]:
-    """The run at each step that is asked for, ascending. Imports torch."""
+    """The run at each step that is asked for, ascending; of none, the last and the best if there
+    is one. Imports torch."""
     from ganforge.machine import find_device
     from ganforge.runs import Run
 
     where = find_device(device)
     runs = {}
+    if not steps:
+        steps = ("last", "best") if folder.best() in folder.checkpoint_steps() else ("last",)
     for asked in steps:
         kept: list[int] | list[str] = folder.kept_steps() if asked == "all" else [asked]
         for step in kept or ["last"]:
@@ -208,40 +248,102 @@ def _opened(
 # --- doing it -------------------------------------------------------------------------------------
 
 
-def _evaluate(runs: list[Run], plan: Plan, as_json: bool) -> None:
+@frozen
+class _Todo:
+    """A run at a step, and the sampling seeds to measure with."""
+
+    run: Run
+    seeds: Sequence[int]
+
+
+def _evaluate(todo: list[_Todo], as_json: bool, force: bool) -> None:
     """Measure, and write down each measurement at once. One that cannot be made is told and does
     not stop the others."""
-    registry, folder = runs[0].registry, runs[0].folder
-    metrics = {
-        name: registry.load_target(part.component)(part.options)
-        for name, part in plan.metrics.items()
-    }
-    total, failed = len(runs) * len(metrics), 0
-    while runs:
-        run = runs.pop(0)  # and with it the networks of its step
+    total, failed = sum(len(one.run.plan.metrics) for one in todo), 0
+    measured: list[tuple[str, Measurement]] = []
+    several = len({one.run.folder.path for one in todo}) > 1
+    while todo:
+        run, seeds = todo[0].run, todo[0].seeds
+        del todo[0]  # and with it the networks of its step
+        heading = f"{run.folder.name} at step {run.step:,}"
         if not as_json:
-            click.secho(f"{folder.name} at step {run.step:,}", bold=True)
-        for name, metric in metrics.items():
+            click.secho(heading, bold=True)
+        for name in run.plan.metrics:
             try:
-                with _working(f"{name} at step {run.step:,}"):
-                    measurement = _take(name, metric, run)
+                measurement = _measured(name, run, seeds)
             except GanforgeError as error:
                 if total == 1:
                     raise
                 failed += 1
                 warn(f"metric {name} at step {run.step:,} could not be computed: {error}")
                 continue
-            line = _line(measurement, plan.metrics[name], run)
-            _append(folder, line)
+            measured.append((heading, measurement))
+            line = _line(measurement, run, seeds)
+            _append(run.folder, line)
             click.echo(line) if as_json else _show(measurement)
     if failed:
         raise RunError(f"{failed} of {total} measurements could not be made")
+    if several and not as_json:
+        _compare(measured, force)
 
 
-def _take(name: str, metric: Any, run: Run) -> Measurement:
+def _measured(name: str, run: Run, seeds: Sequence[int]) -> Measurement:
+    """A metric of a run, with several sampling seeds their mean."""
     from ganforge.measuring import Measurement
 
-    return Measurement.take(name, metric, run)
+    part = run.plan.metrics[name]
+    metric = run.registry.load_target(part.component)
+    if not seeds:
+        with _working(f"{name} at step {run.step:,}"):
+            return Measurement.take(name, metric(part.options), run)
+    if not hasattr(part.options, "seed"):
+        warn(f"metric {name} draws no samples by an option `seed`: it is measured once")
+        return _measured(name, run, ())
+    repeats = []
+    for seed in seeds:
+        options = with_options(part.options, seed=part.options.seed + seed * SEEDS_APART)
+        with _working(f"{name} at step {run.step:,}, sampling seed {seed}"):
+            repeats.append(Measurement.take(name, metric(options), run))
+    how = (
+        f"mean of {len(seeds)} such, of sampling seeds {', '.join(map(str, seeds))}, each "
+        f"{SEEDS_APART:,} seeds on; ± = half of the 95 % interval (Student's t)"
+    )
+    return Measurement.mean(repeats, how)
+
+
+def _compare(measured: Sequence[tuple[str, Measurement]], force: bool) -> None:
+    """A table for each metric that several runs have. Raises RunError where protocols differ."""
+    from ganforge.measuring import difference
+
+    refused = []
+    for name in dict.fromkeys(measurement.name for _, measurement in measured):
+        of = [(heading, x) for heading, x in measured if x.name == name]
+        first, *others = of
+        apart = ((h, difference(first[1].protocol, x.protocol)) for h, x in others)
+        heading, where = next(((h, where) for h, where in apart if where), ("", ""))
+        if where and not force:
+            refused.append(f"{name} of {first[0]} and of {heading} do not compare: {where}")
+        elif others:
+            _show_compared(name, of)
+            if where:
+                warn(f"{name} compared although protocols differ: {where}")
+    if refused:
+        raise RunError(f"{'; '.join(refused)}; `--force` compares them all the same")
+
+
+def _show_compared(name: str, measured: Sequence[tuple[str, Measurement]]) -> None:
+    from ganforge.measuring import figure_text
+
+    def cell(measurement: Measurement, key: str) -> str:
+        if key not in measurement.figures:
+            return ""
+        half = f" ± {figure_text(measurement.interval(key))}" if measurement.repeats else ""
+        return figure_text(measurement.figures[key]) + half
+
+    keys = dict.fromkeys(key for _, measurement in measured for key in measurement.figures)
+    rows = [(key, *(cell(measurement, key) for _, measurement in measured)) for key in keys]
+    click.echo()
+    print_tables([(f"{name} compared", [("", *(heading for heading, _ in measured)), *rows])])
 
 
 def _show(measurement: Measurement) -> None:
@@ -263,18 +365,26 @@ def _working(what: str) -> Iterator[None]:
         yield
 
 
-def _line(measurement: Measurement, part: Part, run: Run) -> str:
+def _line(measurement: Measurement, run: Run, seeds: Sequence[int]) -> str:
     """One measurement as a line of JSON, with all that it takes to repeat it."""
     import torch
 
-    from ganforge.measuring import for_json
+    from ganforge.measuring import for_json, or_null
 
+    part = run.plan.metrics[measurement.name]
     provider = {part.component.provider: part.component.version}
+    repeated: dict[str, Any] = {}
+    if measurement.repeats:
+        half = {key: measurement.interval(key) for key in measurement.figures}
+        each = {key: [*map(or_null, measurement.each(key))] for key in measurement.figures}
+        repeated = {"sampling_seeds": list(seeds), "interval": for_json(half), "each": each}
     return json.dumps(
         {
+            "run": run.folder.name,
             "step": measurement.step,
             "metric": measurement.name,
             "figures": for_json(measurement.figures),
+            **repeated,
             "protocol": measurement.protocol,
             "component": part.component.id,
             "options": unstructure(part.options),

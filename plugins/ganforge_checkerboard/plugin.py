@@ -9,6 +9,7 @@ class CheckerboardOptions:
         2, at_least=2, help="period in pixels: the stride of the generator's last stage"
     )
     count: int = option(1000, at_least=1, help="samples, and held-out images beside them")
+    seed: int = option(0, at_least=0, help="seed of the first sample; the others follow")
 
 
 @hookimpl

@@ -57,6 +57,16 @@ class ClassAccuracy(Metric):
         first, second = torch.tensor([[-1.0], [1.0]]), torch.tensor([[1.0], [5.0]])
         yield "Frechet distance in one dimension", frechet_distance(first, second), 11.0
 
+    @staticmethod
+    def judge(run: Run, target: str) -> Judge | None:
+        """The judge of a domain of images, for other metrics; None where the data has no labels
+        that belong to it. Raises DataError for data that cannot be read."""
+        try:
+            domain = judged_as(run, target, judged_domains(run))
+        except GanforgeError:
+            return None
+        return None if domain is None else judge_for(data_of(run, domain)[0], run.device)
+
     def measure(self, run: Run) -> Mapping[str, float]:
         figures: dict[str, float] = {}
         told: dict[str, None] = {}  # each protocol once, in order

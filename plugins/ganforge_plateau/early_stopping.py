@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganforge import Training
-from ganforge_plateau.windows import Windows, nearest
+from ganforge_plateau.windows import Windows
 
 
 class EarlyStopping(Windows):
@@ -19,33 +19,12 @@ class EarlyStopping(Windows):
         super().__init__(options)
         self._best: float | None = None
         self._best_step = 0
-        self._judged_step = 0  # the last step that was judged
         self._stale = 0  # windows or figures since the best one
-
-    @property
-    def _of_metric(self) -> bool:
-        return self.options.watch.startswith("metric/")
 
     def run_started(self, training: Training) -> None:
         self._stop_if_stale(training)
 
-    def step_ended(self, training: Training, step: int) -> None:
-        if not self._of_metric:
-            super().step_ended(training, step)
-        elif step % self.options.window == 0 and not self._judged_step:
-            hint = "hooks.metrics.evaluate says how often metrics are measured"
-            self._say_missing(training, f"was measured in {step:,} steps", hint)
-
-    def metrics_computed(self, training: Training, step: int, metrics: Mapping[str, float]) -> None:
-        if not self._of_metric or step <= self._judged_step:  # measured again after a resume
-            return
-        if self.options.watch in metrics:
-            self._judge(training, metrics[self.options.watch])
-        else:
-            self._say_missing(training, "was measured", nearest(self.options.watch, metrics))
-
     def _judge(self, training: Training, mean: float) -> None:
-        self._judged_step = training.step
         if self._is_best(mean):
             self._best, self._best_step, self._stale = mean, training.step, 0
         else:
@@ -78,11 +57,10 @@ class EarlyStopping(Windows):
             **super().save_state(),
             "best": self._best,
             "best_step": self._best_step,
-            "judged_step": self._judged_step,
             "stale": self._stale,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         super().load_state(state)
         self._best, self._best_step = state["best"], int(state["best_step"])
-        self._judged_step, self._stale = int(state["judged_step"]), int(state["stale"])
+        self._stale = int(state["stale"])

@@ -11,7 +11,8 @@ from ganforge_plateau.windows import Windows
 
 class LowerLr(Windows):
     """Multiplies every learning rate by `factor` after a window whose mean is not below `threshold`
-    times the mean of the window before. Schedules go on, and optimizers keep their moments."""
+    times the mean of the window before; of a metric, after a figure that is not below `threshold`
+    times the one before. Schedules go on, and optimizers keep their moments."""
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
@@ -19,14 +20,21 @@ class LowerLr(Windows):
 
     def _judge(self, training: Training, mean: float) -> None:
         before, self._before = self._before, mean
-        if before is None or mean < self.options.threshold * before:
+        if before is None or self._is_better(mean, before):
             return
         training.lr_factor *= self.options.factor
+        was = f"{mean:.6g} over {self.options.window:,} steps, {before:.6g} over those before"
+        if self._of_metric:
+            was = f"{mean:.6g}, {before:.6g} before"
         self._say(
             training,
-            f"{self.options.watch} was {mean:.6g} over {self.options.window:,} steps, "
-            f"{before:.6g} over those before; learning rates are now x {training.lr_factor:g}",
+            f"{self.options.watch} was {was}; learning rates are now x {training.lr_factor:g}",
         )
+
+    def _is_better(self, mean: float, before: float) -> bool:
+        if self.options.better == "lower":
+            return mean < self.options.threshold * before
+        return self.options.threshold * mean > before
 
     def save_state(self) -> dict[str, Any]:
         return {**super().save_state(), "before": self._before}

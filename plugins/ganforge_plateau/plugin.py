@@ -1,18 +1,24 @@
-"""Hooks that act when a logged number stops getting better: `lower-lr` and `early-stopping`."""
+"""Hooks that act when a number stops getting better: `lower-lr` and `early-stopping`."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from ganforge.plugin import Component, hookimpl, option, options
+from ganforge.plugin import Component, Impossible, hookimpl, option, options
 
 
 @options
 class LowerLrOptions:
-    watch: str = option(help="a logged number, such as adversarial/convergence; lower is better")
-    window: int = option(10_000, at_least=1, help="steps over which its mean is taken")
+    watch: str = option(
+        help="a logged number, such as adversarial/convergence, or a metric's figure, "
+        "metric/NAME/FIGURE"
+    )
+    window: int = option(
+        10_000, at_least=1, help="steps over which its mean is taken; a figure counts as it is"
+    )
     threshold: float = option(
         0.9999, above=0, help="lowered where a mean is not below this times the one before"
     )
     factor: float = option(0.5, above=0, below=1, help="what learning rates are multiplied with")
+    better: Literal["lower", "higher"] = option("lower", help="which way is better")
 
 
 @options
@@ -25,6 +31,14 @@ class EarlyStoppingOptions:
     better: Literal["lower", "higher"] = option("lower", help="which way is better")
 
 
+def check(options: Any) -> None:
+    """Refuse to steer by the clock: then the same recipe would give other runs."""
+    if options.watch.rpartition("/")[2] == "seconds":
+        raise Impossible(
+            f"`{options.watch}` is wall-clock time, by which no run is steered", key="watch"
+        )
+
+
 @hookimpl
 def ganforge_components() -> list[Component]:
     return [
@@ -33,8 +47,9 @@ def ganforge_components() -> list[Component]:
             "lower-lr",
             "ganforge_plateau.lower_lr:LowerLr",
             LowerLrOptions,
-            summary="Lowers every learning rate when a logged number no longer falls",
+            summary="Lowers every learning rate when a logged number or a metric gets no better",
             paper="arXiv:1703.10717",
+            check=check,
         ),
         Component(
             "hook",
@@ -42,5 +57,6 @@ def ganforge_components() -> list[Component]:
             "ganforge_plateau.early_stopping:EarlyStopping",
             EarlyStoppingOptions,
             summary="Ends the run when a logged number or a metric gets no better",
+            check=check,
         ),
     ]

@@ -1,4 +1,4 @@
-"""The mean of a logged number, a window of steps at a time."""
+"""The mean of a logged number, a window of steps at a time, or a metric's figures one by one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ganforge import Hook, Training
 
 
 class Windows(Hook):
-    """Calls `_judge` with the mean of the number `watch` over each `window` steps.
+    """Calls `_judge` with the mean of the number `watch` over each `window` steps, or, where it is
+    a metric's figure, with each measurement of it.
 
     Windows end at multiples of their length. A step in which there is no such number does not
     count; the device is waited for only at a window's end and at checkpoints.
@@ -26,8 +27,30 @@ class Windows(Hook):
         self._sum: Tensor | float = 0.0
         self._count = 0
         self._told = False  # that there is nothing to watch
+        self._measured_step = 0  # the last step whose figure was judged
+
+    @property
+    def _of_metric(self) -> bool:
+        return self.options.watch.startswith("metric/")
 
     def step_ended(self, training: Training, step: int) -> None:
+        if not self._of_metric:
+            self._add(training, step)
+        elif step % self.options.window == 0 and not self._measured_step:
+            hint = "hooks.metrics.evaluate says how often metrics are measured"
+            self._say_missing(training, f"was measured in {step:,} steps", hint)
+
+    def metrics_computed(self, training: Training, step: int, metrics: Mapping[str, float]) -> None:
+        if not self._of_metric or step <= self._measured_step:  # measured again after a resume
+            return
+        if self.options.watch in metrics:
+            self._measured_step = step
+            self._judge(training, metrics[self.options.watch])
+        else:
+            self._say_missing(training, "was measured", nearest(self.options.watch, metrics))
+
+    def _add(self, training: Training, step: int) -> None:
+        """Count the number of this step; judge the mean where a window ends."""
         value = training.gauge(self.options.watch)
         if value is not None:
             self._sum = self._sum + in_double(value)
@@ -58,11 +81,17 @@ class Windows(Hook):
         rich.get_console().print(line, soft_wrap=True)
 
     def save_state(self) -> dict[str, Any]:
-        return {"sum": float(self._sum), "count": self._count, "told": self._told}
+        return {
+            "sum": float(self._sum),
+            "count": self._count,
+            "told": self._told,
+            "measured_step": self._measured_step,
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self._sum, self._count = float(state["sum"]), int(state["count"])
         self._told = bool(state["told"])
+        self._measured_step = int(state["measured_step"])
 
 
 def in_double(value: Tensor | float) -> Tensor | float:

@@ -1,7 +1,7 @@
 """metrics.jsonl: a line of numbers each logged step, and the recipe's metrics when they are due.
 
 {"step": 50, "images": 3200, "seconds": 2.41, "loss/adversarial/discriminator": 0.69, ...}
-{"step": 500, "images": 32000, "seconds": 24.3, "metric/fid/fid": 31.2}
+{"step": 500, "images": 32000, "seconds": 24.3, "metric/fidelity/fid": 31.2, "protocols": {...}}
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import rich
 from rich.text import Text
@@ -36,6 +37,7 @@ class Metrics(Hook):
         """Compute every metric of the recipe; write, print and announce the figures."""
         self._measured = training.step
         figures: dict[str, float] = {}
+        protocols: dict[str, str] = {}
         console = rich.get_console()
         for name, part in training.plan.metrics.items():
             try:
@@ -46,20 +48,22 @@ class Metrics(Hook):
                 console.print(Text(f"metric {name} could not be computed: {error}"), soft_wrap=True)
                 continue
             measurement.show(console)
+            protocols[name] = measurement.protocol
             found = measurement.figures.items()
             figures |= {f"metric/{name}/{key}": value for key, value in found}
         if figures:
-            _write(training, figures)
+            _write(training, figures, protocols=protocols)
             training.computed(figures)
 
 
-def _write(training: Training, figures: Mapping[str, float]) -> None:
+def _write(training: Training, figures: Mapping[str, float], **others: Any) -> None:
     """Append a line. Numbers that JSON does not know (NaN, infinity) become null."""
     line = {
         "step": training.step,
         "images": training.images,
         "seconds": round(training.elapsed, 3),
         **{name: value if math.isfinite(value) else None for name, value in figures.items()},
+        **others,
     }
     with training.folder.metrics.open("a", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(line) + "\n")

@@ -48,6 +48,10 @@ def check_checkpoint(options: Any) -> None:
         raise Impossible(
             "`best` names a figure as metrics.jsonl does: metric/NAME/FIGURE", key="best"
         )
+    if rest[-1] == "seconds":
+        raise Impossible(
+            f"`{options.best}` is wall-clock time, which does not choose a checkpoint", key="best"
+        )
     if options.better is None:
         raise Impossible(
             '`best` needs `better = "lower"` or `better = "higher"` beside it', key="best"

@@ -142,8 +142,8 @@ def run_with(generators, made, real, domains=("image",)):
     return SimpleNamespace(
         plan=SimpleNamespace(generators=plans, domains=origins),
         generator_plan=plans.get,
-        sample=lambda count, generator: made[:count],
-        translate=lambda images, name: -images,
+        sample=lambda count, seed, generator: made[seed : seed + count],
+        translate=lambda images, name, seed: -images,
         held_out=lambda domain, count: real[:count],
     )
 

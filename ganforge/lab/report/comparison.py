@@ -121,7 +121,7 @@ def _moments(entry: Entry) -> Iterator[tuple[str, Measured]]:
 
 def _protocol(entry: Entry, measured: Measured) -> str:
     """What was written down, else the metric's settings in the recipe."""
-    if not measured.logged:
+    if measured.protocol or not measured.logged:
         return measured.protocol
     table = entry.tables.get("metrics", {}).get(measured.metric, {})
     settings = [f"{key} = {value}" for key, value in table.items() if key != "use"]

@@ -137,8 +137,11 @@ def _logged(lines: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:
             metric, _, figure = rest.partition("/")
             if kind == "metric" and figure and _is_figure(value):
                 found.setdefault(metric, {})[figure] = float(value)
+        written = line.get("protocols")
+        protocols = written if isinstance(written, dict) else {}
         for metric, figures in found.items():
-            yield Measured(metric, line["step"], figures, "", logged=True)
+            protocol = str(protocols.get(metric, ""))
+            yield Measured(metric, line["step"], figures, protocol, logged=True)
 
 
 # --- what to beware of ----------------------------------------------------------------------------
