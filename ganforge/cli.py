@@ -46,6 +46,10 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.commands.arithmetic:command",
             "sums of samples, such as mean(3,8) - mean(2,5) + mean(1,4)",
         ),
+        "filters": (
+            "ganforge.commands.filters:command",
+            "what a network's filters answer to, beside the untrained ones",
+        ),
         "nearest": (
             "ganforge.commands.nearest:command",
             "training images nearest to samples, and whether these are copies",
