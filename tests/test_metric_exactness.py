@@ -7,6 +7,7 @@ Tolerances, relative:
 EXACT   the same float32 items in another order: only float64 sums are rounded.
 FLOAT   against numpy: the metric takes its items, and differences of them, in float32.
 BATCH   items that pass a network in other company: its kernels round otherwise.
+SEARCH  the same where a search, or a distance by eigenvalues, widens what is rounded.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from ganforge.lab.features import Eye
 from ganforge.lab.walking import unevenness
 from ganforge.plugin import ImageOptions
 
-EXACT, FLOAT, BATCH = 1e-12, 1e-6, 1e-4
+EXACT, FLOAT, BATCH, SEARCH = 1e-12, 1e-6, 1e-5, 1e-4
 
 TESTS = Path(__file__).parent
 # Package of a plugin -> the file that tests its metrics in the same way.
@@ -605,6 +606,7 @@ GAMES = {
     "reconstruction": [(game(ONE_PAIR), {"steps": 40, "batch": 5})],
 }
 USUAL = {"reconstruction": {"batch": 500}}
+WIDENED = ("class-accuracy", "reconstruction")
 
 # Wherever items are taken in parts.
 PARTS = (
@@ -644,7 +646,7 @@ def test_figures_do_not_depend_on_how_many_items_are_looked_at_at_once(
         found = dict(cls_of(name)(component.options(**options)).measure(run))
     expected.pop("seconds", None), found.pop("seconds", None)
     assert len(expected) > 1
-    assert found == near(expected, BATCH)
+    assert found == near(expected, SEARCH if name in WIDENED else BATCH)
 
 
 def test_the_parts_that_items_are_taken_in_are_all_tried():
