@@ -190,3 +190,132 @@ def test_a_metric_of_the_recipe_that_is_not_here_is_told(ganforge_cli, runs) -> 
     answer = ganforge_cli("evaluate", "--metric", "light")
     assert answer.status == 2
     assert "add `--plugin-file metrics.py`" in answer.err
+
+
+# --- several runs, steps and sampling seeds -------------------------------------------------------
+
+SEEDED = (
+    METRICS
+    + '''
+
+class Seeded(Metric):
+    """Something that depends on its seed"""
+
+    class Options:
+        count: int = option(3, at_least=1, help="samples")
+        seed: int = option(0, at_least=0, help="seed of the first sample")
+
+    def measure(self, run):
+        return {"odd": float("nan"), "seed": float(self.options.seed // 1_000_000)}
+
+    def protocol(self):
+        return f"{self.options.count} samples; seeds from {self.options.seed}"
+'''
+)
+
+
+@pytest.fixture
+def two(evaluate, runs) -> Path:
+    """A second run, `twin`, beside `lit`."""
+    shutil.copytree(runs / "lit", runs / "twin")
+    (runs.parent / "metrics.py").write_text(SEEDED, encoding="utf-8")
+    return runs
+
+
+def test_several_sampling_seeds_give_their_mean_and_a_t_interval(evaluate, two) -> None:
+    answer = evaluate("lit", "--metric", "seeded", "--seeds", "1-2,6")
+    assert (answer.status, answer.err) == (0, "")
+    (line,) = written(two)
+    assert line["figures"] == {"odd": None, "seed": 3.0}
+    assert line["each"] == {"odd": [None] * 3, "seed": [1.0, 2.0, 6.0]}
+    # Deviation sqrt(7), t of two degrees of freedom 4.302653.
+    assert line["interval"] == {"odd": None, "seed": pytest.approx(4.302653 * (7 / 3) ** 0.5)}
+    assert line["sampling_seeds"] == [1, 2, 6]
+    assert line["options"] == {"count": 3, "seed": 0}
+    assert line["protocol"].startswith("3 samples; seeds from 1000000; mean of 3 such, of sampling")
+    assert answer.out.splitlines()[3].split() == ["seed", "3", "±", "6.572"]
+
+
+def test_the_first_sampling_seed_is_what_is_measured_without_one(evaluate, two) -> None:
+    evaluate("lit", "--metric", "seeded")
+    evaluate("lit", "--metric", "seeded", "--seeds", "0,1")
+    once, several = written(two)
+    assert several["each"]["seed"][0] == once["figures"]["seed"]
+    assert several["protocol"].startswith(once["protocol"])
+
+
+def test_a_metric_without_a_seed_is_measured_once_and_that_is_told(evaluate, two) -> None:
+    answer = evaluate("lit", "--seeds", "0-1")
+    assert answer.err == (
+        "warning: metric light draws no samples by an option `seed`: it is measured once\n"
+    )
+    assert "interval" not in written(two)[0]
+
+
+def test_the_best_step_is_measured_beside_the_last_one(evaluate, runs) -> None:
+    ganforge.open_run("lit").folder.write_best(2, "metric/light/mean", 0.5)
+    evaluate("lit")
+    assert [line["step"] for line in written(runs)] == [4]  # step 2 has no checkpoint
+    folder = runs / "lit" / "checkpoints"
+    shutil.copytree(folder / "step-00000004", folder / "step-00000002")
+    evaluate("lit")
+    assert [line["step"] for line in written(runs)[1:]] == [2, 4]
+
+
+def test_several_runs_are_measured_and_set_beside_each_other(evaluate, two) -> None:
+    answer = evaluate("lit", "twin")
+    assert (answer.status, answer.err) == (0, "")
+    mean = float(ganforge.open_run("lit").sample(5).mean())
+    title, header, figure, _ = answer.out.splitlines()[-4:]
+    assert title == "light compared"
+    assert header.split("  ")[-2:] == ["lit at step 4", "twin at step 4"]
+    assert figure.split() == ["mean", f"{mean:.3g}", f"{mean:.3g}"]
+    for name in ("lit", "twin"):
+        (line,) = ganforge.open_run(name).folder.evaluation_lines()
+        assert line["run"] == name
+
+
+def test_figures_of_different_protocols_are_compared_only_by_force(evaluate, two) -> None:
+    for file in ("resolved.toml", "recipe.toml"):
+        path = two / "twin" / file
+        path.write_text(path.read_text("utf-8").replace("count = 5", "count = 6"), "utf-8")
+    answer = evaluate("lit", "twin")
+    assert answer.status == 2
+    assert answer.err == (
+        "error: light of lit at step 4 and of twin at step 4 do not compare: '5 samples' against "
+        "'6 samples'; `--force` compares them all the same\n"
+    )
+    assert "compared" not in answer.out
+    answer = evaluate("lit", "twin", "--force")
+    assert answer.status == 0
+    assert answer.err == (
+        "warning: light compared although protocols differ: '5 samples' against '6 samples'\n"
+    )
+    assert "light compared" in answer.out
+    assert len(written(two)) == 2, "what was measured is written down in any case"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [
+        ("3", "--seeds 3: an interval needs two seeds or more, such as 0-4"),
+        ("4-2", "--seeds 4-2: an interval needs two seeds or more, such as 0-4"),
+        ("a-b", "--seeds takes whole numbers and ranges, such as 0-4 or 0,1,2, not 'a-b'"),
+    ],
+)
+def test_seeds_that_give_no_interval_are_refused(evaluate, runs, seeds, expected) -> None:
+    answer = evaluate("lit", "--seeds", seeds)
+    assert (answer.status, answer.err) == (2, f"error: {expected}\n")
+
+
+@pytest.mark.parametrize("name", ["checkerboard", "fidelity", "reconstruction"])
+def test_shipped_metrics_measure_a_run_from_its_folder_with_their_protocol(
+    evaluate, runs, monkeypatch, name
+) -> None:
+    monkeypatch.setenv("GANFORGE_CACHE", str(runs.parent / "cache"))
+    sets = {"reconstruction": ["--set", "metrics.reconstruction.steps=2"]}
+    count = ["--set", f"metrics.{name}.count=10"]
+    answer = evaluate("lit", "--metric", name, *count, *sets.get(name, []))
+    assert (answer.status, answer.err) == (0, "")
+    (line,) = written(runs)
+    assert line["figures"] and "10 " in line["protocol"] and line["options"]["count"] == 10
