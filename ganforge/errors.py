@@ -5,6 +5,7 @@ GanforgeError                 one clear line, exit status 2 unless said otherwis
 ├── PluginError               a plugin or component that is missing, broken or ambiguous
 ├── DataError                 a file or folder of data that cannot be used
 ├── RunError                  a run folder or checkpoint that cannot be used
+├── Elsewhere                 another process of the same run had to stop (exit status 1)
 └── TrainingError             a training that had to stop: NaN, memory (exit status 1)
 """
 
@@ -27,6 +28,12 @@ class DataError(GanforgeError):
 
 class RunError(GanforgeError):
     """A run folder or a checkpoint that cannot be used."""
+
+
+class Elsewhere(GanforgeError):
+    """Another of the processes that play one game ended; if it is the first one, it says why."""
+
+    exit_status = 1
 
 
 class TrainingError(GanforgeError):

@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from ganforge.finite import Moment, called, gradients_of, not_finite_of, term_names, weights_of
 from ganforge.game import Game, Player
 from ganforge.interfaces import Made
-from ganforge.trainer import parts_of
+from ganforge.trainer import all_parts_of
 from ganforge.turn import Turn
 
 TOGETHER = "together"  # the norm of the gradient that the update would take
@@ -87,7 +87,7 @@ def examine(
     values: dict[str, dict[str, Tensor]] = {}
     sums: dict[str, dict[str, list[Tensor]]] = {player.address: {} for player in players}
     with _first_layer(game) as layers:
-        for batch in parts_of(game, at.update, graph=at.side == "generator"):
+        for batch in all_parts_of(game, at.update, graph=at.side == "generator"):
             batch.take_encoded(encoded)
             turn = Turn(batch, at.side, at.step, game.wants(losses, at.side))
             share = (batch.rows.stop - batch.rows.start) / game.plan.train.batch

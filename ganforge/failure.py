@@ -54,7 +54,8 @@ def keep(
     """
     game, at = training.game, broken.at
     guard.restore()
-    encoded = batches[0].encoded if batches and at.side == "generator" else {}
+    shared = batches and at.side == "generator" and game.ranks is None  # else made anew
+    encoded = batches[0].encoded if shared else {}
     state = {
         files: {name: value.detach().clone() for name, value in tensors.items()}
         for files, tensors in game.state().items()
@@ -183,6 +184,7 @@ def read(folder: Path) -> Failure:
         good = at.side in SIDES and all(type(n) is int and 0 <= n < 2**62 for n in whole)
         good = good and all(isinstance(findings[k], dict) for k in ("values", "norms"))
         good = good and all(isinstance(state[k], dict) for k in ("phase", "rates", "machine"))
+        good = good and state["machine"].get("processes", 1) in range(1, 2**16)
     except (KeyError, TypeError):
         good = False
     if not good or not state["steps"]:
@@ -199,6 +201,7 @@ def build(failure: Failure, plan: Plan, registry: Registry, device: str | None) 
     plan = attrs.evolve(plan, steps=state["steps"])
     train = plan.train if device is None else with_options(plan.train, device=device)
     decided = machine.decide(train)
+    decided.processes = state["machine"].get("processes", 1)  # whose shares are played in turn
     inputs, _ = _inputs(failure, decided.device)
     game = Game(plan, registry, decided, _OneBatch(inputs))
     game.enter(_phase(failure, plan))

@@ -42,6 +42,7 @@ from ganforge.plan import (
     Side,
 )
 from ganforge.raised import blaming
+from ganforge.ranks import Ranks, over_the_whole_batch
 from ganforge.registry import Registry
 from ganforge.specs import Spec
 from ganforge.turn import Batch, Turn
@@ -73,11 +74,22 @@ class Player:
 
 
 class Game:
-    """Everything that plays. `feed` brings the data, `machine` says where and how precisely."""
+    """Everything that plays. `feed` brings the data, `machine` says where and how precisely.
 
-    def __init__(self, plan: Plan, registry: Registry, machine: Machine, feed: Feed) -> None:
+    ranks: the processes that play it, where they are several.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        machine: Machine,
+        feed: Feed,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.plan = plan
         self.machine = machine
+        self.ranks = ranks
         self.device = machine.device
         self.feed = feed
         self.draws = Draws(plan.train.seed, machine.device.type)
@@ -125,6 +137,8 @@ class Game:
     def _place(self) -> None:
         """Move everything to the device, each network in its memory layout."""
         for address, network in self.networks.items():
+            if self.ranks is not None and self.plan.train.sync_batch_norm:
+                over_the_whole_batch(network, self.ranks)
             layout = self.machine.layout(network)
             network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
             self.machine.layouts[address] = layout
@@ -288,10 +302,21 @@ class Game:
         return views
 
     def replayed(self, guard: str, fakes: Tensor, batch: Batch) -> Tensor:
-        """What D is shown in place of fresh fakes (the image pool)."""
+        """What D is shown in place of fresh fakes (the image pool).
+
+        Where several processes play, the fakes of all pass the pool of each, so that these stay
+        the same, and that of one process.
+        """
         for name, augmentor in self._augmentors_of(guard, batch):
+            if type(augmentor).replay is Augmentor.replay:
+                continue
             with blaming(self.plan.augmentors[name].component):
-                fakes = augmentor.replay(fakes, batch.draw("replay", name, guard))
+                if self.ranks is None or not self.ranks.playing:
+                    fakes = augmentor.replay(fakes, batch.draw("replay", name, guard))
+                    continue
+                whole, draw = self.ranks.whole(fakes), batch.draw_together("replay", name, guard)
+                shown = augmentor.replay(whole, draw)
+                fakes = shown[self.ranks.share(slice(0, len(shown)))]
         return fakes
 
     def _augmentors_of(self, guard: str, batch: Batch) -> Iterator[tuple[str, Augmentor]]:
@@ -377,6 +402,8 @@ class Game:
 
     def _call(self, instance: Loss, loss: LossPlan, turn: Turn, read: Any) -> dict[str, Tensor]:
         values = {name: read(name) for name in loss.needs[turn.side]}
+        if instance.mixes_batch and self.ranks is not None and self.ranks.playing:
+            values = {name: self.ranks.whole(value) for name, value in values.items()}
         with blaming(loss.component):
             result = getattr(instance, turn.side)(**values)
         named = result if isinstance(result, Mapping) else {"loss": result}

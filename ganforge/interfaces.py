@@ -184,14 +184,16 @@ class Loss(nn.Module):
 
     A loss that reads verdicts exists once per discriminator and is called once per contest; one
     that reads none exists once and is called per generator. Methods return per-sample values
-    [N, ...], or a dict of such named terms, which are added and logged apart. A class that uses
-    statistics of the whole batch sets `mixes_batch = True` and returns 0-d values.
+    [N, ...], or a dict of such named terms, which are added and logged apart.
+
+    mixes_batch: whether what it says of an item depends on other items of the batch. Then it may
+    return 0-d values, and where several processes play it is given the rows of all of them.
 
         def discriminator(self, real_scores, fake_scores): ...
         def generator(self, fake_scores): ...
     """
 
-    mixes_batch: ClassVar[bool] = False
+    mixes_batch: bool = False
     boundary: ClassVar[float | None] = None  # score above which D says "real"; None: no accuracy
 
     def __init__(self, options: Any) -> None:
@@ -241,6 +243,9 @@ class Augmentor(nn.Module):
 
 class Hook:
     """Watches a run: any of the methods in hookspecs.py, by name, with the arguments it wants.
+
+    Where several processes play, the first one alone has hooks; those that declare
+    `changes_weights` are in all of them, and must do the same in each.
 
     Every public method must be one of them; a misspelt one is refused. Helpers start with `_`.
     """

@@ -24,6 +24,7 @@ from ganforge.memory import largest_batch
 from ganforge.plan import Plan
 from ganforge.plugin import with_options
 from ganforge.raised import needs_more_items, remembers_no_memory
+from ganforge.ranks import Ranks, joined, refuse_uneven
 from ganforge.recipe import Recipe, load
 from ganforge.registry import Registry
 from ganforge.resolved import differences, lock_of, resolved_tables, to_toml
@@ -82,22 +83,41 @@ def launch(
     """Start or resume the run of a recipe. Raises GanforgeError for everything that is the
     person's or the machine's to mend.
 
-    checked: what the request comes to, where that is known already.
+    checked: what the request comes to, where that is known already. Where `torchrun` started
+    several processes, all of them call this.
     """
     if checked is None:
         registry = Registry.load(plugin_files=request.plugin_files, without=request.without)
         checked = (registry, *_composed(request, registry))
-    registry, recipe, plan = checked
+    with joined() as ranks:
+        if ranks is not None and not ranks.leads:
+            return _follow(request, ranks, *checked)
+        if ranks is not None:
+            _refuse(request, checked[2], ranks)
+        return _lead(request, ranks, *checked, say, wait)
+
+
+def _lead(
+    request: Request,
+    ranks: Ranks | None,
+    registry: Registry,
+    recipe: Recipe,
+    plan: Plan,
+    say: Say,
+    wait: Wait,
+) -> Outcome:
+    """Play alone, or as the process that decides and writes."""
     folder = _folder(request, plan)
     if folder.exists():
         stand_in = folder.resolved_tables().get("lock", {}).get("stand_in", "")
         if stand_in:
             recipe, plan = _composed(request, registry, *_stand_in(plan))
         with folder.held():
-            return _resume(recipe, plan, folder, registry, stand_in, say, wait)
+            return _resume(recipe, plan, folder, registry, stand_in, say, wait, ranks)
     plan, stand_in = _with_data(request, registry, plan, say, wait)
-    decided = machine.decide(plan.train)
-    training = build_training(plan, registry, decided, folder, wait)
+    decided = machine.decide(plan.train, ranks)
+    _tell(ranks, folder, decided, stand_in)
+    training = build_training(plan, registry, decided, folder, wait, ranks)
     _initialise(training)
     with folder.held():
         if folder.exists():
@@ -117,6 +137,49 @@ def _composed(request: Request, registry: Registry, *more: str) -> tuple[Recipe,
         shipped=registry.recipes(),
     )
     return recipe, compose(recipe, registry)
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def _tell(
+    ranks: Ranks | None, folder: RunFolder, decided: Machine, stand_in: str, step: int | None = None
+) -> None:
+    """Tell the others what was found and decided, and which checkpoint to go on from."""
+    if ranks is not None:
+        words = {"folder": str(folder.path), "stand_in": stand_in, "step": step}
+        ranks.tell({**words, "train": decided.locked()})
+        ranks.agree()  # so that the data is on every machine
+
+
+def _refuse(request: Request, plan: Plan, ranks: Ranks) -> None:
+    """Raises GanforgeError for what one process could do, and several cannot."""
+    refuse_uneven(plan, ranks)
+    if ranks.restarts and (request.new or request.replace):
+        raise RunError(
+            "--new and --replace would begin again at each of torchrun's restarts: name a new "
+            "folder with `--out DIR`, or leave out `--max-restarts`"
+        )
+
+
+def _follow(request: Request, ranks: Ranks, registry: Registry, _: Recipe, plan: Plan) -> Outcome:
+    """Play in the run that the first process has found or begun."""
+    told = ranks.hear()
+    folder, stand_in = RunFolder(Path(told["folder"])), told["stand_in"]
+    if "train" not in told:  # it is finished
+        return Outcome(folder=folder, plan=plan, step=told["step"], trained=False)
+    if stand_in:
+        _, plan = _composed(request, registry, *_stand_in(plan))
+    if ranks.local == 0:
+        _fetch(plan, lambda line: None, unseen)
+    ranks.agree()
+    decided = machine.decide(with_options(plan.train, **told["train"]), ranks)
+    training = build_training(plan, registry, decided, folder, ranks=ranks)
+    if told["step"] is None:
+        _initialise(training)
+    else:
+        training.resume(checkpoint.load(folder.checkpoints, told["step"]))
+    return _train(training, stand_in)
 
 
 # --- where ----------------------------------------------------------------------------------------
@@ -180,7 +243,12 @@ def _stand_in(plan: Plan) -> tuple[str, ...]:
 
 
 def build_training(
-    plan: Plan, registry: Registry, decided: Machine, folder: RunFolder, wait: Wait = unseen
+    plan: Plan,
+    registry: Registry,
+    decided: Machine,
+    folder: RunFolder,
+    wait: Wait = unseen,
+    ranks: Ranks | None = None,
 ) -> Training:
     dataset = registry.load_target(plan.data.component)(
         plan.data.options, plan.data.image, plan.data.description
@@ -199,7 +267,7 @@ def build_training(
             on_progress=on_progress,
         )
     with _fitting():
-        return Training(plan, Game(plan, registry, decided, feed), folder, registry)
+        return Training(plan, Game(plan, registry, decided, feed, ranks), folder, registry)
 
 
 @contextmanager
@@ -265,11 +333,7 @@ def _train(training: Training, stand_in: str) -> Outcome:
     except ValueError as error:
         if not needs_more_items(error):
             raise
-        train = training.plan.train
-        raise TrainingError(
-            f"a batch of {train.batch} in {train.accumulate} part(s) gives BatchNorm one item at a "
-            "time, and it needs two: raise `train.batch` or lower `train.accumulate`"
-        ) from error
+        raise TrainingError(_too_few_items(training)) from error
     return Outcome(
         folder=training.folder,
         plan=training.plan,
@@ -277,6 +341,16 @@ def _train(training: Training, stand_in: str) -> Outcome:
         trained=True,
         stopped=training.stop_reason,
         stand_in=stand_in,
+    )
+
+
+def _too_few_items(training: Training) -> str:
+    train, ranks = training.plan.train, training.ranks
+    among = "" if ranks is None else f" among {ranks.count} processes"
+    helps = "" if ranks is None else ", or set `train.sync_batch_norm = true`"
+    return (
+        f"a batch of {train.batch} in {train.accumulate} part(s){among} gives BatchNorm one item "
+        f"at a time, and it needs two: raise `train.batch` or lower `train.accumulate`{helps}"
     )
 
 
@@ -306,6 +380,7 @@ def _resume(
     stand_in: str,
     say: Say,
     wait: Wait,
+    ranks: Ranks | None,
 ) -> Outcome:
     """Go on with a run, if it is the same game."""
     before = folder.resolved_tables()
@@ -329,10 +404,13 @@ def _resume(
     for complaint in complaints:
         say(f"{complaint}; taking an older checkpoint")
     if saved is not None and saved.step >= plan.steps:
+        if ranks is not None:
+            ranks.tell({"folder": str(folder.path), "stand_in": stand_in, "step": saved.step})
         return Outcome(folder=folder, plan=plan, step=saved.step, trained=False, stand_in=stand_in)
     _fetch(plan, say, wait)
-    decided = _decided_before(plan, before.get("train", {}), say)
-    training = build_training(plan, registry, decided, folder, wait)
+    decided = _decided_before(plan, before.get("train", {}), say, ranks)
+    _tell(ranks, folder, decided, stand_in, None if saved is None else saved.step)
+    training = build_training(plan, registry, decided, folder, wait, ranks)
     with _writing(folder):
         if saved is None:
             say(f"{folder.path} has no checkpoint yet; beginning at its first step")
@@ -344,7 +422,7 @@ def _resume(
             if inexact:
                 training.inexact.append({"step": saved.step, "changed": inexact})
                 told = ", ".join(inexact)
-                say(f"not bit-exact from here on, since other kernels round otherwise: {told}")
+                say(f"not bit-exact from here on, since sums are rounded otherwise: {told}")
             say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
         write_whole(folder.resolved, _resolved(plan, decided))
     if stand_in:
@@ -357,7 +435,9 @@ def _resolved(plan: Plan, decided: Machine) -> str:
     return to_toml(resolved_tables(plan, decided.locked()), heading)
 
 
-def _decided_before(plan: Plan, locked: Mapping[str, Any], say: Say) -> Machine:
+def _decided_before(
+    plan: Plan, locked: Mapping[str, Any], say: Say, ranks: Ranks | None
+) -> Machine:
     """The machine as it was decided at the first start, where the recipe leaves it to `auto`."""
     asked = plan.train
     kept = {
@@ -366,12 +446,12 @@ def _decided_before(plan: Plan, locked: Mapping[str, Any], say: Say) -> Machine:
         if key in locked and getattr(asked, key) in ("auto", None)
     }
     try:
-        return machine.decide(with_options(asked, **kept))
+        return machine.decide(with_options(asked, **kept), ranks)
     except GanforgeError as error:
         if "device" not in kept:
             raise
         kept.pop("device")
-        decided = machine.decide(with_options(asked, **kept))
+        decided = machine.decide(with_options(asked, **kept), ranks)
         say(f"{error}; going on with {decided.device}")
         return decided
 

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
@@ -19,6 +19,9 @@ from torch import nn
 
 from ganforge.errors import GanforgeError
 from ganforge.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from ganforge.ranks import Ranks
 
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -41,6 +44,7 @@ class Machine:
     threads: int
     wanted_layout: str = "auto"
     layouts: dict[str, torch.memory_format] = attrs.field(factory=dict)
+    processes: int = 1  # that play together
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 where it was chosen. No weight cache: a weight is used once per forward, and a
@@ -63,27 +67,35 @@ class Machine:
 
     def locked(self) -> dict[str, Any]:
         """The decisions as keys of `[train]`."""
+        alone = self.processes == 1  # of several, each takes the device of its number
         return {
-            "device": str(self.device),
+            "device": str(self.device) if alone else self.device.type,
             "precision": self.precision,
             "threads": self.threads,
             "layout": self.wanted_layout,
         }
 
     def facts(self) -> dict[str, Any]:
-        """What decides, beside versions, how sums are rounded here: the decisions, and what the
-        processor can do, since kernels are chosen by it."""
+        """What decides, beside versions, how sums are rounded here: the decisions, how many
+        processes they are made by, and what the processor can do, since kernels are chosen by
+        it."""
+        decisions = {**self.locked(), "processes": self.processes}
         if self.device.type == "cuda":
-            return {**self.locked(), "gpu": torch.cuda.get_device_name(self.device)}
+            return {**decisions, "gpu": torch.cuda.get_device_name(self.device)}
         capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         more = [name for name in _FASTER if capabilities.get(name)]
         kernels = torch.backends.cpu.get_cpu_capability()
-        return {**self.locked(), "cpu": " ".join((platform.machine(), kernels, *more))}
+        return {**decisions, "cpu": " ".join((platform.machine(), kernels, *more))}
 
 
-def decide(train: TrainSettings) -> Machine:
-    """What this training will run on. Raises GanforgeError for a device that is not there."""
+def decide(train: TrainSettings, ranks: Ranks | None = None) -> Machine:
+    """What this training will run on; of several processes on one machine, each takes the GPU of
+    its number. Raises GanforgeError for a device that is not there."""
     device = find_device(train.device)
+    if ranks is not None and device.type == "cuda":
+        device = torch.device("cuda", ranks.local % torch.cuda.device_count())
+    if ranks is not None and device.type not in ("cpu", "cuda"):
+        raise GanforgeError(f"several processes play on CPUs or CUDA, not on '{device}'")
     precision = train.precision
     if precision == "auto":
         precision = "bf16" if has_native_bf16(device) else "fp32"
@@ -97,7 +109,8 @@ def decide(train: TrainSettings) -> Machine:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what networks draw by themselves is seeded there
         torch.backends.cudnn.benchmark = False  # its choice of kernels would vary between runs
-    return Machine(device, precision, threads, train.layout)
+    processes = 1 if ranks is None else ranks.count
+    return Machine(device, precision, threads, train.layout, processes=processes)
 
 
 def keep_freed_memory() -> None:

@@ -17,7 +17,8 @@ def largest_batch(training: Training) -> TrainingError:
     """The error to show: names the largest batch whose losses can be differentiated here."""
     if training.game.phase is None:  # memory ran out before the first step
         training.game.enter(training.plan.phase_at(training.step + 1))
-    whole = training.plan.train.batch
+    processes = training.game.machine.processes
+    whole = training.plan.train.batch // processes
     fits = 0
     size = whole // 2
     while size >= 1:
@@ -30,12 +31,15 @@ def largest_batch(training: Training) -> TrainingError:
         size //= 2
     parts = -(-whole // fits) if fits else 0
     advice = (
-        f"the largest batch that fits is about {fits}: `--set train.batch={fits}`, or keep the "
-        f"batch and split it with `--set train.accumulate={parts}`"
+        f"the largest batch that fits is about {fits * processes}: `--set train.batch="
+        f"{fits * processes}`, or keep the batch and split it with `--set "
+        f"train.accumulate={parts}`"
         if fits
         else "not even the smallest batch fits; a smaller `data.size` or network width does"
     )
-    return TrainingError(f"out of memory at batch {whole} on {training.game.device}; {advice}")
+    return TrainingError(
+        f"out of memory at batch {whole * processes} on {training.game.device}; {advice}"
+    )
 
 
 def _fits(training: Training, size: int) -> bool:

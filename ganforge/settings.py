@@ -25,6 +25,9 @@ class TrainSettings:
     accumulate: int = option(
         1, at_least=1, help="parts that a batch is split into; gradients add up"
     )
+    sync_batch_norm: bool = option(
+        False, help="BatchNorm over the rows of all processes, not of each by itself"
+    )
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", help="auto: bf16 where the hardware has it natively, else fp32"
     )

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from types import FrameType
 from typing import Any
 
@@ -16,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from ganforge import checkpoint, optimizers
-from ganforge.errors import PluginError, RunError, TrainingError
+from ganforge.errors import Elsewhere, PluginError, RunError, TrainingError
 from ganforge.finite import Broken, Guard, Moment
 from ganforge.game import Game, Player
 from ganforge.interfaces import Loss
 from ganforge.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.raised import blaming
+from ganforge.ranks import Ranks, running_statistics, shares
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
@@ -40,6 +40,7 @@ class Training:
 
     def __init__(self, plan: Plan, game: Game, folder: RunFolder, registry: Registry) -> None:
         self.plan = plan
+        self.ranks = game.ranks
         self.game = game
         self.folder = folder
         self.registry = registry
@@ -50,19 +51,26 @@ class Training:
         self.lr_factor = 1.0  # of every learning rate, beside its schedule; hooks may lower it
         self.stop_reason = ""
         self.interrupted = False  # by Ctrl-C or SIGTERM
+        self._signal = 0  # which of them
         self.inexact: list[dict[str, Any]] = []  # {step, changed} where sittings were not bit-exact
-        self.watching = build_hooks(plan, registry)
+        self.watching = build_hooks(plan, registry, all_=self.leads)
         self._hooks = manager_of(self.watching)
         self._gauges: dict[str, Tensor | float] = {}
         self._scores: dict[str, tuple[Tensor, Tensor, float | None]] = {}
         self._shown: dict[str, tuple[Tensor, Tensor]] = {}  # images: real, fake
-        self._guard = Guard(game, closely=folder.failed.is_dir())
+        self._summed: dict[str, Tensor] = {}  # what was shown to all, where they are several
+        self._guard = Guard(game, closely=self._any(folder.failed.is_dir()))
         self._in_step_ended = False
         self._asked_to_save = False
         self._kept: tuple[int, Collection[int]] = (1_000_000, ())
         self._clock = time.perf_counter()
 
     # --- what hooks may ask ---------------------------------------------------------------------
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and shows: the only one, or the first of several."""
+        return self.ranks is None or self.ranks.leads
 
     @property
     def elapsed(self) -> float:
@@ -104,6 +112,10 @@ class Training:
 
     def _seen(self) -> dict[str, Tensor]:
         """What D's last turn showed: scores, accuracy, and how much images differ in a batch."""
+        return {**self._summed, **self._shown_here()}
+
+    def _shown_here(self) -> dict[str, Tensor]:
+        """The same of this process's rows, as far as it is not reduced yet."""
         gauges: dict[str, Tensor] = {}
         for name, (real, fake, boundary) in self._scores.items():
             gauges |= _score_gauges(name, real, fake, boundary)
@@ -151,6 +163,8 @@ class Training:
     def save(self) -> None:
         """Write a checkpoint of this step; asked for in `step_ended`, once all hooks are done with
         it. Raises TrainingError rather than save a broken game."""
+        if not self.leads:
+            return
         if self._in_step_ended:
             self._asked_to_save = True
             return
@@ -196,7 +210,8 @@ class Training:
         for name, state in saved.state.get("hooks", {}).items():
             if name in self.watching:
                 self.watching[name].load_state(state)
-        self.folder.cut_metrics(self.step)
+        if self.leads:
+            self.folder.cut_metrics(self.step)
 
     def run(self) -> None:
         """Train to the last step. Whatever ends the run, finished steps are kept: an interruption
@@ -206,7 +221,7 @@ class Training:
         try:
             with self._stoppable():
                 self._tell("run_started")
-                while self.step < self.steps and not self.stop_reason:
+                while self.step < self.steps and not self._stops():
                     self._take_step(self.step + 1)
                 if self.step == self.steps:  # whatever came in the last step cut nothing short
                     self.stop_reason, self.interrupted = "", False
@@ -219,6 +234,24 @@ class Training:
             self._clock = time.perf_counter()
             self._tell("run_ended", error=error)
 
+    def _stops(self) -> bool:
+        """Whether the run is to end before the next step. Of several processes all end where one
+        is to, and learn as the first one does."""
+        if self.ranks is None:
+            return bool(self.stop_reason)
+        asked = (bool(self.stop_reason), self._signal if self.interrupted else 0)
+        factor = self.lr_factor if self.leads else 0.0
+        stops, number, self.lr_factor = self.ranks.agree(*asked, factor)
+        if number:
+            self.interrupted = True
+        if stops and not self.stop_reason:
+            self.stop_reason = _interrupted_by(int(number)) if number else "the first process does"
+        return bool(stops)
+
+    def _any(self, condition: bool) -> bool:
+        """Whether it holds in any process."""
+        return condition if self.ranks is None else bool(self.ranks.agree(condition)[0])
+
     def _take_step(self, step: int) -> None:
         phase = self.plan.phase_at(step)
         if phase is not self.game.phase:
@@ -226,6 +259,7 @@ class Training:
                 self._gauges.clear()
                 self._scores.clear()
                 self._shown.clear()
+                self._summed.clear()
             self.game.enter(phase)
         self._tell("step_started", step=step)
         shared = self._discriminator_turns(step, phase)
@@ -268,10 +302,13 @@ class Training:
         self._guard.open(Moment(side, step, count, batches[0].update))
         values: dict[str, dict[str, Tensor]] = {}
         try:
-            for batch in batches:
-                turn = Turn(batch, side, step, self.game.wants(losses, side))
-                share = (batch.rows.stop - batch.rows.start) / self.plan.train.batch
-                self._differentiate(turn, losses, share, values)
+            if self.ranks is None:
+                self._differentiate_all(batches, side, step, losses, values)
+            else:
+                with self.ranks.turn():
+                    totals = self._differentiate_all(batches, side, step, losses, values)
+                    total = self._add_up(self.ranks, players, values, totals)
+                self._guard.watch(total, values, closely=_reads_gradients(losses, side))
             self._tell("before_update", step=step, side=side)
             self._update(players)
         except Broken as broken:
@@ -279,14 +316,63 @@ class Training:
         self._tell("after_update", step=step, side=side)
         self._observe(side, values)
 
+    def _differentiate_all(
+        self,
+        batches: list[Batch],
+        side: Side,
+        step: int,
+        losses: list[LossPlan],
+        values: dict[str, dict[str, Tensor]],
+    ) -> list[Tensor]:
+        """Add the gradients of each batch's weighted losses, and their values to `values`. Returns
+        the totals."""
+        totals = []
+        for batch in batches:
+            turn = Turn(batch, side, step, self.game.wants(losses, side))
+            share = (batch.rows.stop - batch.rows.start) / self.plan.train.batch
+            totals += self._differentiate(turn, losses, share, values)
+        return totals
+
+    @torch.no_grad()
+    def _add_up(
+        self,
+        ranks: Ranks,
+        players: list[Player],
+        values: dict[str, dict[str, Tensor]],
+        totals: list[Tensor],
+    ) -> Tensor:
+        """Make gradients and values those of all processes, and what norms remember of the data
+        the mean of what each does. Returns the total loss."""
+        gradients = [p.grad for player in players for p in player.parameters if p.grad is not None]
+        shown = {name: value / ranks.count for name, value in self._shown_here().items()}
+        flat = [value for terms in values.values() for value in terms.values()]
+        total = sum(totals, torch.zeros((), device=self.game.device))
+        numbers = torch.stack([total, *flat, *shown.values()])
+        trained = (player.module for player in self.game.players if player.trained)
+        moved = [place for module in trained for place in running_statistics(module)]
+        # New tensors, since a graph that G's turn has yet to go back through keeps the old ones.
+        means = [getattr(module, name) / ranks.count for module, name in moved]
+        ranks.add_up([*gradients, numbers, *means])
+        for (module, name), mean in zip(moved, means, strict=True):
+            setattr(module, name, mean)
+        total, *rest = numbers.unbind()
+        places = [(terms, name) for terms in values.values() for name in terms]
+        for (terms, name), value in zip(places, rest, strict=False):
+            terms[name] = value
+        self._summed |= dict(zip(shown, rest[len(places) :], strict=True))
+        self._scores.clear()
+        self._shown.clear()
+        return total
+
     def _differentiate(
         self,
         turn: Turn,
         losses: list[LossPlan],
         share: float,
         values: dict[str, dict[str, Tensor]],
-    ) -> None:
-        """Add the gradients of one batch's weighted losses, and its values to `values`."""
+    ) -> list[Tensor]:
+        """Add the gradients of one batch's weighted losses, and its values to `values`. Returns
+        their total, if there is one."""
         total: Tensor | None = None
         for loss in losses:
             weight = loss.weight[turn.side] * loss.every * share
@@ -297,17 +383,18 @@ class Training:
                     seen = term.detach() * share if share != 1 else term.detach()
                     kept[name] = kept[name] + seen if name in kept else seen
         if total is None:
-            return
+            return []
         if not total.requires_grad:
             raise PluginError(
                 f"no gradient flows from the {turn.side}'s losses "
                 f"({', '.join(loss.name for loss in losses)}) to any network that is trained"
             )
-        reads_gradients = any(name.endswith("_gradient") for name in turn.wants)
-        self._guard.watch(total, values, closely=reads_gradients)
+        if self.ranks is None:  # else what all of them gave is looked at
+            self._guard.watch(total, values, closely=_reads_gradients(losses, turn.side))
         total.backward()  # type: ignore[no-untyped-call]
         if turn.side == "discriminator":
             self._note_scores(turn)
+        return [total.detach()]
 
     def _update(self, players: list[Player]) -> None:
         progress = self.step / self.steps
@@ -336,6 +423,8 @@ class Training:
 
     def _explained(self, broken: Broken, batches: Sequence[Batch]) -> TrainingError:
         """The error to show; what is needed to see it again is in the run folder by then."""
+        if not self.leads:
+            raise Elsewhere("the first process says what is not finite")
         from ganforge.failure import keep  # only now, since it plays the turn once more
 
         return keep(self, self._guard, broken, batches)
@@ -378,7 +467,8 @@ class Training:
             if self.stop_reason:
                 raise KeyboardInterrupt
             self.interrupted = True
-            self.stop(f"interrupted by {signal.Signals(number).name}")
+            self._signal = number
+            self.stop(_interrupted_by(number))
             with suppress(OSError):  # no print: this may come in the middle of another one
                 os.write(2, b"\nstopping after this step, with a checkpoint; once more: at once\n")
 
@@ -392,10 +482,31 @@ class Training:
 
 
 def parts_of(game: Game, update: int, *, graph: bool) -> list[Batch]:
-    """The batch of an update, in the parts that the recipe splits it into."""
+    """The batch of an update, in the parts that the recipe splits it into; of several processes,
+    the rows of each part that this one plays."""
+    if game.ranks is None:
+        return [Batch(game, update, rows, graph=graph) for rows in _parts(game)]
+    share = game.ranks.share
+    return [Batch(game, update, share(r), graph=graph, together=r) for r in _parts(game)]
+
+
+def all_parts_of(game: Game, update: int, *, graph: bool) -> list[Batch]:
+    """The same, those of all processes one after the other, to play alone what they play."""
+    every = (part for rows in _parts(game) for part in shares(rows, game.machine.processes))
+    return [Batch(game, update, rows, graph=graph) for rows in every]
+
+
+def _parts(game: Game) -> list[slice]:
     whole, parts = game.plan.train.batch, min(game.plan.train.accumulate, game.plan.train.batch)
-    edges = [whole * part // parts for part in range(parts + 1)]
-    return [Batch(game, update, slice(start, end), graph=graph) for start, end in pairwise(edges)]
+    return [slice(whole * n // parts, whole * (n + 1) // parts) for n in range(parts)]
+
+
+def _reads_gradients(losses: list[LossPlan], side: Side) -> bool:
+    return any(name.endswith("_gradient") for loss in losses for name in loss.needs[side])
+
+
+def _interrupted_by(number: int) -> str:
+    return f"interrupted by {signal.Signals(number).name}"
 
 
 def updates_before(plan: Plan, step: int) -> int:

@@ -36,12 +36,16 @@ class Batch:
 
     rows: the part of the whole batch that is played (all of it, or one share of it).
     graph: whether the generators' forwards can be differentiated.
+    together: the rows that all processes play at once, these among them; unset: these.
     """
 
-    def __init__(self, game: Game, update: int, rows: slice, *, graph: bool) -> None:
+    def __init__(
+        self, game: Game, update: int, rows: slice, *, graph: bool, together: slice | None = None
+    ) -> None:
         self.game = game
         self.update = update
         self.rows = rows
+        self.together = together or rows
         self.graph = graph
         self._data: dict[str, Tensor] | None = None
         self._made: dict[tuple[str, str], Made] = {}
@@ -58,8 +62,15 @@ class Batch:
 
     def draw(self, *address: str) -> Draw:
         """Draws of this batch for one purpose."""
+        return self._draw(address, self.rows)
+
+    def draw_together(self, *address: str) -> Draw:
+        """The same draws, of the rows that all processes play at once."""
+        return self._draw(address, self.together)
+
+    def _draw(self, address: tuple[str, ...], rows: slice) -> Draw:
         generator = self.game.draws.generator(*address, self.update)
-        return Draw(generator, self.game.plan.train.batch, self.rows, self.game.device)
+        return Draw(generator, self.game.plan.train.batch, rows, self.game.device)
 
     def sources(self, name: str, purpose: str = "made") -> tuple[Tensor, ...]:
         """What a generator is given. A `twin` gets other noise, `mismatched` other data."""

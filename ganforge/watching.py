@@ -16,11 +16,14 @@ from ganforge.registry import Registry
 from ganforge.suggest import nearest
 
 
-def build_hooks(plan: Plan, registry: Registry) -> dict[str, Hook]:
-    return {
+def build_hooks(plan: Plan, registry: Registry, *, all_: bool = True) -> dict[str, Hook]:
+    """The hooks of a plan, by name; or only those that may change weights, which every one of
+    several processes needs, while the first one alone looks on and writes."""
+    hooks: dict[str, Hook] = {
         name: registry.load_target(part.component)(part.options)
         for name, part in plan.hooks.items()
     }
+    return {name: hook for name, hook in hooks.items() if all_ or hook.changes_weights}
 
 
 class _Hooks(pluggy.PluginManager):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,6 +16,7 @@ import click
 from ganforge.commands import open_registry, plugin_options, recipe_options, say_warnings
 from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import print_tables
+from ganforge.errors import Elsewhere, GanforgeError
 from ganforge.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -62,13 +65,17 @@ def command(
         sets = (*sets, f'train.device="{device}"')
     if precision is not None:
         sets = (*sets, f'train.precision="{precision}"')
-    registry = open_registry(plugin_files, without)
-    from ganforge.compose import compose
-    from ganforge.recipe import load
+    follows = int(os.environ.get("RANK", "0")) > 0  # torchrun's number of this process
+    if follows:
+        ctx.with_resource(redirect_stdout(io.StringIO()))
+    with _once_a_machine():
+        registry = open_registry(plugin_files, without)
+        from ganforge.compose import compose
+        from ganforge.recipe import load
 
-    loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
-    plan = compose(loaded, registry)
-    say_warnings(registry)
+        loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
+        plan = compose(loaded, registry)
+        say_warnings(registry)
 
     from ganforge.launch import Request, launch  # imports torch: only now that the recipe is right
 
@@ -85,11 +92,29 @@ def command(
     try:
         outcome = launch(request, click.echo, (registry, loaded, plan), progress_bar)
     except KeyboardInterrupt:
-        _say_cut_short(request, plan)
+        if not follows:
+            _say_cut_short(request, plan)
         ctx.exit(130)
+    except Elsewhere as error:
+        if not follows:
+            raise
+        ctx.exit(error.exit_status)
     if outcome.stopped in _INTERRUPTED:
         _say_interrupted(ctx, request, outcome)
     _say_end(request, outcome)
+
+
+@contextmanager
+def _once_a_machine() -> Iterator[None]:
+    """What torchrun's processes find wrong with a recipe, the first one of each machine says."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        yield
+        return
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    except GanforgeError as error:
+        raise click.exceptions.Exit(error.exit_status) from error
 
 
 def _say_interrupted(ctx: click.Context, request: Request, outcome: Outcome) -> NoReturn:

@@ -3,6 +3,8 @@
 -log sigmoid(d) = softplus(-d), which never over- or underflows.
 """
 
+from typing import Any
+
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -16,6 +18,10 @@ class Relativistic(Loss):
     against = "pair" compares each real item with the fake of its row (section 4.1; equation 2 of
     R3GAN, arXiv:2501.05416), "mean" with the mean score of the batch (section 4.2).
     """
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.mixes_batch = options.against == "mean"
 
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor | dict[str, Tensor]:
         """Scores [N, ...] -> what D loses by real data that is not realer than fakes, [N, ...]"""

@@ -15,6 +15,8 @@ class SameLabelDifference(Loss):
     cost a second forward of G, and a batch of 64 has about six images of each of ten classes.
     """
 
+    mixes_batch = True
+
     def generator(self, fake: Tensor, fake_labels: Tensor, fake_latents: Tensor) -> Tensor:
         """Images [N, ...], int64 [N], noise [N, ...] -> one value an image, [N].
 

@@ -1,0 +1,158 @@
+"""What two processes play for test_ranks.py: `python playing_together.py FOLDER`, in each of them.
+
+Importing torch takes longer than these games, so all of them are played by one pair of processes.
+Each leaves FOLDER/GAME/RANK.json; the first one also leaves the runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from playing import CYCLE, ONE_PAIR, training_of
+
+from ganforge import Hook, Loss, checkpoint
+from ganforge.errors import GanforgeError
+from ganforge.plugin import Component
+from ganforge.ranks import Ranks, joined
+from ganforge.trainer import Training
+
+MLP = 'use = "mlp"\nhidden = [12]\n'  # of the generator, with BatchNorm
+JUDGE = MLP + "dropout = 0.0\n"
+PLAIN = ONE_PAIR.replace(MLP + "[disc", MLP + 'norm = "none"\n[disc')
+AS_THE_GRADIENT = '\n[optimizer]\nuse = "sgd"\nlr = 0.1\n'  # what Adam makes of 0 is not near
+
+# Each is played by one process too, to the same weights.
+GAMES: dict[str, str] = {
+    "pair": PLAIN,
+    "crowd": PLAIN.replace(
+        'use = "non-saturating"', 'use = "relativistic"\nagainst = "mean"'
+    ).replace("[generator]\n", '[generator]\nema = 0.9\nclip = 0.05\nfrom = ["noise", "label"]\n')
+    + """
+[losses.feature-matching]
+weight = 2.0
+[losses.auxiliary-classifier]
+[losses.same-label-difference]
+[losses.max-magnitude]
+[losses.r1]
+every = 2
+[losses.gradient-penalty]
+weight = 3.0
+[augmentors.diff-augment]
+[hooks.lower-lr]
+watch = "loss/adversarial/generator/fake"
+window = 1
+threshold = 0.001
+""",
+    "parts": PLAIN.replace("batch = 6", "batch = 8\naccumulate = 2\ndiscriminator_steps = 2"),
+    "cycle": CYCLE.replace("batch = 2", "batch = 4"),
+    "labels": PLAIN.replace('use = "dots"', 'use = "dots"\nlabelled = 7')
+    .replace(JUDGE, 'use = "noisy-mlp"\nhidden = [12]\ninput_noise = 0\nnoise = 0\n')
+    .replace('use = "non-saturating"', 'use = "salimans"')
+    + "[losses.feature-matching]\n",
+    "began": ONE_PAIR.replace(JUDGE, 'use = "began"\nwidth = 4\n')
+    .replace(MLP, 'use = "began"\nwidth = 4\n')
+    .replace('use = "non-saturating"', 'use = "began"\nlambda_k = 0.5'),
+    "synchronised": ONE_PAIR.replace("batch = 6", "batch = 8\nsync_batch_norm = true")
+    .replace(JUDGE, 'use = "dcgan"\nwidth = 4\n')
+    .replace(MLP, 'use = "dcgan"\nwidth = 4\n')
+    + "[losses.r1]\n",
+    "shared-weights": ONE_PAIR.replace("[noise]", "[hooks.weight-sync]\nevery = 2\n[noise]")
+    .replace(JUDGE, 'use = "mirrored"\nwidth = 4\nlayers = 2\nnorm = "spectral"\n')
+    .replace(MLP, 'use = "weight-sharing"\nnorm = "none"\nema = 0.9\nfrom = ["noise", "label"]\n')
+    .replace('use = "non-saturating"', 'use = "odena"'),
+}
+LOCAL_NORM = ONE_PAIR.replace("batch = 6", "batch = 8").replace("dropout = 0.0", "dropout = 0.5")
+
+
+class Poison(Loss):
+    """Not a number in its third update, and in the second process alone."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def generator(self, fake_scores):
+        poisoned = self.calls >= 2 and os.environ.get("RANK") == "1"
+        return fake_scores * (float("nan") if poisoned else 1.0)
+
+    def observe(self, side, values):
+        self.calls += 1
+        return {}
+
+
+class Interrupt(Hook):
+    """Somebody ends the second process after step 2."""
+
+    changes_weights = True
+
+    def step_ended(self, step):
+        if step == 2 and os.environ.get("RANK") == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def component(kind: str, name: str, cls: str) -> Component:
+    return Component(kind, name, f"playing_together:{cls}", provider="tests", version="0")
+
+
+POISON = component("loss", "poison", "Poison")
+INTERRUPT = component("hook", "interrupt", "Interrupt")
+
+
+def digest(training: Training) -> str:
+    """Of everything that a checkpoint would hold."""
+    sums = hashlib.sha256()
+    for tensors in training.game.state().values():
+        for name, tensor in sorted(tensors.items()):
+            sums.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    return sums.hexdigest()
+
+
+def note(folder: Path, ranks: Ranks, training: Training, **more: object) -> None:
+    facts = {"digest": digest(training), "step": training.step, "lr_factor": training.lr_factor}
+    facts |= {"sent": ranks.sent, "stopped": training.stop_reason, **more}
+    (folder / f"{ranks.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def play(folder: Path, ranks: Ranks, text: str, *components: Component, sets=(), resumed=False):
+    """One game to its end, or to the error that it is expected to end in."""
+    ranks.agree()
+    if ranks.leads:
+        folder.mkdir(exist_ok=True)
+    ranks.agree()
+    training = training_of(folder, text, *components, sets=sets, ranks=ranks)
+    if resumed:
+        saved, _ = checkpoint.newest_whole(training.folder.checkpoints)
+        training.resume(saved)
+        ranks.agree()
+    error = ""
+    ranks.sent = 0
+    try:
+        training.run()
+    except GanforgeError as caught:
+        error = f"{type(caught).__name__}: {caught}"
+    gauges = {} if error else training.gauges()
+    note(folder, ranks, training, error=error, gauges=gauges)
+
+
+def main(out: Path) -> None:
+    torch.set_num_threads(1)
+    with joined() as ranks:
+        assert ranks is not None
+        for name, text in GAMES.items():
+            play(out / name, ranks, text + AS_THE_GRADIENT)
+        play(out / "poison", ranks, PLAIN + "[losses.poison]\n", POISON, sets=["train.steps=8"])
+        play(out / "interrupt", ranks, PLAIN + "[hooks.interrupt]\n", INTERRUPT)
+        play(out / "whole", ranks, LOCAL_NORM)
+        play(out / "resumed", ranks, LOCAL_NORM, sets=["train.steps=2"])
+        play(out / "resumed", ranks, LOCAL_NORM, resumed=True)
+
+
+if __name__ == "__main__":
+    sys.modules["playing_together"] = sys.modules["__main__"]
+    main(Path(sys.argv[1]))

@@ -1,0 +1,311 @@
+"""Several processes play the game of one: the same draws, gradients, states and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from playing import plan_of, training_of
+from playing_together import AS_THE_GRADIENT, GAMES, PLAIN
+
+from ganforge import checkpoint
+from ganforge.errors import GanforgeError
+from ganforge.failure import build, read, replay
+from ganforge.ranks import Ranks, refuse_uneven, shares
+from ganforge.runfolder import RunFolder
+
+TESTS = Path(__file__).parent
+STEPS = 4  # of each game
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+def together(script, *arguments, count=2, limit=300):
+    """Run a script of the tests in several processes that know of each other."""
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    processes = []
+    for rank in range(count):
+        who = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+        command = [sys.executable, str(TESTS / script), *map(str, arguments)]
+        processes.append(
+            subprocess.Popen(
+                command,
+                env={**os.environ, **where, **who},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    said = [process.communicate(timeout=limit)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """The folder in which two processes have played everything that playing_together.py holds."""
+    folder = tmp_path_factory.mktemp("together")
+    together("playing_together.py", folder)
+    return folder
+
+
+def notes(folder):
+    """What each of the two processes noted of a game."""
+    return [json.loads((folder / f"{rank}.json").read_text("utf-8")) for rank in (0, 1)]
+
+
+def near(one, other, name):
+    """Whether two tensors differ only as sums do that are made in another order."""
+    size = max(1e-3, float(one.float().abs().max()))
+    worst = float((one.float() - other.float()).abs().max())
+    assert worst <= 1e-5 * size, f"{name}: {worst:.1e} of {size:.1e}"
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_two_processes_play_the_game_of_one(name, played, tmp_path):
+    alone = training_of(tmp_path, GAMES[name] + AS_THE_GRADIENT)
+    alone.run()
+    one = checkpoint.load(alone.folder.checkpoints, STEPS)
+    two = checkpoint.load(played / name / "run" / "checkpoints", STEPS)
+    assert one.networks.keys() == two.networks.keys()
+    for key, value in one.networks.items():
+        near(value, two.networks[key], key)
+    first, second = notes(played / name)
+    assert first["error"] == second["error"] == ""
+    figures = alone.gauges()
+    for key, value in first["gauges"].items():
+        if not key.startswith("spread/"):  # which is within the rows of each
+            assert figures[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
+
+
+@pytest.mark.parametrize("name", [*GAMES, "whole"])
+def test_all_processes_hold_the_same_to_the_bit(name, played):
+    first, second = notes(played / name)
+    assert first["digest"] == second["digest"]
+
+
+def test_a_hook_of_the_first_process_lowers_the_rates_of_all(played):
+    assert all(note["lr_factor"] < 1 for note in notes(played / "crowd"))
+
+
+def test_what_is_sent_is_each_gradient_once_and_few_numbers(played, tmp_path):
+    alone = training_of(tmp_path, GAMES["pair"] + AS_THE_GRADIENT)
+    weights = sum(p.nbytes for player in alone.game.players for p in player.parameters)
+    (first, second) = notes(played / "pair")
+    assert first["sent"] == second["sent"]
+    assert STEPS * weights < first["sent"] < STEPS * (weights + 100)
+
+
+def test_what_is_not_finite_in_one_process_stops_all_before_the_update(played):
+    first, second = notes(played / "poison")
+    assert first["error"].startswith("TrainingError: step 3: not finite: loss 'poison'")
+    assert second["error"].startswith("Elsewhere: ")
+    assert first["digest"] == second["digest"]
+    assert [first["step"], second["step"]] == [2, 2]
+
+
+def test_what_stopped_several_processes_is_played_again_by_one(played, monkeypatch):
+    import playing_together
+
+    monkeypatch.setitem(sys.modules, "playing_together", playing_together)
+    failure = read(played / "poison" / "run" / "failed" / "step-00000003")
+    plan = plan_of(played / "poison", PLAIN + "[losses.poison]\n", playing_together.POISON)
+    game = build(failure, plan, registry_with(playing_together.POISON), None)
+    assert game.machine.processes == 2
+    findings = replay(failure, game)
+    assert set(findings.terms) == {
+        *("loss 'adversarial' on discriminator 'main'", "loss 'poison' on discriminator 'main'")
+    }
+
+
+def registry_with(component):
+    from playing import registry
+
+    return registry(component)
+
+
+def test_a_signal_to_one_process_ends_all_after_the_same_step_with_one_checkpoint(played):
+    first, second = notes(played / "interrupt")
+    assert [first["step"], second["step"]] == [2, 2]
+    assert first["stopped"] == second["stopped"] == "interrupted by SIGTERM"
+    assert RunFolder(played / "interrupt" / "run").checkpoint_steps() == [2]
+
+
+def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(played):
+    """With BatchNorm over each process's own rows, and dropout."""
+    assert notes(played / "resumed")[0]["digest"] == notes(played / "whole")[0]["digest"]
+
+
+# --- alone ----------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_does_not_divide_is_refused_in_one_line(tmp_path):
+    with pytest.raises(GanforgeError) as caught:
+        refuse_uneven(plan_of(tmp_path, PLAIN), Ranks(0, 4, 0))
+    assert str(caught.value) == (
+        "train.batch = 6 does not divide among 4 processes: `--set train.batch=8` does "
+        "(multiples of 4: 4 or 8)"
+    )
+    refuse_uneven(plan_of(tmp_path, PLAIN, sets=["train.accumulate=3"]), Ranks(0, 2, 0))
+    with pytest.raises(GanforgeError, match="among 2 processes in 2 parts each"):
+        refuse_uneven(plan_of(tmp_path, PLAIN, sets=["train.accumulate=2"]), Ranks(0, 2, 0))
+
+
+def test_shares_are_equal_and_in_order():
+    assert shares(slice(4, 10), 3) == [slice(4, 6), slice(6, 8), slice(8, 10)]
+
+
+def test_one_process_makes_no_ranks(tmp_path):
+    training = training_of(tmp_path, PLAIN, sets=["train.sync_batch_norm=true"])
+    assert training.ranks is None and training.game.ranks is None
+    assert not torch.distributed.is_initialized()
+
+
+# --- torchrun -------------------------------------------------------------------------------------
+
+
+def torchrun(*words, restarts=0, count=2, **more):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
+    command += ["--max-restarts", str(restarts), "--master-port", free_port(), "-m", "ganforge"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, *map(str, words)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+SMALL = """
+recipe = 1
+name = "small"
+[data]
+use = "captioned-shapes"
+count = 12
+held_out = 4
+size = 48
+[train]
+steps = 6
+batch = 4
+precision = "fp32"
+device = "cpu"
+[generator]
+use = "mlp"
+hidden = [8]
+[discriminator]
+use = "mlp"
+hidden = [8]
+[losses.adversarial]
+use = "non-saturating"
+[hooks.metrics]
+every = 1
+[hooks.checkpoint]
+every = 1
+"""
+
+
+def small(folder, **changes):
+    text = SMALL
+    for key, value in changes.items():
+        text = text.replace(f"{key} = 6" if key == "steps" else f"{key} = 4", f"{key} = {value}")
+    path = folder / "small.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_torchrun_plays_and_writes_once_and_one_process_goes_on(workdir, ganforge_cli):
+    recipe = small(workdir)
+    process = torchrun("run", recipe, "--out", "run", "--set", "train.steps=2")
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert out.count("run is finished") == 1
+    folder = RunFolder(Path("run"))
+    assert [line["step"] for line in folder.metric_lines()] == [1, 2]
+    state = checkpoint.load(folder.checkpoints, 2).state
+    assert state["machine"]["processes"] == 2
+    again = ganforge_cli("run", recipe, "--out", "run", "--set", "train.steps=3")
+    assert again.status == 0, again.err
+    told = "not bit-exact from here on, since sums are rounded otherwise: processes 2 -> 1"
+    assert again.out.count(told) == 1
+    changed = checkpoint.load(folder.checkpoints, 3).state["inexact"]
+    assert changed == [{"step": 2, "changed": ["processes 2 -> 1"]}]
+
+
+@pytest.mark.slow
+def test_mistakes_are_told_once(workdir):
+    for words, told in (
+        (["--set", "train.batch=5"], "train.batch = 5 does not divide among 2 processes"),
+        (["--set", "losses.adversarial.use=no-such"], "there is no loss 'no-such'"),
+    ):
+        process = torchrun("run", small(workdir), "--out", "run", *words)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode != 0
+        assert errors.count(told) == 1, errors
+        assert "Traceback" not in errors.partition(told)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGKILL")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_is_started_again_and_the_run_goes_on(victim, workdir):
+    """And ends as one that nobody touched."""
+    recipe = small(workdir, steps=400)
+    whole = torchrun("run", recipe, "--out", "whole")
+    assert whole.communicate(timeout=600) and whole.returncode == 0
+    process = torchrun("run", recipe, "--out", "run", restarts=1)
+    folder = RunFolder(Path("run"))
+    wait_for(lambda: max(folder.checkpoint_steps(), default=0) >= 20, process)
+    os.kill(child_of(process.pid, victim), signal.SIGKILL)
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    assert "resuming run at step" in out
+    one, two = (checkpoint.load(Path(n) / "checkpoints", 400) for n in ("whole", "run"))
+    assert all(torch.equal(v, two.networks[k]) for k, v in one.networks.items())
+    assert all(torch.equal(v, two.optimizers[k]) for k, v in one.optimizers.items())
+    steps = [line["step"] for line in folder.metric_lines()]
+    assert steps == list(range(1, 401))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGTERM")
+def test_ending_torchrun_ends_all_with_a_checkpoint(workdir):
+    recipe = small(workdir, steps=100_000)
+    process = torchrun("run", recipe, "--out", "run", "--set", "hooks.checkpoint.every=100000")
+    folder = RunFolder(Path("run"))
+    wait_for(lambda: len(list(folder.metric_lines())) >= 20, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    (step,) = folder.checkpoint_steps()
+    assert 20 <= step < 100_000
+    lines = [line["step"] for line in folder.metric_lines()]
+    assert lines == list(range(1, step + 1))
+
+
+def wait_for(condition, process, limit=300):
+    until = time.monotonic() + limit
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def child_of(pid, number):
+    """The process that torchrun started for a rank."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        if f"RANK={number}".encode() in variables:
+            return int(child)
+    raise AssertionError(f"torchrun started nobody of rank {number}")
