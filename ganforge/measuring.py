@@ -65,6 +65,11 @@ class Measurement:
         n = len(values)
         return float(stdtrit(n - 1, 0.975)) * statistics.stdev(values) / math.sqrt(n)
 
+    def half_text(self, key: str) -> str:
+        """`± 0.12`, or nothing where a figure was measured once or does not vary."""
+        half = self.interval(key) if self.repeats else 0.0
+        return f"± {figure_text(half)}" if half else ""
+
     @classmethod
     def take(cls, name: str, metric: Metric, run: Run) -> Measurement:
         """Let a metric measure a run. Raises PluginError where it returns anything but figures,
@@ -87,8 +92,8 @@ class Measurement:
         table.add_column()
         table.add_column(justify="right")
         for key, value in self.figures.items():
-            half = [Text(f"± {figure_text(self.interval(key))}")] if self.repeats else []
-            table.add_row(Text(key), Text(figure_text(value)), *half)
+            half = self.half_text(key)
+            table.add_row(Text(key), Text(figure_text(value)), *([Text(half)] if half else []))
         console.print(Padding(table, (0, 0, 0, 2), expand=False))
         console.print(Text(self.protocol, style="dim"), soft_wrap=not console.is_terminal)
 

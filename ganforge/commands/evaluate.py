@@ -337,8 +337,8 @@ def _show_compared(name: str, measured: Sequence[tuple[str, Measurement]]) -> No
     def cell(measurement: Measurement, key: str) -> str:
         if key not in measurement.figures:
             return ""
-        half = f" ± {figure_text(measurement.interval(key))}" if measurement.repeats else ""
-        return figure_text(measurement.figures[key]) + half
+        value = figure_text(measurement.figures[key])
+        return f"{value} {measurement.half_text(key)}".rstrip()
 
     keys = dict.fromkeys(key for _, measurement in measured for key in measurement.figures)
     rows = [(key, *(cell(measurement, key) for _, measurement in measured)) for key in keys]
