@@ -23,6 +23,10 @@ def inception(path: Path) -> tuple[upstream.FeatureExtractorInceptionV3, str]:
     It turns images uint8 [N, 3, H, W] into (features [N, 2048], logits [N, 1008] without bias).
     Raises GanforgeError for a file that does not hold its weights.
     """
+    if not path.is_file():
+        raise GanforgeError(
+            f"there is no file {path} with Inception's weights; docs/metrics.md says how to get them"
+        )
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -11,7 +11,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from ganforge import GanforgeError, LabelSpec, Metric, NoiseSpec, Spec
+from ganforge import DataError, GanforgeError, LabelSpec, Metric, NoiseSpec, Spec
 from ganforge_judge.distance import frechet_distance
 from ganforge_judge.judge import Judge, judge_for
 from ganforge_judge.labelled import Labelled, data_of, judged_as, judged_domains
@@ -63,6 +63,8 @@ class ClassAccuracy(Metric):
         that belong to it. Raises DataError for data that cannot be read."""
         try:
             domain = judged_as(run, target, judged_domains(run))
+        except DataError:
+            raise
         except GanforgeError:
             return None
         return None if domain is None else judge_for(data_of(run, domain)[0], run.device)
