@@ -25,7 +25,7 @@ def inception(path: Path) -> tuple[upstream.FeatureExtractorInceptionV3, str]:
     """
     if not path.is_file():
         raise GanforgeError(
-            f"there is no file {path} with Inception's weights; docs/metrics.md says how to get them"
+            f"there is no file {path} with Inception's weights; docs/metrics.md says how to get it"
         )
     try:
         weights = load_file(path)

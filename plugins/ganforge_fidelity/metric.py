@@ -114,9 +114,9 @@ class Fidelity(Metric):
     def _samples(self, run: Run, name: str) -> Iterator[Tensor]:
         """What a generator makes, uint8, in parts; a translator of evenly spread held-out images.
         Image i is of seed S + i whatever the parts are."""
-        count, seed, plan = self.options.count, self.options.seed, run.generator_plan(name)
-        if isinstance(plan.source_specs[0], ImageSpec):
-            made = self._translated(run, name, plan.sources[0])
+        count, seed, source = self.options.count, self.options.seed, translated(run, name)
+        if source is not None:
+            made = self._translated(run, name, source)
         else:
             made = (
                 run.sample(min(AT_ONCE, count - start), seed=seed + start, generator=name)
@@ -134,10 +134,8 @@ class Fidelity(Metric):
             seed += len(images)
 
     def _made(self, run: Run, name: str, count: int) -> str:
-        plan = run.generator_plan(name)
-        what = "samples"
-        if isinstance(plan.source_specs[0], ImageSpec):
-            what = f"translations of held-out {plan.sources[0]}"
+        source = translated(run, name)
+        what = "samples" if source is None else f"translations of held-out {source}"
         return f"{count:,} {what} of seeds from {self.options.seed}"
 
 
@@ -190,6 +188,20 @@ def measured_generators(run: Run) -> list[str]:
     if not found:
         raise GanforgeError("fidelity needs a generator of images of the data; this run has none")
     return found
+
+
+def translated(run: Run, name: str) -> str | None:
+    """The domain whose images a generator translates; None where it, and what it reads of other
+    generators, is made from noise, labels or texts. Raises GanforgeError where images are read in
+    another place than the first."""
+    plan = run.generator_plan(name)
+    images = [domain for domain, spec in run.leaves(plan) if isinstance(spec, ImageSpec)]
+    if images and plan.sources[0] != images[0]:
+        raise GanforgeError(
+            f"fidelity cannot measure generator '{name}': it reads images of {images[0]}, but not "
+            "as its first source"
+        )
+    return images[0] if images else None
 
 
 def held_out(run: Run) -> bool:

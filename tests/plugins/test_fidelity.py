@@ -4,6 +4,7 @@ extractors, and what the metric says, keeps and refuses."""
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from playing import CYCLE, ONE_PAIR, training_of
 from safetensors.torch import save_file
 from torch_fidelity import feature_extractor_inceptionv3 as upstream
 
-from ganforge import GanforgeError, Run
+from ganforge import GanforgeError, ImageSpec, NoiseSpec, Run
 from ganforge.plugin import Impossible
 
 
@@ -350,6 +351,33 @@ def test_translations_are_measured_of_each_generator_under_its_name(tmp_path):
     assert len(names) == 2
     assert {f"{name}/untrained-frechet" for name in names} < found.keys()
     assert "6 translations of held-out light" in told and "of dark" in told
+
+
+IMAGE, NOISE = ImageSpec(1, 8, 8), NoiseSpec(5, "normal")
+
+
+@pytest.mark.parametrize(
+    ("sources", "leaves", "expected"),
+    [
+        (["noise"], {"noise": NOISE}, None),
+        (["light", "noise"], {"light": IMAGE, "noise": NOISE}, "light"),
+        (["generators.small", "noise"], {"noise": NOISE}, None),  # a second stage
+    ],
+)
+def test_what_is_drawn_is_sampled_and_what_is_read_is_translated(sources, leaves, expected):
+    assert metric.translated(reading(sources, leaves), "main") == expected
+
+
+def test_images_that_are_read_later_or_through_others_are_refused():
+    run = reading(["generators.dark"], {"light": IMAGE})
+    with pytest.raises(GanforgeError, match="reads images of light, but not as its first source"):
+        metric.translated(run, "main")
+
+
+def reading(sources, leaves):
+    """What of a run tells what its generator reads."""
+    plan = SimpleNamespace(sources=sources)
+    return SimpleNamespace(generator_plan=lambda name: plan, leaves=lambda plan: [*leaves.items()])
 
 
 def test_real_images_are_looked_at_once(tmp_path, monkeypatch, cache):
