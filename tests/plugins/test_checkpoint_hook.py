@@ -130,6 +130,7 @@ def test_a_spoilt_best_json_is_one_line(tmp_path, text):
         ("every=2,keep_every=3", "`keep_every` must be a multiple of `every`, 2"),
         ('best="odds",better="lower"', "metric/NAME/FIGURE"),
         ('best="metric/odds/figure"', '`best` needs `better = "lower"`'),
+        ('best="metric/odds/seconds",better="lower"', "wall-clock time"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_anything_is_built(tmp_path, options, words):

@@ -9,10 +9,11 @@ import pytest
 import torch
 from ganforge_plateau.early_stopping import EarlyStopping
 from ganforge_plateau.lower_lr import LowerLr
-from ganforge_plateau.plugin import EarlyStoppingOptions, LowerLrOptions
+from ganforge_plateau.plugin import EarlyStoppingOptions, LowerLrOptions, check
 from playing import ONE_PAIR, training_of
 
 from ganforge import checkpoint
+from ganforge.plugin import Impossible
 
 LOSS = "loss/adversarial/generator"
 
@@ -137,6 +138,44 @@ def test_lowered_rates_reach_the_optimizers_which_keep_their_moments(tmp_path):
     player = training.game.players[0]
     assert player.optimizer.param_groups[0]["lr"] == player.lr * 0.5  # in step 3, after one halving
     assert all(state["step"] == 3 for state in player.optimizer.state.values())
+
+
+def test_of_a_metric_each_figure_is_set_against_the_one_before(capsys):
+    training = lowering(watch="metric/m/error", window=1000)
+    training.measure(error=4)
+    training.measure(error=3)
+    assert training.lr_factor == 1
+    training.measure(error=3)
+    assert training.lr_factor == 0.5
+    assert capsys.readouterr().out == (
+        "hook, step 30: metric/m/error was 3, 3 before; learning rates are now x 0.5\n"
+    )
+
+
+def test_a_figure_that_is_to_rise_lowers_rates_where_it_falls():
+    training = lowering(watch="metric/m/share", better="higher")
+    for share, factor in ((0.2, 1), (0.4, 1), (0.4, 0.5), (0.3, 0.25), (0.35, 0.25)):
+        training.measure(share=share)
+        assert training.lr_factor == factor
+
+
+def test_a_figure_that_was_judged_is_not_judged_again_after_a_resume():
+    training = lowering(watch="metric/m/error")
+    training.measure(error=4)
+    (hook,) = training.watching.values()
+    resumed = lowering(watch="metric/m/error")
+    resumed.watching["hook"].load_state(hook.save_state())
+    resumed.measure(error=4)  # step 10 once more
+    assert resumed.lr_factor == 1
+    resumed.measure(error=4)
+    assert resumed.lr_factor == 0.5
+
+
+@pytest.mark.parametrize("options", [LowerLrOptions, EarlyStoppingOptions])
+def test_no_run_is_steered_by_the_clock(options):
+    with pytest.raises(Impossible, match="`metric/reconstruction/seconds` is wall-clock time"):
+        check(options(watch="metric/reconstruction/seconds"))
+    check(options(watch="metric/reconstruction/loss"))
 
 
 # --- early-stopping -------------------------------------------------------------------------------
