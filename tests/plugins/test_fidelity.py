@@ -178,6 +178,16 @@ def test_a_collapsed_set_is_precise_and_covers_little_a_wild_one_neither():
     assert far["frechet"] > 100 * collapsed["frechet"] and far["kernel"] > collapsed["kernel"] > 0
 
 
+def test_figures_of_whole_sets_do_not_depend_on_the_order_of_the_items():
+    """Subsets of the kernel distance and splits of the score are drawn by the items' numbers."""
+    fake, real = drawn(60, 4, 1) + 0.3, drawn(60, 4, 2)
+    expected = figures.figures(Seen(tensor(fake)), Seen(tensor(real)))
+    order = np.random.default_rng(0).permutation(60)
+    found = figures.figures(Seen(tensor(fake[order])), Seen(tensor(real[order[::-1]])))
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert len(found) == 6
+
+
 def test_closed_forms_hold():
     for what, found, expected in Fidelity.closed_forms():
         assert found == pytest.approx(expected, abs=1e-6), what
