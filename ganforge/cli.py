@@ -26,6 +26,10 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.commands.run:command",
             "train a recipe; the same command again resumes",
         ),
+        "sweep": (
+            "ganforge.commands.sweep:command",
+            "recipes x values x seeds as runs of their own, or a search among values",
+        ),
         "check": (
             "ganforge.commands.check:command",
             "find every mistake in a recipe before anything is built",

@@ -472,7 +472,8 @@ class Training:
             with suppress(OSError):  # no print: this may come in the middle of another one
                 os.write(2, b"\nstopping after this step, with a checkpoint; once more: at once\n")
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        # On Windows, Ctrl-Break is how one process asks another.
+        numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGBREAK", signal.SIGINT)}
         before = {number: signal.signal(number, ask) for number in numbers}
         try:
             yield

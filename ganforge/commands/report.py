@@ -13,6 +13,7 @@ from ganforge.commands import open_registry, plugin_options, warn
 from ganforge.commands.graph import names_of
 from ganforge.errors import GanforgeError
 from ganforge.runfolder import RunFolder, find_run, write_whole
+from ganforge.sweeps.folder import is_sweep, runs_below
 
 if TYPE_CHECKING:
     from ganforge.lab.report.contents import Entry
@@ -65,15 +66,19 @@ def command(
 ) -> None:
     """Show runs on one page: samples, graphs, metrics, walks, recipe and environment.
 
-    RUN is a run's folder or name; left out, the newest. The page is a single file that needs no
-    server and no network. Runs whose recipes differ in the seed alone are summed up together.
+    RUN is a run's folder or name, or a sweep's folder; left out, the newest. The page is a single
+    file that needs no server and no network. Runs whose recipes differ in the seed alone are summed
+    up together.
     """
     from ganforge.lab.report import choices as chosen
     from ganforge.lab.report import comparison, page
 
-    if len(runs) > page.MOST_RUNS:
-        raise GanforgeError(f"a report shows at most {page.MOST_RUNS} runs, not {len(runs)}")
-    folders = [find_run(run) for run in runs] or [find_run(None)]
+    folders = [folder for run in runs for folder in _named(run)] or [find_run(None)]
+    if len(folders) > page.MOST_RUNS:
+        more = "; `ganforge runs DIR` compares all of a sweep's" if len(folders) > len(runs) else ""
+        raise GanforgeError(
+            f"a report shows at most {page.MOST_RUNS} runs, not {len(folders)}{more}"
+        )
     _refuse_twice(folders)
     out = out or (folders[0].path if len(folders) == 1 else Path()) / "report.html"
     _check(out, table)
@@ -93,6 +98,11 @@ def command(
     for name in chosen.unknown_runs(counted, (entry.name for entry in entries)):
         warn(f"--choices has choices about '{name}', which this report does not show")
     click.echo(f"{', '.join(entry.name for entry in entries)}: {out} ({size / 1e6:.1f} MB)")
+
+
+def _named(run: str) -> list[RunFolder]:
+    """A run, or all runs of a sweep's folder."""
+    return runs_below(Path(run)) if is_sweep(Path(run)) else [find_run(run)]
 
 
 def _refuse_twice(folders: Sequence[RunFolder]) -> None:

@@ -1,4 +1,4 @@
-"""`ganforge runs`: every run, and how far it is."""
+"""`ganforge runs [DIR]`: every run, and how far it is; of a sweep its figures too."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 import click
 
 from ganforge.commands.tables import print_tables
-from ganforge.errors import RunError
+from ganforge.errors import GanforgeError, RunError
 from ganforge.runfolder import RunFolder, find_runs
+from ganforge.sweeps.folder import is_sweep, runs_below
 
 _HEADER = ("run", "recipe", "steps", "state", "changed", "newest sheet")
 
 
 @click.command()
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--root",
     metavar="DIR",
@@ -25,18 +27,39 @@ _HEADER = ("run", "recipe", "steps", "state", "changed", "newest sheet")
     help="where the runs are [runs]",
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-def command(root: Path, as_json: bool) -> None:
+@click.option(
+    "--baseline", metavar="GROUP", help="of a sweep: what the others' figures are set against"
+)
+def command(folder: Path | None, root: Path, as_json: bool, baseline: str | None) -> None:
     """List the runs, the newest last.
 
     A stopped run goes on when the same `ganforge run` is given again.
+
+    DIR may be the folder of a sweep. Then figures are listed as well: mean, deviation and number of
+    each value's seeds and, with --baseline, the mean difference of runs of the same seed with its
+    95 % interval.
     """
-    records = [record_of(folder) for folder in find_runs(root)]
+    root = folder or root
+    swept = is_sweep(root)
+    if baseline is not None and not swept:
+        raise GanforgeError(f"--baseline is for the runs of a sweep, and {root} is none")
+    found = runs_below(root) if swept else find_runs(root)
+    records = [record_of(run) for run in found]
+    if swept:
+        for run, record in zip(found, records, strict=True):
+            record["name"] = run.path.relative_to(root).as_posix()
     if as_json:
         click.echo(json.dumps({"runs": records}, indent=2))
     elif not records:
         click.echo(f"no runs in {root}; start one with `ganforge run RECIPE`")
     else:
         _print([_row(record) for record in records])
+        if swept:
+            from ganforge.sweeps.standing import print_standing
+
+            click.echo("")
+            whole = [run for run, it in zip(found, records, strict=True) if it["state"] != "broken"]
+            print_standing(root, whole, baseline)
 
 
 def record_of(folder: RunFolder) -> dict[str, Any]:

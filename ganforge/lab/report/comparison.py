@@ -35,6 +35,17 @@ class Summary:
     deviation: float | None
     count: int
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where the true mean lies with 95 % confidence, by Student's distribution; None of fewer
+        than two values."""
+        if self.deviation is None:
+            return None
+        from scipy.special import stdtrit
+
+        reach = float(stdtrit(self.count - 1, 0.975)) * self.deviation / math.sqrt(self.count)
+        return self.mean - reach, self.mean + reach
+
 
 @frozen
 class Row:
@@ -73,12 +84,21 @@ def grouped(entries: Sequence[Entry]) -> list[Group]:
                 break
         else:
             groups.append((game, [entry]))
-    return [Group(runs[0].name, tuple(runs)) for _, runs in groups]
+    return [Group(_name_of(runs), tuple(runs)) for _, runs in groups]
+
+
+def _name_of(runs: Sequence[Entry]) -> str:
+    """The first run's name; of a sweep's, which end in the seed, what stands before it."""
+    first = runs[0].name
+    whole, slash, last = first.replace("\\", "/").rpartition("/")
+    return whole if slash and last == f"seed-{runs[0].seed}" else first
 
 
 def baseline_of(groups: Sequence[Group], name: str) -> Group:
     """The group that a run belongs to. Raises GanforgeError where it is not in the report."""
     for group in groups:
+        if name == group.name or group.name.endswith(f"/{name}"):
+            return group
         if any(name in (run.name, run.folder.name, str(run.folder.path)) for run in group.runs):
             return group
     there = ", ".join(run.name for group in groups for run in group.runs)
@@ -189,7 +209,8 @@ def several_protocols(blocks: Iterable[Block]) -> dict[str, int]:
 
 _COLUMNS = (
     *("of", "name", "seed", "metric", "figure", "step", "moment", "value", "deviation", "n"),
-    *("baseline", "difference", "difference_deviation", "difference_n", "protocol"),
+    *("baseline", "difference", "difference_deviation", "difference_n"),
+    *("difference_low", "difference_high", "protocol"),
 )
 
 
@@ -213,14 +234,15 @@ def _lines(
         for run in group.runs:
             if run.name in row.values:
                 measured = (block.steps[run.name], block.moment, row.values[run.name])
-                yield "run", run.name, run.seed, *what, *measured, *[""] * 6, block.protocol
+                yield "run", run.name, run.seed, *what, *measured, *[""] * 8, block.protocol
         own = row.summaries.get(group.name)
         if own is None or (len(group.runs) == 1 and baseline is None):
             continue
         other = row.against.get(group.name)
-        apart: tuple[object, ...] = ("", "", "", "")
+        apart: tuple[object, ...] = ("",) * 6
         if baseline is not None and other is not None:
-            apart = (baseline.name, other.mean, other.deviation, other.count)
+            reach = other.interval or ("", "")
+            apart = (baseline.name, other.mean, other.deviation, other.count, *reach)
         mean = ("", block.moment, own.mean, own.deviation, own.count)
         yield "group", group.name, "", *what, *mean, *apart, block.protocol
 

@@ -355,7 +355,7 @@ def _summed(row: comparison.Row, group: Group) -> _Cell:
     if found is None:
         return _Cell("—")
     other = row.against.get(group.name)
-    difference = "" if other is None else _with_deviation(other, signed=True)
+    difference = "" if other is None else _with_deviation(other, signed=True) + _reach(other)
     n = 0 if len(group.runs) == 1 else found.count
     return _Cell(_with_deviation(found), n, difference)
 
@@ -366,6 +366,12 @@ def _with_deviation(found: comparison.Summary, *, signed: bool = False) -> str:
     pairs = f" (n = {found.count})" if signed and found.count > 1 else ""
     deviation = "" if found.deviation is None else f" ± {figure_text(found.deviation)}"
     return f"{mean}{deviation}{pairs}"
+
+
+def _reach(found: comparison.Summary) -> str:
+    """Where the true difference lies with 95 % confidence."""
+    ends = found.interval
+    return "" if ends is None else f", {_text(ends[0])} to {_text(ends[1])}"
 
 
 def _text(value: float | None) -> str:
