@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -25,6 +26,7 @@ from ganforge.registry import Registry
 from ganforge.sweeps.children import End
 from ganforge.sweeps.grid import Command, Planned, Variation, folder_of, plan_of, planned
 
+_WAITS = (0.5, 1.0, 2.0)  # seconds between tries to be the one that makes a database's tables
 _FILE = "trials.log"  # in the sweep's folder
 _RECIPE = "recipe"  # the parameter that says which of several recipes is played
 _PLACE = "ganforge:place"  # whose trial it is: machine and folder
@@ -157,7 +159,14 @@ def _in_file(optuna: Any, folder: Path) -> Any:
 
 def _in_database(optuna: Any, url: str) -> Any:
     """With psycopg, which `ganforge[sweep]` brings, where the URL names no driver."""
-    return optuna.storages.RDBStorage(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
+    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+    trouble: Any = import_module("sqlalchemy.exc")
+    for wait in _WAITS:
+        try:
+            return optuna.storages.RDBStorage(url)
+        except (trouble.IntegrityError, trouble.ProgrammingError):
+            time.sleep(wait)  # another machine is making the tables
+    return optuna.storages.RDBStorage(url)
 
 
 @contextmanager

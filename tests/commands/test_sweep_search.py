@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -257,26 +258,23 @@ def test_a_search_on_the_command_line(recipe, workdir):
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
+def database():
     """The URL of an empty database on a PostgreSQL server of this test's own."""
     programs = programs_of_postgresql()
-    folder = tmp_path_factory.mktemp("postgresql")
     user = someone_else() if hasattr(os, "geteuid") and os.geteuid() == 0 else None
-    if user is not None:
-        for path in (folder, *folder.parents[:2]):  # pytest's folders are its user's alone
-            path.chmod(path.stat().st_mode | 0o011)
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    run = {"check": True, "cwd": folder, **quiet}
-    run |= {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    data, port = folder / "data", free_port()
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    words = ["--username", "me", "--auth", "trust", "--no-sync", "--encoding", "UTF8"]
-    subprocess.run([programs / "initdb", "-D", data, *words], **run)
-    control = [programs / "pg_ctl", "-D", data, "-w", "-t", "60"]
-    subprocess.run([*control, "-l", folder / "log", "-o", options, "start"], **run)
-    yield f"postgresql://me@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], **run)
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:  # pytest's are its user's
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        run = {"check": True, "cwd": folder, "stdout": subprocess.DEVNULL}
+        if user is not None:
+            run |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        words = ["--username", "me", "--auth", "trust", "--no-sync", "--encoding", "UTF8"]
+        subprocess.run([programs / "initdb", "-D", "data", *words], **run)
+        control, port = [programs / "pg_ctl", "-D", "data", "-w", "-t", "60"], free_port()
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -F"
+        subprocess.run([*control, "-l", "log", "-o", options, "start"], **run)
+        yield f"postgresql://me@127.0.0.1:{port}/postgres"
+        subprocess.run([*control, "-m", "immediate", "stop"], **run)
 
 
 def programs_of_postgresql():
@@ -310,7 +308,7 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_two_machines_share_a_search_on_one_postgresql(recipe, workdir, tmp_path, database):
+def test_two_machines_share_a_search_on_one_postgresql(workdir, tmp_path, database):
     """Two folders of one name stand for two machines, each with two runs at a time."""
     folders = []
     for name in ("one", "two"):
@@ -323,10 +321,9 @@ def test_two_machines_share_a_search_on_one_postgresql(recipe, workdir, tmp_path
     numbers = [re.findall(r"trial-(\d+)/seed-0: finished", text) for text in said]
     assert sorted(map(int, numbers[0] + numbers[1])) == list(range(6)), said
     assert all(numbers), "each machine played some"
-    study = optuna.load_study(
-        study_name="shared", storage=database.replace("postgresql:", "postgresql+psycopg:")
-    )
-    trials = study.get_trials()
+    storage = optuna.storages.RDBStorage(database.replace("postgresql:", "postgresql+psycopg:"))
+    trials = optuna.load_study(study_name="shared", storage=storage).get_trials()
+    storage.engine.dispose()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
     for folder, own in zip(folders, numbers, strict=True):
         for number in own:
@@ -347,6 +344,8 @@ def test_a_database_that_goes_away_ends_in_one_line(searching, database, monkeyp
     def broken(*arguments, **options):
         raise sqlalchemy.exc.OperationalError("insert", {}, OSError("gone"))
 
-    monkeypatch.setattr(source.study._storage, "set_trial_intermediate_value", broken)
+    storage = source.study._storage
+    monkeypatch.setattr(storage, "set_trial_intermediate_value", broken)
     with pytest.raises(GanforgeError, match=r"the search.s storage postgresql://me@127"):
         source.looked(run, lines([1.0]))
+    getattr(storage, "_backend", storage).engine.dispose()
