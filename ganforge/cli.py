@@ -28,11 +28,15 @@ SECTIONS: dict[str, _Section] = {
         ),
         "sweep": (
             "ganforge.commands.sweep:command",
-            "recipes x values x seeds as runs of their own, or a search among values",
+            "recipes x values x seeds as ordinary runs, or a search",
         ),
         "check": (
             "ganforge.commands.check:command",
             "find every mistake in a recipe before anything is built",
+        ),
+        "bench": (
+            "ganforge.commands.bench:command",
+            "time a recipe's steps here, and which switches make them faster",
         ),
         "runs": ("ganforge.commands.runs:command", "runs and how far they are"),
     },
@@ -57,6 +61,10 @@ SECTIONS: dict[str, _Section] = {
         "nearest": (
             "ganforge.commands.nearest:command",
             "training images nearest to samples, and whether these are copies",
+        ),
+        "export": (
+            "ganforge.commands.export:command",
+            "generators as a folder that needs neither ganforge nor the run",
         ),
         "evaluate": (
             "ganforge.commands.evaluate:command",

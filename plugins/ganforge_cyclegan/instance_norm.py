@@ -14,7 +14,7 @@ class InstanceNorm(nn.Module):
         # 18 % of a CycleGAN generator's time). F.instance_norm is no choice there: it passes the
         # gradient on as a view, and for a channels_last one of a single image PyTorch's kernel on
         # CPU then returns wrong numbers without a word (seen with 2.14).
-        if len(maps) == 1:
+        if maps.shape[0] == 1:  # len() would say how many there are when the network is exported
             return F.batch_norm(maps, None, None, training=True)
         # F.instance_norm returns contiguous maps, which each convolution would convert again.
         channels_last = maps.is_contiguous(memory_format=torch.channels_last)

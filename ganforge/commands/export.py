@@ -1,0 +1,48 @@
+"""`ganforge export [RUN] --out DIR`: generators as files that need neither ganforge nor the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ganforge.commands.opening import look_options, open_folder
+from ganforge.errors import GanforgeError
+from ganforge.runfolder import find_run
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option(
+    "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="where to write"
+)
+@click.option("--onnx", is_flag=True, help="write NAME.onnx of each generator, too")
+@look_options
+def command(
+    run: str | None,
+    out: Path,
+    onnx: bool,
+    generator: str | None,
+    step: str,
+    device: str,
+    plugin_files: tuple[Path, ...],
+    without: tuple[str, ...],
+) -> None:
+    """Write a run's generators into a folder that needs torch and safetensors, and no ganforge.
+
+    DIR/generate.py makes what `ganforge sample` and `ganforge translate` make, bit for bit, which
+    is tried before this ends. RUN is a run's folder or name; left out, the newest.
+    """
+    if out.is_file() or (
+        out.is_dir() and any(out.iterdir()) and not (out / "networks.py").exists()
+    ):
+        raise GanforgeError(f"{out} is there already; give --out the name of a new folder")
+    folder = find_run(run)
+    opened = open_folder(folder, step, device, plugin_files, without)
+    from ganforge.lab.exporting import export, to_onnx
+
+    names = export(opened, out, generator)
+    if onnx:
+        names += to_onnx(opened, out, generator)
+    click.echo(f"{folder.name} at step {opened.step:,}: {out} ({', '.join(names)})")
+    click.echo(f"try it with `python {out / 'generate.py'} --help`")
