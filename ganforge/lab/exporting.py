@@ -35,8 +35,8 @@ def export(run: Run, out: Path, generator: str | None = None) -> list[str]:
     """Write generators into a folder: all of a run, or one and those that it reads. Returns the
     names of its files.
 
-    What was written is tried at once: it must make what the run makes, bit for bit on a CPU (where
-    a generator can only be followed for one item at a time, within 0.001). Raises GanforgeError where
+    What was written is tried at once: it must make what the run makes, bit for bit on a CPU (within
+    0.001 where a generator can only be followed for one item at a time). Raises GanforgeError where
     a generator cannot be followed, and where it makes anything else.
     """
     plans = _wanted(run, generator)
