@@ -171,9 +171,8 @@ def joined() -> Iterator[Ranks | None]:
         if not ranks.leads:
             _wait_for_the_leader(ranks)
         raise
-    finally:
-        if begun:
-            dist.destroy_process_group()
+    if begun:  # after an error it ends with the process: to undo it may mean to wait for the others
+        dist.destroy_process_group()
 
 
 def _meet() -> None:

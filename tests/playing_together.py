@@ -1,6 +1,9 @@
-"""What two processes play for test_ranks.py: `python playing_together.py FOLDER`, in each of them.
+"""What several processes play for test_ranks.py, in each of them:
 
-Importing torch takes longer than these games, so all of them are played by one pair of processes.
+`python playing_together.py FOLDER`                          the games below
+`python playing_together.py FOLDER DATA RECIPE RECIPE ...`   shipped recipes, made small
+
+Importing torch takes longer than these games, so all of them are played by one set of processes.
 Each leaves FOLDER/GAME/RANK.json; the first one also leaves the runs.
 """
 
@@ -14,12 +17,16 @@ import sys
 from pathlib import Path
 
 import torch
+from making_data import REGISTRY, small_settings
 from playing import CYCLE, ONE_PAIR, training_of
 
 from ganforge import Hook, Loss, checkpoint
+from ganforge.compose import compose
 from ganforge.errors import GanforgeError
-from ganforge.plugin import Component
+from ganforge.launch import Request, launch
+from ganforge.plugin import Component, option_names
 from ganforge.ranks import Ranks, joined
+from ganforge.recipe import load
 from ganforge.trainer import Training
 
 MLP = 'use = "mlp"\nhidden = [12]\n'  # of the generator, with BatchNorm
@@ -140,6 +147,29 @@ def play(folder: Path, ranks: Ranks, text: str, *components: Component, sets=(),
     note(folder, ranks, training, error=error, gauges=gauges)
 
 
+def small_request(name: str, data: Path, out: Path) -> Request:
+    """A few steps of a shipped recipe, whose networks draw nothing by themselves where they can be
+    told so; BatchNorm is that of the whole batch."""
+    sets = [*small_settings(name, data), "train.batch=4", "train.sync_batch_norm=true"]
+    recipe = load(name, preview=True, sets=sets, shipped=REGISTRY.recipes())
+    phases = "phases" in recipe.table.get("train")
+    for address, network in compose(recipe, REGISTRY).networks.items():
+        known = option_names(network.component.options)
+        sets += [f"{address}.{k}=0" for k in ("dropout", "noise", "input_noise") if k in known]
+    sets += [f"train.steps={10 if phases else 3}", "hooks.metrics.every=1", "train.threads=1"]
+    sets += ["hooks.samples.every=100", "hooks.samples.count=4"]
+    return Request(recipe=name, preview=True, sets=tuple(sets), out=out)
+
+
+def play_recipes(out: Path, data: Path, names: list[str]) -> None:
+    with joined() as ranks:
+        assert ranks is not None
+        for name in names:
+            outcome = launch(small_request(name, data, out / name), lambda line: None)
+            assert outcome.step == outcome.plan.steps
+            (out / f"{name}.{ranks.rank}.done").touch()
+
+
 def main(out: Path) -> None:
     torch.set_num_threads(1)
     with joined() as ranks:
@@ -155,4 +185,8 @@ def main(out: Path) -> None:
 
 if __name__ == "__main__":
     sys.modules["playing_together"] = sys.modules["__main__"]
-    main(Path(sys.argv[1]))
+    folder, *more = sys.argv[1:]
+    if more:
+        play_recipes(Path(folder), Path(more[0]), more[1:])
+    else:
+        main(Path(folder))

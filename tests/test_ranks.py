@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from making_data import REGISTRY, make_data
 from playing import plan_of, training_of
-from playing_together import AS_THE_GRADIENT, GAMES, PLAIN
+from playing_together import AS_THE_GRADIENT, GAMES, PLAIN, small_request
 
 from ganforge import checkpoint
 from ganforge.errors import GanforgeError
 from ganforge.failure import build, read, replay
+from ganforge.launch import launch
 from ganforge.ranks import Ranks, refuse_uneven, shares
 from ganforge.runfolder import RunFolder
 
@@ -172,6 +174,43 @@ def test_one_process_makes_no_ranks(tmp_path):
     assert not torch.distributed.is_initialized()
 
 
+# --- every shipped recipe -------------------------------------------------------------------------
+
+RECIPES = sorted(REGISTRY.recipes())
+BY_FOUR = ("cyclegan-folders", "semi-supervised-mnist", "stackgan-shapes")
+DRAWN = "sequence-times"  # whose words the generator draws, others in each process
+
+
+@pytest.fixture(scope="module")
+def recipes_played(tmp_path_factory):
+    """The folders in which two and four processes have played the recipes, and the data."""
+    data, two, four = (tmp_path_factory.mktemp(name) for name in ("data", "two", "four"))
+    make_data(data)
+    together("playing_together.py", two, data, *RECIPES, limit=3000)
+    together("playing_together.py", four, data, *BY_FOUR, count=4, limit=3000)
+    return {2: two, 4: four, "data": data}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "count"), [*((name, 2) for name in RECIPES), *((name, 4) for name in BY_FOUR)]
+)
+def test_shipped_recipes_are_played_by_several_processes_as_by_one(
+    name, count, recipes_played, workdir
+):
+    """Their losses are near; weights need not be, as Adam makes much of gradients near 0."""
+    folder = RunFolder(recipes_played[count] / name)
+    lines = list(folder.metric_lines())
+    assert all((folder.path.parent / f"{name}.{rank}.done").exists() for rank in range(count))
+    alone = launch(small_request(name, recipes_played["data"], Path("alone")), print).folder
+    if name.startswith(DRAWN):
+        assert [line["step"] for line in lines] == [line["step"] for line in alone.metric_lines()]
+        return
+    for line, expected in zip(lines, alone.metric_lines(), strict=True):
+        for key in (k for k in expected if k.startswith("loss/")):
+            assert line[key] == pytest.approx(expected[key], rel=1e-3, abs=1e-4), (line, key)
+
+
 # --- torchrun -------------------------------------------------------------------------------------
 
 
@@ -262,7 +301,7 @@ def test_mistakes_are_told_once(workdir):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_is_started_again_and_the_run_goes_on(victim, workdir):
     """And ends as one that nobody touched."""
-    recipe = small(workdir, steps=400)
+    recipe = small(workdir, steps=150)
     whole = torchrun("run", recipe, "--out", "whole")
     assert whole.communicate(timeout=600) and whole.returncode == 0
     process = torchrun("run", recipe, "--out", "run", restarts=1)
@@ -272,11 +311,11 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on(victim, workdir):
     out, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "resuming run at step" in out
-    one, two = (checkpoint.load(Path(n) / "checkpoints", 400) for n in ("whole", "run"))
+    one, two = (checkpoint.load(Path(n) / "checkpoints", 150) for n in ("whole", "run"))
     assert all(torch.equal(v, two.networks[k]) for k, v in one.networks.items())
     assert all(torch.equal(v, two.optimizers[k]) for k, v in one.optimizers.items())
     steps = [line["step"] for line in folder.metric_lines()]
-    assert steps == list(range(1, 401))
+    assert steps == list(range(1, 151))
 
 
 @pytest.mark.slow

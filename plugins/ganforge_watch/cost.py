@@ -18,11 +18,13 @@ _MOMENTS = {"Adam": 2, "AdamW": 2, "RMSprop": 1, "SGD": 0}
 
 
 def title(training: Training) -> str:
-    """`dcgan-mnist on cpu, bf16, 2 threads`"""
+    """`dcgan-mnist on cpu, bf16, 2 threads`; where several processes play, how many."""
     machine = training.game.machine
     threads = f", {_counted(machine.threads, 'thread')}" if machine.device.type == "cpu" else ""
     preview = " (preview)" if training.plan.preview else ""
-    return f"{training.plan.name}{preview} on {machine.device}, {machine.precision}{threads}"
+    together = f", {machine.processes} processes" if machine.processes > 1 else ""
+    told = f"{machine.device}, {machine.precision}{threads}{together}"
+    return f"{training.plan.name}{preview} on {told}"
 
 
 def rows(training: Training) -> Iterator[tuple[str, str]]:
