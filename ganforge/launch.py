@@ -114,7 +114,7 @@ def _lead(
             recipe, plan = _composed(request, registry, *_stand_in(plan))
         with folder.held():
             return _resume(recipe, plan, folder, registry, stand_in, say, wait, ranks)
-    plan, stand_in = _with_data(request, registry, plan, say, wait)
+    plan, stand_in = with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train, ranks)
     _tell(ranks, folder, decided, stand_in)
     training = build_training(plan, registry, decided, folder, wait, ranks)
@@ -207,7 +207,7 @@ def _folder(request: Request, plan: Plan) -> RunFolder:
 # --- data -----------------------------------------------------------------------------------------
 
 
-def _with_data(
+def with_data(
     request: Request, registry: Registry, plan: Plan, say: Say, wait: Wait
 ) -> tuple[Plan, str]:
     """The plan with its data at hand, and, where its stand-in was taken, why."""
@@ -250,24 +250,28 @@ def build_training(
     wait: Wait = unseen,
     ranks: Ranks | None = None,
 ) -> Training:
+    feed = build_feed(plan, registry, decided, wait)
+    with _fitting():
+        return Training(plan, Game(plan, registry, decided, feed, ranks), folder, registry)
+
+
+def build_feed(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unseen) -> Feed:
+    """The data of a plan, laid out as its networks read it fastest."""
     dataset = registry.load_target(plan.data.component)(
         plan.data.options, plan.data.image, plan.data.description
     )
+    classes = (registry.load_target(network.component) for network in plan.networks.values())
     with _fitting(), wait("reading the data") as on_progress:
-        feed = Feed(
+        return Feed(
             dataset,
             plan.played_domains(),
             batch=plan.train.batch,
             draws=Draws(plan.train.seed),
             device=decided.device,
             flip=plan.data.image.flip,
-            channels_last=decided.wants_channels_last(
-                registry.load_target(network.component) for network in plan.networks.values()
-            ),
+            channels_last=decided.wants_channels_last(classes),
             on_progress=on_progress,
         )
-    with _fitting():
-        return Training(plan, Game(plan, registry, decided, feed, ranks), folder, registry)
 
 
 @contextmanager

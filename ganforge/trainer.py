@@ -222,7 +222,7 @@ class Training:
             with self._stoppable():
                 self._tell("run_started")
                 while self.step < self.steps and not self._stops():
-                    self._take_step(self.step + 1)
+                    self.take_step(self.step + 1)
                 if self.step == self.steps:  # whatever came in the last step cut nothing short
                     self.stop_reason, self.interrupted = "", False
                 self.save()
@@ -252,7 +252,8 @@ class Training:
         """Whether it holds in any process."""
         return condition if self.ranks is None else bool(self.ranks.agree(condition)[0])
 
-    def _take_step(self, step: int) -> None:
+    def take_step(self, step: int) -> None:
+        """Play one step: D's turns, G's turn, averages, and what hooks do about it."""
         phase = self.plan.phase_at(step)
         if phase is not self.game.phase:
             if step == phase.first > 1:  # numbers of networks and losses that no longer play

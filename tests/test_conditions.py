@@ -250,7 +250,7 @@ def moved(training):
     """The networks whose weights one step changes."""
     networks = training.game.networks
     before = {address: weights_of(network) for address, network in networks.items()}
-    training._take_step(training.step + 1)
+    training.take_step(training.step + 1)
     return {a for a, network in networks.items() if not torch.equal(before[a], weights_of(network))}
 
 
@@ -300,7 +300,7 @@ def test_the_gradient_of_an_encoder_is_that_of_the_matching_loss(tmp_path):
     )
     (expected,) = torch.autograd.grad(loss.mean(), [text.body.weight])
     training._hooks.register(Spy())
-    training._take_step(1)
+    training.take_step(1)
     assert torch.allclose(seen["gradient"], expected, atol=1e-6)
 
 
@@ -329,7 +329,7 @@ def test_an_encoder_that_a_phase_does_not_train_stays(tmp_path):
     """
     training = trained(tmp_path, PAINTING + phases)
     assert moved(training) == {"generators.image", "discriminators.main"}
-    training._take_step(2)
+    training.take_step(2)
     assert moved(training) == {"generators.text", "discriminators.main"}
 
 
@@ -341,8 +341,8 @@ def test_an_interrupted_game_with_an_encoder_goes_on_bit_for_bit(tmp_path):
     whole = trained(tmp_path / "a")
     whole.run()
     half = trained(tmp_path / "b")
-    half._take_step(1)
-    half._take_step(2)
+    half.take_step(1)
+    half.take_step(2)
     half.save()
     again = trained(tmp_path / "b")
     again.resume(checkpoint.load(again.folder.checkpoints, 2))

@@ -76,11 +76,11 @@ def test_a_loss_that_is_not_finite_stops_the_weights_and_is_named_when_read(tmp_
     text = CUDA + '[losses.extra]\nuse = "poison"\n'
     training = training_of(tmp_path, text, POISON, sets=["train.steps=9"])
     for step in (1, 2):
-        training._take_step(step)
+        training.take_step(step)
     training.gauges()
     good = {k: v.clone() for k, v in training.game.networks["generators.main"].named_parameters()}
     for step in (3, 4, 5):
-        training._take_step(step)
+        training.take_step(step)
     for name, value in training.game.networks["generators.main"].named_parameters():
         assert torch.equal(value, good[name]), name
     with pytest.raises(TrainingError, match="step 3: not finite: loss 'extra'"):
@@ -91,10 +91,10 @@ def test_a_loss_that_is_not_finite_stops_the_weights_and_is_named_when_read(tmp_
 
 def test_steps_do_not_wait_for_the_device(tmp_path):
     training = training_of(tmp_path, CUDA, sets=["train.steps=9"])
-    training._take_step(1)
+    training.take_step(1)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        training._take_step(2)
+        training.take_step(2)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

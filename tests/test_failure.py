@@ -93,14 +93,14 @@ def begun(folder, text, *sets):
 
 def stopped(training):
     """(what the run said when it stopped, the weights and moments before its last step)."""
-    take, before = training._take_step, {}
+    take, before = training.take_step, {}
 
     def kept(step):
         before.clear()
         before.update(copied(training))
         take(step)
 
-    training._take_step = kept
+    training.take_step = kept
     with pytest.raises(TrainingError) as caught:
         training.run()
     return str(caught.value), before
@@ -185,11 +185,11 @@ def test_without_waiting_a_gradient_is_found_later_and_the_weights_stay(tmp_path
     training = begun(tmp_path, ONE_PAIR + EXTRA.format("slope"), "train.steps=9")
     training._guard._waits = False  # as on an accelerator
     for step in (1, 2):
-        training._take_step(step)
+        training.take_step(step)
     generator = training.game.networks["generators.main"]
     good = [p.detach().clone() for p in generator.parameters()]
     for step in (3, 4, 5):
-        training._take_step(step)
+        training.take_step(step)
     with pytest.raises(TrainingError) as caught:
         training.gauges()
     assert "step 3: not finite: gradient of generator 'main', parameter '" in str(caught.value)
@@ -280,7 +280,7 @@ def test_an_update_that_overflows_is_told_and_undone_when_the_run_is_taken_up_ag
 
 def test_weights_that_a_hook_spoils_are_never_saved(tmp_path):
     training = begun(tmp_path, ONE_PAIR)
-    training._take_step(1)
+    training.take_step(1)
     with torch.no_grad():
         next(training.game.networks["generators.main"].parameters()).fill_(float("nan"))
     for ask in (training.save, training.gauges):
@@ -291,7 +291,7 @@ def test_weights_that_a_hook_spoils_are_never_saved(tmp_path):
 
 def test_an_average_that_is_no_number_is_never_saved(tmp_path):
     training = begun(tmp_path, ONE_PAIR, "generator.ema=0.9")
-    training._take_step(1)
+    training.take_step(1)
     next(training.game.averages["generators.main"].parameters()).fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"step 1: not finite: ema\.generators\.main/"):
         training.save()

@@ -81,7 +81,7 @@ def test_a_discriminators_buffers_change_in_its_own_turn_only(tmp_path):
 
 def test_a_generators_buffers_change_with_the_fakes_of_its_own_turn_only(tmp_path):
     training = training_of(tmp_path, ONE_PAIR, sets=["train.discriminator_steps=3"])
-    training._take_step(1)
+    training.take_step(1)
     generator = training.game.networks["generators.main"]
     counts = [b for n, b in generator.named_buffers() if n.endswith("num_batches_tracked")]
     assert counts and all(count == 1 for count in counts)
@@ -105,7 +105,7 @@ def test_each_side_moves_its_own_networks_only(tmp_path):
 def test_both_generators_and_both_discriminators_update_jointly(tmp_path):
     training = training_of(tmp_path, CYCLE)
     before = {address: _state(n) for address, n in training.game.networks.items()}
-    training._take_step(1)
+    training.take_step(1)
     for address, network in training.game.networks.items():
         assert not _same(_state(network), before[address]), address
 
@@ -128,11 +128,11 @@ def test_phases_train_what_they_name_and_freeze_the_rest(tmp_path):
     training = training_of(tmp_path, text)
     generator = training.game.networks["generators.main"]
     before = _state(generator)
-    training._take_step(1)
+    training.take_step(1)
     assert not generator.training
-    training._take_step(2)
+    training.take_step(2)
     assert _same(_state(generator), before)
-    training._take_step(3)
+    training.take_step(3)
     assert generator.training
     assert not _same(_state(generator), before)
 
@@ -141,7 +141,7 @@ def test_a_frozen_network_never_moves_and_stays_in_eval_mode(tmp_path):
     training = training_of(tmp_path, ONE_PAIR, sets=["generator.freeze=true"])
     generator = training.game.networks["generators.main"]
     before = _state(generator)
-    training._take_step(1)
+    training.take_step(1)
     assert _same(_state(generator), before)
     assert not generator.training
 
@@ -150,7 +150,7 @@ def test_the_averaged_generator_follows_by_its_decay(tmp_path):
     training = training_of(tmp_path, ONE_PAIR, sets=["generator.ema=0.5"])
     game = training.game
     start = {n: p.clone() for n, p in game.networks["generators.main"].named_parameters()}
-    training._take_step(1)
+    training.take_step(1)
     now = dict(game.networks["generators.main"].named_parameters())
     kept = dict(game.averages["generators.main"].named_parameters())
     decay = 2 / 11  # (1 + t) / (10 + t) at t = 1, below 0.5
@@ -161,7 +161,7 @@ def test_the_averaged_generator_follows_by_its_decay(tmp_path):
 
 def test_the_average_takes_the_buffers_as_they_are(tmp_path):
     training = training_of(tmp_path, ONE_PAIR, sets=["generator.ema=0.9"])
-    training._take_step(1)
+    training.take_step(1)
     game = training.game
     for kept, new in zip(
         game.averages["generators.main"].buffers(),
@@ -225,7 +225,7 @@ def test_a_generator_whose_output_breaks_its_promise_is_told_in_one_line(tmp_pat
     text = ONE_PAIR.replace('use = "mlp"\nhidden = [12]', 'use = "wrong"', 1)
     training = training_of(tmp_path, text, WRONG)
     with pytest.raises(PluginError, match=r"generator 'main' \(tests/wrong\) has shape \[7\]"):
-        training._take_step(1)
+        training.take_step(1)
 
 
 def test_a_network_without_parameters_is_refused_in_one_line(tmp_path):

@@ -147,14 +147,14 @@ def test_hooks_are_called_in_the_order_of_the_file(tmp_path):
 
 def test_interrupted_runs_end_after_the_step_with_a_checkpoint(tmp_path):
     training = training_of(tmp_path, ONE_PAIR, sets=["train.steps=50"])
-    take = training._take_step
+    take = training.take_step
 
     def take_and_interrupt(step):
         take(step)
         if step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    training._take_step = take_and_interrupt
+    training.take_step = take_and_interrupt
     training.run()
     assert training.step == 3
     assert "SIGINT" in training.stop_reason
@@ -170,14 +170,14 @@ def test_the_learning_rate_follows_its_schedule(tmp_path):
     training = training_of(tmp_path, ONE_PAIR, sets=sets)
     rates = []
     for step in (1, 2, 3, 4):
-        training._take_step(step)
+        training.take_step(step)
         rates.append(training.gauges()["lr/generators.main"])
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05])
 
 
 def test_clipping_bounds_the_norm_of_the_gradient(tmp_path):
     training = training_of(tmp_path, ONE_PAIR, sets=["discriminator.clip=1e-3"])
-    training._take_step(1)
+    training.take_step(1)
     parameters = training.game.networks["discriminators.main"].parameters()
     norm = torch.stack([p.grad.norm() for p in parameters]).norm()
     assert norm <= 1e-3 * 1.001
@@ -188,7 +188,7 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(tmp_path):
     whole = training_of(tmp_path, ONE_PAIR, sets=sets)
     parts = training_of(tmp_path, ONE_PAIR, sets=[*sets, "train.accumulate=3"])
     for training in (whole, parts):
-        training._take_step(1)
+        training.take_step(1)
     for address, network in whole.game.networks.items():
         other = parts.game.networks[address]
         for one, two in zip(network.parameters(), other.parameters(), strict=True):
@@ -199,7 +199,7 @@ def test_numbers_of_seldom_losses_are_kept_through_a_checkpoint(tmp_path):
     sets = ["train.steps=4", "losses.identity.every=3"]
     training = training_of(tmp_path, CYCLE, sets=sets)
     for step in (1, 2):
-        training._take_step(step)
+        training.take_step(step)
     training.save()
     seldom = training.gauges()["loss/identity/generator"]
     again = training_of(tmp_path, CYCLE, sets=sets)
@@ -236,14 +236,14 @@ training.run()
 
 KILL = """
 import os, signal
-take = training._take_step
+take = training.take_step
 def last(step):
     take(step)
     if step == {at}:
         training.save()
     if step == {at} + 1:
         os.kill(os.getpid(), signal.SIGKILL)
-training._take_step = last
+training.take_step = last
 """
 
 
@@ -306,11 +306,11 @@ def test_without_waiting_the_first_broken_loss_is_kept_with_its_step(tmp_path):
     training._guard._waits = False  # as on an accelerator
     generator = training.game.networks["generators.main"]
     for step in (1, 2):
-        training._take_step(step)
+        training.take_step(step)
     training.gauges()
     good = {name: value.clone() for name, value in generator.named_parameters()}
     for step in (3, 4, 5):
-        training._take_step(step)
+        training.take_step(step)
     assert all(torch.equal(value, good[name]) for name, value in generator.named_parameters())
     with pytest.raises(TrainingError, match="step 3: not finite: loss 'extra' on discriminator"):
         training.gauges()

@@ -161,7 +161,7 @@ def test_the_fakes_of_ds_last_turn_serve_gs_turn(training, monkeypatch):
         "generate",
         lambda *a, **k: (calls.append(k["address"]), generate(*a, **k))[1],
     )
-    training._take_step(1)
+    training.take_step(1)
     assert calls == [("made", 0, 0)]
 
 

@@ -190,7 +190,7 @@ def ganforge_step(work: Work, folder: Path, precision: str) -> Callable[[], None
     training = build_training(plan, registry, decide(plan.train), RunFolder(folder / "run"))
 
     def step() -> None:
-        training._take_step(training.step + 1)
+        training.take_step(training.step + 1)
 
     return step
 

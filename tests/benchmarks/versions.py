@@ -37,7 +37,7 @@ def stepper(recipe: str, sets: list[str], folder: Path) -> Callable[[], None]:
     training = build_training(plan, registry, decide(plan.train), RunFolder(folder))
 
     def step() -> None:
-        training._take_step(training.step + 1)
+        training.take_step(training.step + 1)
 
     return step
 

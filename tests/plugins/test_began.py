@@ -152,7 +152,7 @@ def test_k_follows_the_logged_losses_once_a_step(tmp_path):
     began = training.game.losses["losses.adversarial@main"]
     k = 0.5
     for step in range(1, 7):
-        training._take_step(step)
+        training.take_step(step)
         logged = training.gauges()
         real = logged["loss/adversarial/discriminator/real"]
         fake = logged["loss/adversarial/generator"]

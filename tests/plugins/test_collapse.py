@@ -94,7 +94,7 @@ def test_a_resumed_run_goes_on_counting(tmp_path, capsys):
 
 def test_the_spread_is_the_deviation_of_each_pixel_over_the_batch(tmp_path):
     training = training_of(tmp_path, PLAIN)
-    training._take_step(1)
+    training.take_step(1)
     real, fake = training._shown[""]
     figures = training.gauges()
     assert figures["spread/real"] == pytest.approx(real.std(0).mean().item())
@@ -106,7 +106,7 @@ def test_the_spread_is_the_deviation_of_each_pixel_over_the_batch(tmp_path):
 
 def test_a_batch_of_few_images_does_not_say_how_much_they_differ(tmp_path):
     training = training_of(tmp_path, CYCLE)
-    training._take_step(1)
+    training.take_step(1)
     assert not [name for name in training.gauges() if name.startswith("spread")]
 
 
@@ -121,7 +121,7 @@ def test_early_stopping_may_watch_accuracy_and_spread_through_a_resume(tmp_path)
     again = training_of(tmp_path, text)
     again.resume(checkpoint.load(again.folder.checkpoints, 4))
     for training in (whole, again):
-        training._take_step(5)
+        training.take_step(5)
     assert again.watching["early-stopping"].save_state() == (
         whole.watching["early-stopping"].save_state()
     )

@@ -415,7 +415,7 @@ def test_d_is_left_alone_until_the_game_begins_and_then_both_learn(game, tmp_pat
     moved = []
     for step in range(1, 5):
         training.game.enter(training.plan.phases[step > 2])
-        training._take_step(step)
+        training.take_step(step)
         after = weights()
         moved.append(
             {

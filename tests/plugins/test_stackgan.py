@@ -358,7 +358,7 @@ def test_each_phase_trains_its_stage_and_the_text_learns_with_the_first(tmp_path
     moved = []
     for step in range(1, 5):
         before = {address: weights(network) for address, network in networks.items()}
-        training._take_step(step)
+        training.take_step(step)
         moved.append({a for a, n in networks.items() if not torch.equal(before[a], weights(n))})
     first = {"generators.text", "generators.stage1", "discriminators.stage1"}
     second = {"generators.stage2", "discriminators.stage2"}

@@ -483,13 +483,13 @@ def test_copies_are_made_before_the_first_step_and_then_every_so_often(tmp_path)
     history = []
     for name in ("generators.main",):  # as if D had been loaded from elsewhere after G was built
         training.game.networks[name].memory.zero_()
-    take = training._take_step
+    take = training.take_step
 
     def step(number):
         history.append(differs(training))
         take(number)
 
-    training._take_step = step
+    training.take_step = step
     training.run()
     assert history == [False, True, True, False, True, True] and not differs(training)
 

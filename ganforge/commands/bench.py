@@ -1,0 +1,120 @@
+"""`ganforge bench RECIPE`: how long a step takes here, and which switches make it shorter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ganforge.commands import compose_recipe, recipe_options, with_registry
+from ganforge.commands.data import progress_bar
+from ganforge.commands.tables import print_tables
+
+if TYPE_CHECKING:
+    from ganforge.bench import Timed
+    from ganforge.plan import Plan
+    from ganforge.registry import Registry
+
+# Hooks that write and show: they take next to nothing of a step, and here nothing is written.
+_WRITING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "collapse-alarm")
+
+
+@click.command()
+@click.argument("recipe")
+@recipe_options
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1, max=3600),
+    default=60.0,
+    show_default=True,
+    help="how long to measure for",
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_registry
+def command(
+    registry: Registry,
+    recipe: str,
+    preview: bool,
+    sets: tuple[str, ...],
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Time a recipe's steps on this machine.
+
+    Precision, memory layout and threads are changed one at a time, each timed in turn with the
+    recipe as it is. Ends with the lines to put into the recipe. Nothing is written.
+    """
+    plan = compose_recipe(registry, recipe, preview=preview, sets=sets)
+    quiet = (f"hooks.{n}.off=true" for n, h in plan.hooks.items() if h.component.name in _WRITING)
+    sets = (*sets, *quiet)
+    plan = compose_recipe(registry, recipe, preview=preview, sets=sets)
+
+    from ganforge.bench import bench  # imports torch: only now that the recipe is right
+    from ganforge.launch import Request, with_data
+
+    request = Request(recipe=recipe, preview=preview, sets=sets)
+    plan, _ = with_data(request, registry, plan, click.echo, progress_bar)
+    found = bench(plan, registry, seconds, progress_bar)
+    if as_json:
+        click.echo(json.dumps([_as_json(plan, one) for one in found], indent=2))
+    else:
+        _show(plan, found)
+
+
+def _as_json(plan: Plan, timed: Timed) -> dict[str, Any]:
+    return {
+        "train": timed.way.lines,
+        "milliseconds": timed.milliseconds,
+        "images_per_second": _images_per_second(plan, timed),
+        "ratio": timed.ratio,
+        "rounds": timed.rounds,
+    }
+
+
+def _images_per_second(plan: Plan, timed: Timed) -> float:
+    """Real images, or other rows, that each discriminator sees."""
+    first = plan.phase_at(1)
+    return plan.train.batch * max(1, first.discriminator_steps) / timed.milliseconds * 1e3
+
+
+def _show(plan: Plan, found: list[Timed]) -> None:
+    from ganforge import machine
+
+    usual = machine.decide(plan.train).locked()
+    said = ", ".join(f"{key} {value}" for key, value in usual.items())
+    first = plan.phase_at(1)
+    name = f", phase '{first.name}'" if len(plan.phases) > 1 else ""
+    title = f"{plan.name}: batch {plan.train.batch}{name}"
+    heading = ("", "ms per step", "images/s", "times as fast", "rounds")
+    rows = [_row(plan, one, said) for one in found]
+    print_tables([(title, [heading, *rows])])
+    click.echo()
+    for line in _advice(found):
+        click.echo(line)
+
+
+def _row(plan: Plan, timed: Timed, usual: str) -> tuple[str, ...]:
+    changed = ", ".join(f"{key} {value}" for key, value in timed.way.lines.items())
+    return (
+        changed or f"as it is: {usual}",
+        f"{timed.milliseconds:.1f}",
+        f"{_images_per_second(plan, timed):,.0f}",
+        f"{timed.ratio:.2f}",
+        str(timed.rounds),
+    )
+
+
+def _advice(found: list[Timed]) -> Iterator[str]:
+    """The lines to put into the recipe."""
+    from ganforge.bench import GAIN
+
+    best = max(found, key=lambda one: one.ratio)
+    if best.ratio <= 1 + GAIN:
+        yield f"as it is, nothing that was tried is more than {GAIN:.0%} faster"
+        return
+    yield f"{best.ratio:.2f} times as fast with"
+    yield "[train]"
+    for key, value in best.way.lines.items():
+        yield f"{key} = {json.dumps(value)}"
