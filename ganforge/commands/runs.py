@@ -30,7 +30,20 @@ _HEADER = ("run", "recipe", "steps", "state", "changed", "newest sheet")
 @click.option(
     "--baseline", metavar="GROUP", help="of a sweep: what the others' figures are set against"
 )
-def command(folder: Path | None, root: Path, as_json: bool, baseline: str | None) -> None:
+@click.option(
+    "--value",
+    "patterns",
+    metavar="PATTERN",
+    multiple=True,
+    help="of a sweep: figures to show, such as fidelity/* [all but families]",
+)
+def command(
+    folder: Path | None,
+    root: Path,
+    as_json: bool,
+    baseline: str | None,
+    patterns: tuple[str, ...],
+) -> None:
     """List the runs, the newest last.
 
     A stopped run goes on when the same `ganforge run` is given again.
@@ -41,8 +54,9 @@ def command(folder: Path | None, root: Path, as_json: bool, baseline: str | None
     """
     root = folder or root
     swept = is_sweep(root)
-    if baseline is not None and not swept:
-        raise GanforgeError(f"--baseline is for the runs of a sweep, and {root} is none")
+    if not swept and (baseline is not None or patterns):
+        option = "--value" if baseline is None else "--baseline"
+        raise GanforgeError(f"{option} is for the runs of a sweep, and {root} is none")
     found = runs_below(root) if swept else find_runs(root)
     records = [record_of(run) for run in found]
     if swept:
@@ -59,7 +73,7 @@ def command(folder: Path | None, root: Path, as_json: bool, baseline: str | None
 
             click.echo("")
             whole = [run for run, it in zip(found, records, strict=True) if it["state"] != "broken"]
-            print_standing(root, whole, baseline)
+            print_standing(root, whole, baseline, patterns)
 
 
 def record_of(folder: RunFolder) -> dict[str, Any]:

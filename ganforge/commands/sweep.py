@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ganforge.commands import open_registry, plugin_options, recipe_options, warn
-from ganforge.errors import GanforgeError
+from ganforge.errors import DataError, GanforgeError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ganforge.plan import Plan
     from ganforge.registry import Registry
     from ganforge.sweeps.children import Child, End
     from ganforge.sweeps.grid import Command, Planned, Variation
@@ -103,10 +103,11 @@ def command(
         grid.refuse_other_games(runs)
         folder.open_folder(out, None)
         click.echo(_size(runs, jobs))
+        _fetch([run.plan for run in runs if not run.done()])
         pool = _playing(every, runs, jobs)
         _say_end(pool, runs)
     if pool.interrupted:
-        click.echo(f"go on with: {shlex.join(['ganforge', *sys.argv[1:]])}")
+        click.echo("the same command again goes on")
         ctx.exit(130)
     if any(end.how == "failed" for end in pool.ends.values()):
         ctx.exit(1)
@@ -150,6 +151,26 @@ def _say_warnings(registry: Registry) -> None:
     for line in dict.fromkeys(registry.warnings):
         warn(line)
     registry.warnings.clear()
+
+
+def _fetch(plans: Sequence[Plan]) -> None:
+    """Bring the data before runs begin that would all want it at once. Raises DataError."""
+    from ganforge.archives import FetchOptions
+    from ganforge.commands.data import progress_bar
+    from ganforge.fetch import prepare
+
+    for plan in plans:
+        options = plan.data.options
+        if not isinstance(options, FetchOptions) or not options.must_fetch():
+            continue
+        click.echo(f"fetching {options.fetch} into {options.root}")
+        try:
+            with progress_bar(f"fetching {options.fetch}", bytes_=True) as on_progress:
+                prepare(options, on_progress=on_progress)
+        except DataError:
+            if getattr(options, "fallback", None) is None:
+                raise
+            return  # each run says so, and takes what stands in
 
 
 def _size(runs: Sequence[Planned], jobs: int) -> str:
@@ -196,6 +217,7 @@ def _searching(
     study = search.study_of(every.out, space, direction, storage)
     folder.open_folder(every.out, asked)  # once the database was found to be there
     source = search.Search(registry, every, space, study, trials, storage)
+    _fetch(space.plans)
     if not space.measured:
         click.echo(
             "every trial is played to its end: --set hooks.metrics.evaluate=N measures earlier"
@@ -222,11 +244,11 @@ def _say_end(pool: Pool, runs: Sequence[Planned]) -> None:
     there = [run.folder for run in runs if run.folder.exists() and run.folder.metrics.exists()]
     if there:
         click.echo("")
-        print_standing(out, there, None)
+        print_standing(out, there)
     groups = dict.fromkeys(run.name.rpartition("/")[0] for run in runs)
     if len(groups) > 1 and there:
-        baseline = shlex.quote(next(iter(groups)))
-        click.echo(f"\ndifferences: ganforge runs {shlex.quote(str(out))} --baseline {baseline}")
+        where = f'"{out}"' if " " in str(out) else out
+        click.echo(f"\ndifferences: ganforge runs {where} --baseline {next(iter(groups))}")
 
 
 def _say_failures(pool: Pool) -> None:

@@ -34,10 +34,12 @@ _PLACE = "ganforge:place"  # whose trial it is: machine and folder
 
 @frozen
 class Space:
-    """What is chosen among. recipes: by their folders. seed: of every trial, None for the recipe's
-    own. metric: NAME/FIGURE, or NAME alone. measured: whether runs measure it on their way."""
+    """What is chosen among. recipes: by their folders. plans: those that were tried. seed: of every
+    trial, None for the recipe's own. metric: NAME/FIGURE, or NAME alone. measured: whether runs
+    measure it on their way."""
 
     recipes: Mapping[str, str]
+    plans: tuple[Plan, ...] = field(repr=False)
     variations: tuple[Variation, ...]
     seed: int | None
     metric: str
@@ -74,7 +76,7 @@ class Space:
             _refuse_unmeasured(plan, metric)
         measured = all(bool(getattr(p.hooks["metrics"].options, "evaluate", 0)) for p in plans)
         seed = seeds[0] if seeds else None
-        return cls(found, tuple(variations), seed, metric, measured)
+        return cls(found, tuple(plans), tuple(variations), seed, metric, measured)
 
     def distributions(self, optuna: Any) -> dict[str, Any]:
         """Of Optuna's parameters: keys of the recipe, and which recipe where there are several."""

@@ -253,7 +253,7 @@ def test_a_sweep_plays_ordinary_runs_and_shows_their_figures(swept):
         assert run.resolved_tables()["train"]["seed"] == int(name[-1])
         assert f"{name}: finished" in said
     assert "4 runs; 16 steps to go, 2 at a time" in said and "4 finished" in said
-    assert re.search(r"digits/train.batch=4 +[\d.]+ +[\d.]+ +2", said)
+    assert re.search(r"  train.batch=4 +[\d.]+ +[\d.]+ +2", said)
     assert "ganforge runs s --baseline digits/train.batch=2" in said
 
 
@@ -287,18 +287,29 @@ def test_runs_shows_the_figures_against_a_baseline(swept, ganforge_cli, monkeypa
     monkeypatch.chdir(folder)
     answer = ganforge_cli("runs", "s", "--baseline", "train.batch=2")
     assert answer.status == 0 and all(name in answer.out for name in RUNS)
-    assert "against digits/train.batch=2" in answer.out
+    assert "differences are to train.batch=2, run by run of the same seed" in answer.out
     figure = {name: value_of(folder / "s" / name) for name in RUNS}
     pairs = [figure[RUNS[2]] - figure[RUNS[0]], figure[RUNS[3]] - figure[RUNS[1]]]
     mean, half = sum(pairs) / 2, abs(pairs[0] - pairs[1]) / 2
     low, high = mean - 12.7062047 * half, mean + 12.7062047 * half  # t(1 degree, 97.5 %)
-    shown = re.search(r"train.batch=4 .*?(\S+) +(\S+) to (\S+), 2 pairs", answer.out)
+    shown = re.search(r"train.batch=4 .*?(\S+) +(\S+) to (\S+) +2\n", answer.out)
     assert [float(x) for x in shown.groups()] == pytest.approx([mean, low, high], rel=0.01)
     assert "torch" not in ganforge_cli.imported_by("runs", "s", "--baseline", "train.batch=2")
     answer = ganforge_cli("runs", "s", "--baseline", "train.batch=9")
     assert answer.status == 2 and "--baseline train.batch=9 is none of: digits/" in answer.err
-    answer = ganforge_cli("runs", "pictures", "--baseline", "x")
-    assert answer.status == 2 and "is for the runs of a sweep" in answer.err
+    for option in ("--baseline", "--value"):
+        answer = ganforge_cli("runs", "pictures", option, "x")
+        assert answer.status == 2 and f"{option} is for the runs of a sweep" in answer.err
+
+
+def test_runs_shows_the_figures_that_are_asked_for(swept, ganforge_cli, monkeypatch):
+    folder, _ = swept
+    monkeypatch.chdir(folder)
+    said = ganforge_cli("runs", "s", "--value", "*-real").out
+    assert "checkerboard/checkerboard-real\n" in said
+    assert "checkerboard/checkerboard\n" not in said
+    answer = ganforge_cli("runs", "s", "--value", "fid*")
+    assert answer.status == 2 and "fid*: no figure is named so; there are: checker" in answer.err
 
 
 def value_of(folder):
@@ -355,7 +366,7 @@ def test_ctrl_c_saves_what_plays_and_the_same_command_goes_on(recipe, workdir):
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=120)[0].decode()
     assert process.returncode == 130, said
-    assert "2 interrupted, 1 waiting" in said and "go on with: ganforge sweep" in said
+    assert "2 interrupted, 1 waiting" in said and "the same command again goes on" in said
     saved = [folder.checkpoint_steps()[-1] for folder in folders]
     assert all(0 < step < 100_000 for step in saved)
     more = ("--set", f"train.steps={max(saved) + 1}")
@@ -446,7 +457,7 @@ def test_the_live_table_shows_what_plays_and_how_others_ended(recipe):
     assert "3 waiting" in text
 
 
-def test_a_baseline_may_be_named_by_its_folder_or_its_end(tmp_path):
+def test_a_baseline_may_be_named_by_its_folder_or_its_end(tmp_path, capsys):
     from made_runs import make_run
 
     for value, seed in ((1, 0), (1, 1), (2, 0), (2, 1)):
@@ -454,7 +465,8 @@ def test_a_baseline_may_be_named_by_its_folder_or_its_end(tmp_path):
         make_run(path, seed=seed, lr=value, figures={"fid": value + seed / 10})
     runs = runs_below(tmp_path / "s")
     for name in ("cycle/w=2", "w=2", str(tmp_path / "s" / "cycle" / "w=2")):
-        assert standing.print_standing(tmp_path / "s", runs, name)
+        standing.print_standing(tmp_path / "s", runs, name)
+        assert "differences are to w=2" in capsys.readouterr().out
     with pytest.raises(GanforgeError, match="is none of: cycle/w=1, cycle/w=2"):
         standing.print_standing(tmp_path / "s", runs, "w=3")
     assert not is_sweep(tmp_path / "s")
