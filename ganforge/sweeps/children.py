@@ -127,7 +127,9 @@ class Child:
         if self.run.done():
             return End("finished")
         if self.asked:
-            return End("pruned" if self.asked == "pruned" else "interrupted", self.asked)
+            saved = self.run.folder.checkpoint_steps()
+            told = f"saved at step {saved[-1]:,}" if saved else "nothing was saved yet"
+            return End("pruned" if self.asked == "pruned" else "interrupted", told)
         if status == 0:
             return End("stopped", self._said(_STOPPED) or "it stopped by itself")
         error = self._said(r"error: (.*)")

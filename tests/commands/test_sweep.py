@@ -383,6 +383,23 @@ def until(condition, seconds=120):
         time.sleep(0.1)
 
 
+class Pruning(Listed):
+    """Stops its runs as soon as they have logged something."""
+
+    def looked(self, run, lines):
+        return "pruned" if lines else ""
+
+
+def test_a_run_that_is_stopped_early_keeps_its_checkpoint(recipe):
+    sets = ("train.steps=100_000", "hooks.metrics.every=1", "hooks.samples.every=100_000")
+    (run, _), every = planned(recipe, sets=sets)
+    pool = Pool(every, Pruning([run]), Said(), 1)
+    pool.play()
+    saved = run.folder.checkpoint_steps()[-1]
+    assert 0 < saved < 100_000
+    assert pool.ends == {run.name: End("pruned", f"saved at step {saved:,}")}
+
+
 def test_a_run_that_another_process_trains_is_left_to_it(recipe):
     (run, _), every = planned(recipe)
     shown = Said()
