@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from ganforge.plan import Plan
 
 # Exit status by why a run stopped: 128 and the signal's number, as shells count.
-_INTERRUPTED = {"interrupted by SIGINT": 130, "interrupted by SIGTERM": 143}
+_INTERRUPTED = {
+    "interrupted by SIGINT": 130,
+    "interrupted by SIGBREAK": 130,
+    "interrupted by SIGTERM": 143,
+}
 
 
 @click.command()

@@ -21,7 +21,7 @@ from ganforge.runfolder import LOCK, RunFolder
 from ganforge.sweeps.grid import Command, Planned
 
 _PROMPT = "$ ganforge "  # begins what a new process writes into the log
-_STOPPED = r"stopped after step [\d,]+: (.*)"
+_STOPPED = r"stopped after step [\d,]+: (?!interrupted by)(.*)"
 _READ = 50_000  # bytes of the end of a log
 
 How = Literal["finished", "stopped", "pruned", "interrupted", "failed", "elsewhere"]

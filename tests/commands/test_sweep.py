@@ -420,6 +420,8 @@ def test_a_run_that_ended_by_itself_is_not_begun_again(recipe):
     assert pool.ends == {run.name: End("stopped", "no progress")}
     run.log.write_text(run.log.read_text() + "\n$ ganforge run\nresuming\n")
     assert not children.stopped_before(run)
+    run.log.write_text("x\n$ ganforge run\nx stopped after step 2: interrupted by SIGBREAK\n")
+    assert not children.stopped_before(run)
 
 
 class Said:
