@@ -47,7 +47,9 @@ _EVERY = 5.0  # seconds between two looks at a run that is watched
     type=click.Path(path_type=Path),
     help="show what somebody chose, as the page saved it; may be repeated",
 )
-@click.option("--no-walks", is_flag=True, help="leave walks out, which need the run's weights")
+@click.option(
+    "--no-walks", is_flag=True, help="leave walks and filters out, which need the run's weights"
+)
 @click.option(
     "--watch", is_flag=True, help="write the page again while the runs train, until all are done"
 )
@@ -64,7 +66,7 @@ def command(
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
-    """Show runs on one page: samples, graphs, metrics, walks, recipe and environment.
+    """Show runs on one page: samples, graphs, metrics, walks, filters, recipe, environment.
 
     RUN is a run's folder or name, or a sweep's folder; left out, the newest. The page is a single
     file that needs no server and no network. Runs whose recipes differ in the seed alone are summed
@@ -178,11 +180,15 @@ def _look(
         opened.append((entry.name, run))
     if walks:
         for name, run in opened:
-            found = list(made.walks_of(run, name, page.WALKS // len(opened)))
-            report.notes += [line for line in found if isinstance(line, str)]
-            shown = [walk for walk in found if not isinstance(walk, str)]
-            if shown:
-                report.walks[name] = shown
+            walked = list(made.walks_of(run, name, page.WALKS // len(opened)))
+            looked = list(made.filters_of(run, name, page.FILTERS // len(opened)))
+            report.notes += [line for line in (*walked, *looked) if isinstance(line, str)]
+            report.walks[name] = [one for one in walked if not isinstance(one, str)]
+            report.filters[name] = [one for one in looked if not isinstance(one, str)]
+    report.walks, report.filters = (
+        {name: shown for name, shown in found.items() if shown}
+        for found in (report.walks, report.filters)
+    )
     if report.blind:
         report.pairs, notes = made.pairs_of(opened, page.BLIND)
         report.notes += [f"no blind comparison of {note}" for note in notes]

@@ -35,6 +35,9 @@ def test_the_page_of_one_run_lies_in_its_folder_with_a_walk(ganforge_cli, traine
     assert answer.out.startswith(f"digits: {trained / 'digits' / 'report.html'} (")
     text = (trained / "digits" / "report.html").read_text(encoding="utf-8")
     assert "between the classes cats, dogs with the noise of seed 0" in text
+    for network in ("discriminators.main, on training images", "generators.main, on images that"):
+        assert network in text
+    assert "Filters of discriminators.main of digits: weights and most exciting patches" in text
     assert 'id="blind"' not in text and data_of(trained / "digits" / "report.html")["watch"] == 0
 
 
@@ -44,6 +47,7 @@ def test_the_page_of_several_runs_lies_in_the_current_folder(ganforge_cli, train
     assert answer.status == 0 and "plain, again: report.html" in answer.out
     text = Path("report.html").read_text(encoding="utf-8")
     assert "2 runs that differ in the seed alone" in text and 'id="walks"' not in text
+    assert 'id="filters"' not in text
     assert Path("out/figures.csv").read_text(encoding="utf-8").startswith("of,name,seed,metric")
 
 

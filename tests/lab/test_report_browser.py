@@ -115,7 +115,16 @@ def three(tmp_path):
             (("one", (0, 50, 100)), ("two", (0, 40, 100)), ("three", (0, 100)))
         )
     ]
-    return write(tmp_path / "report.html", *runs)
+    return write(tmp_path / "report.html", *runs, filters={"one": [filters_shown()]})
+
+
+def filters_shown():
+    """A picture of filters, larger than a phone and than a sheet of paper."""
+    from ganforge.lab.report.made import FiltersShown
+    from ganforge.lab.report.sheets import Picture
+
+    svg = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='900' height='1500'/>"
+    return FiltersShown("discriminators.main", Picture(svg, 900, 1500), True)
 
 
 def test_the_slider_shows_each_runs_sheet_of_that_time(visit, three):
@@ -251,7 +260,7 @@ def test_a_page_that_is_watched_reloads_itself_and_keeps_its_place(visit, tmp_pa
     tab.locator("#reloading").check()
     tab.evaluate("scrollTo({top: 300, behavior: 'instant'})")
     write(file, run)  # the last page
-    until(tab, "!document.getElementById('reloading')")
+    until(tab, "document.readyState == 'complete' && !document.getElementById('reloading')")
     assert tab.evaluate("scrollY") == pytest.approx(300, abs=40)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a report that need the run's weights: walks, and pairs for blind comparisons."""
+"""Pictures of a report that need the run's weights: walks, filters, pairs for blind comparisons."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ganforge.errors import GanforgeError
 from ganforge.images import grid
+from ganforge.lab import filters
 from ganforge.lab.places import Place, place, reads_text
 from ganforge.lab.report.choices import Question
 from ganforge.lab.report.sheets import Picture, address, webp
@@ -42,6 +43,15 @@ class WalkShown:
     between: str
     unevenness: float
     seen_by: str
+
+
+@frozen
+class FiltersShown:
+    """Filters of one network, trained beside untrained. reads: whether it reads images."""
+
+    network: str
+    picture: Picture
+    reads: bool
 
 
 @frozen
@@ -109,7 +119,12 @@ def _stops(run: Run, plan: GeneratorPlan) -> tuple[list[Place], str]:
 def _strip(images: Tensor, room: int) -> Picture:
     starts = range(0, len(images) - 1, FRAMES)
     lines = [images[start : start + FRAMES + 1] for start in starts]
-    sheet = Image.fromarray(grid(torch.cat(lines), FRAMES + 1))
+    return _fitted(grid(torch.cat(lines), FRAMES + 1), room)
+
+
+def _fitted(pixels: np.ndarray, room: int) -> Picture:
+    """A picture in about so many bytes, as PNG where that is enough."""
+    sheet = Image.fromarray(pixels)
     if sheet.mode not in ("L", "RGB"):
         sheet = sheet.convert("RGB")
     for width, quality in ((1240, 0), (1240, 85), (800, 80), (500, 70)):
@@ -124,6 +139,25 @@ def _png(picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, "png", optimize=True)
     return file.getvalue()
+
+
+# --- filters --------------------------------------------------------------------------------------
+
+TRIED, FILTERS, LAYERS = 128, 6, 3  # images; of each layer; besides the weights
+
+
+def filters_of(run: Run, name: str, room: int) -> Iterator[FiltersShown | str]:
+    """Filters of a run's first discriminator and generator of images in so many bytes; a line where
+    one should be and could not be made. `name` is the run's."""
+    guards = [p for p in run.plan.discriminators.values() if isinstance(p.judged, ImageSpec)]
+    for plan in (*guards[:1], *_ends(run)[:1]):
+        try:
+            found = filters.look(run, plan.address, filters=FILTERS, images=TRIED, deeper=LAYERS)
+        except (GanforgeError, RuntimeError) as error:
+            yield f"{name}: no filters of {plan.address}: {str(error).splitlines()[0]}"
+            continue
+        picture = _fitted(filters.sheet(found), room // 2)
+        yield FiltersShown(plan.address, picture, found.subject.reads)
 
 
 # --- blind comparisons ----------------------------------------------------------------------------

@@ -24,12 +24,12 @@ from ganforge.measuring import figure_text
 from ganforge.resolved import leaves
 
 if TYPE_CHECKING:
-    from ganforge.lab.report.made import Pairs, WalkShown
+    from ganforge.lab.report.made import FiltersShown, Pairs, WalkShown
 
 MOST_RUNS = 12
 LARGEST = 15_000_000  # bytes of a page
 # Of these, what others may take: bytes of pictures, which are a third longer as text.
-WALKS, BLIND = 900_000, 900_000
+WALKS, FILTERS, BLIND = 900_000, 900_000, 900_000
 _REST = 500_000  # tables and recipes
 _FAMILY = "/"  # in the name of a figure that is one of many, such as share/3
 
@@ -48,8 +48,9 @@ class Shown:
 
 @define
 class Report:
-    """What a page says. walks: by run; notes: why something is missing that somebody may look for.
+    """What a page says. walks, filters: by run.
 
+    notes: why something is missing that somebody may look for.
     watch: seconds after which the page loads itself again, 0 for never.
     """
 
@@ -59,6 +60,7 @@ class Report:
     charts: list[curves.Chart]
     baseline: Group | None = None
     walks: dict[str, list[WalkShown]] = field(factory=dict)
+    filters: dict[str, list[FiltersShown]] = field(factory=dict)
     pairs: list[Pairs] = field(factory=list)
     blind: bool = False
     counted: list[choices.Counted] = field(factory=list)
@@ -91,7 +93,7 @@ def _room(entries: Sequence[Entry], charts: Sequence[curves.Chart]) -> int:
     taken = sum(len(text) for entry in entries for text in _recipe_texts(entry).values())
     taken += len(json.dumps([chart.for_page() for chart in charts])) + _REST
     taken += len(_library()) if charts else 0
-    return max(0, (LARGEST - taken) * 3 // 4 - WALKS - BLIND)
+    return max(0, (LARGEST - taken) * 3 // 4 - WALKS - FILTERS - BLIND)
 
 
 def _library() -> str:
