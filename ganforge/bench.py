@@ -22,6 +22,7 @@ from ganforge.feed import Feed
 from ganforge.game import Game
 from ganforge.launch import Wait, build_feed, unseen
 from ganforge.plan import Plan
+from ganforge.plugin import with_options
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.specs import ImageSpec
@@ -69,7 +70,7 @@ def bench(plan: Plan, registry: Registry, seconds: float, wait: Wait = unseen) -
     """
     usual = machine.decide(plan.train)
     # Deciding looks at how many threads are set, and each way sets its own.
-    plan = attrs.evolve(plan, train=attrs.evolve(plan.train, threads=usual.threads))
+    plan = attrs.evolve(plan, train=with_options(plan.train, threads=usual.threads))
     tried = list(ways(plan, usual))
     budget = seconds / (len(tried) + 1)
     with TemporaryDirectory() as folder:
@@ -119,7 +120,7 @@ class Stage:
 
     def player(self, way: Way) -> Player:
         """The game played this way, and warmed up."""
-        plan = attrs.evolve(self._plan, train=attrs.evolve(self._plan.train, **way.lines))
+        plan = attrs.evolve(self._plan, train=with_options(self._plan.train, **way.lines))
         decided = machine.decide(plan.train)
         classes = [self._registry.load_target(n.component) for n in plan.networks.values()]
         last = decided.wants_channels_last(classes)

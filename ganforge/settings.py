@@ -16,7 +16,10 @@ class TrainSettings:
 
     steps: int | None = option(None, at_least=1, help="steps of the run; or give `epochs`")
     epochs: float | None = option(
-        None, above=0, help="passes of the discriminators over the training set; or give `steps`"
+        None,
+        above=0,
+        at_most=1_000_000_000,
+        help="passes of the discriminators over the training set; or give `steps`",
     )
     batch: int = option(64, at_least=1, help="items of each domain per update")
     discriminator_steps: int = option(
@@ -156,7 +159,7 @@ class Constant:
 class ConstantThenLinear:
     """Constant, then linear to 0 (CycleGAN, arXiv:1703.10593)"""
 
-    constant: float = option(0.5, at_least=0, at_most=1, help="share of its length that is constant")
+    constant: float = option(0.5, at_least=0, at_most=1, help="share of `until` that is constant")
     until: float = option(1.0, above=0, at_most=1, help="share of the run at which it is at 0")
 
 
@@ -165,7 +168,7 @@ class Cosine:
     """Half a cosine from the learning rate to `floor` times it"""
 
     floor: float = option(0.0, at_least=0, at_most=1, help="what is left at the end")
-    warmup: float = option(0.0, at_least=0, below=1, help="share of its length that rises from 0")
+    warmup: float = option(0.0, at_least=0, below=1, help="share of `until` that rises from 0")
     until: float = option(1.0, above=0, at_most=1, help="share of the run at which it ends")
 
 

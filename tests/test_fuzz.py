@@ -43,7 +43,25 @@ TEXTS = {path.stem: path.read_bytes() for path in RECIPES}
 SLOWEST = 2.0  # seconds that one recipe may take
 
 # Texts that once gave a traceback, or took too long.
-FOUND: tuple[bytes, ...] = ()
+_GAME = b"""recipe = 1
+name = "a"
+[data]
+use = "spoken-times"
+[train]
+%s
+[domains.mine]
+of = %s
+[generators.other]
+use = "seq2seq"
+[discriminators.third]
+use = "sequence-pairs"
+on = %s
+"""
+FOUND: tuple[bytes, ...] = (
+    _GAME % (b"epochs = 1e308", b'"time"', b'"wording"'),
+    _GAME % (b"steps = 4", b'"time"', b"[0.5, 0.999]"),
+    _GAME % (b"steps = 4", b"[0.5, 0.999]", b'"wording"'),
+)
 
 
 def few_or_many(few, many):

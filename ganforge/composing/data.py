@@ -89,8 +89,7 @@ class DataReader(Reader):
                 return None
             spec = NoiseSpec(settings.dim, settings.distribution)
             return DomainPlan(name=name, spec=spec, origin="drawn")
-        if of.value not in known:
-            self.unknown("domain", str(of.value), known, of.value_span)
+        if self.known_name(of, "domain", known) is None:
             return None
         derived = structure(
             table,

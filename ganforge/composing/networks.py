@@ -180,10 +180,7 @@ class NetworkReader(DataReader):
     def target(self, name: str, table: Table) -> str | None:
         entry = table.entry("to")
         if entry is not None:
-            if entry.value not in self.domains:
-                self.unknown("domain", str(entry.value), self.domains, entry.value_span)
-                return None
-            return str(entry.value)
+            return self.known_name(entry, "domain", self.domains)
         images = self.image_domains()
         if len(images) == 1:
             return images[0]
@@ -261,10 +258,7 @@ class NetworkReader(DataReader):
         table = self.table("discriminators").get(name)
         entry = table.entry("on")
         if entry is not None:
-            if entry.value not in self.domains:
-                self.unknown("domain", str(entry.value), self.domains, entry.value_span)
-                return None
-            return str(entry.value)
+            return self.known_name(entry, "domain", self.domains)
         made = {generator.target for generator in self.generators.values()}
         if len(made) == 1:
             return next(iter(made))

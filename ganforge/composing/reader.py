@@ -116,6 +116,19 @@ class Reader:
         )
         return None
 
+    def known_name(self, entry: Entry, what: str, known: Iterable[str]) -> str | None:
+        """The value of a key that takes one name of these; what else it is, is told."""
+        if not isinstance(entry.value, str):
+            self.problem(
+                f"'{entry.key}' must be the name of a {what}, not {_shown(entry.value)}",
+                entry.value_span,
+            )
+        elif entry.value not in known:
+            self.unknown(what, entry.value, known, entry.value_span)
+        else:
+            return entry.value
+        return None
+
     def unknown(self, what: str, name: str, known: Iterable[str], span: Span | None) -> None:
         """Tell that a name is nobody's; not where its table is there and has a problem itself."""
         if name in self.table(_TABLES.get(what, "")):
