@@ -476,8 +476,10 @@ def answers(subject: Subject, layer: Layer, peaks: Peaks, filters: int, each: in
         marks = guided(subject, layer, flat_rows, channels, at)
     else:
         marks = added(subject, layer, flat_rows, channels, at, peaks.means)
-    of_units = fields(subject, layer, list(zip(channels.tolist(), at.tolist(), strict=True)))
-    size = tuple(max(b[2 + side] - b[side] for b in of_units) for side in (0, 1))
+    units = list(zip(channels.tolist(), at.tolist(), strict=True))
+    middle = layer.shape[1] // 2 * layer.shape[2] + layer.shape[2] // 2 if layer.shape[1:] else 0
+    *of_units, whole = fields(subject, layer, [*units, (0, middle)])  # not cut by an edge, perhaps
+    size = tuple(max(b[2 + side] - b[side] for b in (*of_units, whole)) for side in (0, 1))
     cut = [
         torch.stack([_cut(image, box, size) for image, box in zip(images, of_units, strict=True)])
         for images in (subject.images[flat_rows], marks)

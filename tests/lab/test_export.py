@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from making_data import make_data, small_settings
+from built_runs import RECIPES, built, small_plan
+from making_data import make_data
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_runs import CYCLE, DIGITS, PLAIN, write_recipe
@@ -19,22 +20,11 @@ from torch import nn
 
 import ganforge
 from ganforge import GanforgeError
-from ganforge.compose import compose
 from ganforge.draws import Draws
 from ganforge.lab import exporting, generate
 from ganforge.lab.exporting import export
 from ganforge.lab.tracing import traced
-from ganforge.launch import build_training
-from ganforge.machine import decide
-from ganforge.recipe import load
-from ganforge.registry import Registry
-from ganforge.runfolder import RunFolder
-from ganforge.runs import Run
 from ganforge.specs import ImageSpec, TextSpec
-
-REGISTRY = Registry.load(only=())
-RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}
-
 
 # --- draws ----------------------------------------------------------------------------------------
 
@@ -69,22 +59,9 @@ def done():
     return set()
 
 
-def built(plan, folder):
-    """A run of a recipe's preview, before its first step."""
-    run = RunFolder(folder / "run")
-    run.path.mkdir(exist_ok=True)
-    training = build_training(plan, REGISTRY, decide(plan.train), run)
-    torch.set_flush_denormal(False)
-    opened = Run.during(training)
-    for generator in plan.generators:  # as weights are that come from a file
-        opened.generator(generator).to(memory_format=torch.contiguous_format)
-    return opened
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_generators_of_each_recipe_are_exported_and_make_the_same(name, data, tmp_path, done):
-    sets = tuple(small_settings(name, data))
-    plan = compose(load(RECIPES[name], preview=True, sets=sets), REGISTRY)
+    plan = small_plan(name, data)
     kind = tuple(
         (part.component.id, repr(part.options), part.source_specs, part.target_spec)
         for part in plan.generators.values()

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 import torch
+from built_runs import RECIPES, built, small_plan
+from making_data import make_data
 from PIL import Image
 from small_runs import CYCLE, DIGITS, write_recipe
 from torch import nn
@@ -124,6 +126,7 @@ def test_the_patch_that_excites_a_filter_is_the_one_it_was_made_for():
     assert found.rows[0].tolist() == [13, 5] and found.rows[1, 0] == 7
     assert found.boxes[0] == ((4, 2, 7, 5), (8, 9, 11, 12))
     assert found.strength[0].tolist() == [9, 4.5]
+    assert found.patches.shape == (2, 2, 1, 3, 3)
     assert torch.equal(found.patches[0, 0, 0], cross)
     assert torch.equal(found.patches[1, 0, 0], -cross)
     assert torch.equal(found.marks[0, 1, 0], cross)  # a gradient of a linear layer: its weights
@@ -345,3 +348,43 @@ def test_without_its_data_a_discriminator_is_refused_in_a_line(ganforge_cli, run
     answer = ganforge_cli("filters", "digits")
     assert answer.status == 2 and "gone" in answer.err and answer.err.count("\n") <= 3
     assert ganforge_cli("filters", "digits", "--network", "generator").status == 0
+
+
+# --- every shipped recipe -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """Games that were looked into, by their networks."""
+    return set()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_networks_of_each_recipe_are_looked_into(name, data, tmp_path, seen):
+    plan = small_plan(name, data)
+    kind = tuple((part.component.id, repr(part.options)) for part in plan.networks.values())
+    if kind in seen:
+        return  # another recipe has the same networks
+    seen.add(kind)
+    there = [address for address, part in plan.networks.items() if filters._of_images(part)]
+    run = built(plan, tmp_path) if there else None
+    for address in there:
+        found = filters.look(run, address, filters=2, images=8, deeper=1)
+        assert found.weights is not None  # every one of them reads or makes pixels
+        for one in (found.compared[0].trained, found.compared[0].untrained):
+            assert one.patches.shape == one.marks.shape and one.marks.isfinite().all()
+            assert one.marks.abs().amax() > 0 or found.subject.reads
+        assert filters.sheet(found).std() > 5
+
+
+def test_a_network_of_texts_is_refused_in_a_line(data, tmp_path):
+    run = built(small_plan("sequence-times", data), tmp_path)
+    with pytest.raises(ganforge.GanforgeError, match="no network of run judges or makes images"):
+        filters.address_of(run, None)
