@@ -171,7 +171,16 @@ class Commands(click.Group):
             )
             return status
 
-        return sys.exit(_told(run)) if standalone_mode else run()
+        if not standalone_mode:
+            return run()
+        status = _told(run)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # One of torchrun's processes: to take down what connects them may fail or wait for the
+            # others, and would change the status by which torchrun knows what became of the run.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        return sys.exit(status)
 
 
 def _told(run: Callable[[], int | None]) -> int:

@@ -153,15 +153,18 @@ class Ranks:
 @contextmanager
 def joined() -> Iterator[Ranks | None]:
     """The processes that `torchrun` has started, until all of them are done; None where this is a
-    process of its own. Raises GanforgeError where they cannot meet."""
+    process of its own. Raises GanforgeError where they cannot meet.
+
+    Their connections last as long as the process: another run may use them, and to undo them was
+    seen to end a process whose work was done by SIGABRT (gloo, PyTorch 2.14.1).
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield None
         return
     if not dist.is_available():
         raise GanforgeError("this build of PyTorch has no torch.distributed: run one process")
-    begun = not dist.is_initialized()
-    if begun:
+    if not dist.is_initialized():
         _meet()
     ranks = Ranks(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
     try:
@@ -171,8 +174,6 @@ def joined() -> Iterator[Ranks | None]:
         if not ranks.leads:
             _wait_for_the_leader(ranks)
         raise
-    if begun:  # after an error it ends with the process: to undo it may mean to wait for the others
-        dist.destroy_process_group()
 
 
 def _meet() -> None:

@@ -109,13 +109,12 @@ def plan_of(folder: Path, text: str, *components: Component, sets=(), preview=Fa
     return compose(recipe, registry(*components))
 
 
-def training_of(folder: Path, text: str, *components: Component, sets=(), ranks=None) -> Training:
-    """A training that is built but not begun, on the CPU; by several processes, in each of them."""
+def training_of(folder: Path, text: str, *components: Component, sets=()) -> Training:
+    """A training that is built but not begun, on the CPU."""
     plan = plan_of(folder, text, *components, sets=sets)
     run = RunFolder(folder / "run")
     run.path.mkdir(exist_ok=True)
-    decided = decide(plan.train, ranks)
-    return build_training(plan, registry(*components), decided, run, ranks=ranks)
+    return build_training(plan, registry(*components), decide(plan.train), run)
 
 
 QUIET = """

@@ -18,15 +18,17 @@ from pathlib import Path
 
 import torch
 from making_data import REGISTRY, small_settings
-from playing import CYCLE, ONE_PAIR, training_of
+from playing import CYCLE, ONE_PAIR, plan_of, registry
 
 from ganforge import Hook, Loss, checkpoint
 from ganforge.compose import compose
 from ganforge.errors import GanforgeError
-from ganforge.launch import Request, launch
+from ganforge.launch import Request, build_training, launch
+from ganforge.machine import decide
 from ganforge.plugin import Component, option_names
 from ganforge.ranks import Ranks, joined
 from ganforge.recipe import load
+from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
 
 MLP = 'use = "mlp"\nhidden = [12]\n'  # of the generator, with BatchNorm
@@ -128,11 +130,13 @@ def note(folder: Path, ranks: Ranks, training: Training, **more: object) -> None
 
 def play(folder: Path, ranks: Ranks, text: str, *components: Component, sets=(), resumed=False):
     """One game to its end, or to the error that it is expected to end in."""
-    ranks.agree()
     if ranks.leads:
-        folder.mkdir(exist_ok=True)
-    ranks.agree()
-    training = training_of(folder, text, *components, sets=sets, ranks=ranks)
+        (folder / "run").mkdir(parents=True, exist_ok=True)
+    own = folder / f"process-{ranks.rank}"  # none reads a recipe while another one writes it
+    own.mkdir(parents=True, exist_ok=True)
+    plan = plan_of(own, text, *components, sets=sets)
+    known, decided = registry(*components), decide(plan.train, ranks)
+    training = build_training(plan, known, decided, RunFolder(folder / "run"), ranks=ranks)
     if resumed:
         saved, _ = checkpoint.newest_whole(training.folder.checkpoints)
         training.resume(saved)

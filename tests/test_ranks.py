@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from making_data import REGISTRY, make_data
-from playing import plan_of, training_of
+from playing import plan_of, registry, training_of
 from playing_together import AS_THE_GRADIENT, GAMES, PLAIN, small_request
 
 from ganforge import checkpoint
@@ -67,11 +67,11 @@ def notes(folder):
     return [json.loads((folder / f"{rank}.json").read_text("utf-8")) for rank in (0, 1)]
 
 
-def near(one, other, name):
+def near(one, other, name, within=1e-5):
     """Whether two tensors differ only as sums do that are made in another order."""
     size = max(1e-3, float(one.float().abs().max()))
     worst = float((one.float() - other.float()).abs().max())
-    assert worst <= 1e-5 * size, f"{name}: {worst:.1e} of {size:.1e}"
+    assert worst <= within * size, f"{name}: {worst:.1e} of {size:.1e}"
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -123,18 +123,12 @@ def test_what_stopped_several_processes_is_played_again_by_one(played, monkeypat
     monkeypatch.setitem(sys.modules, "playing_together", playing_together)
     failure = read(played / "poison" / "run" / "failed" / "step-00000003")
     plan = plan_of(played / "poison", PLAIN + "[losses.poison]\n", playing_together.POISON)
-    game = build(failure, plan, registry_with(playing_together.POISON), None)
+    game = build(failure, plan, registry(playing_together.POISON), None)
     assert game.machine.processes == 2
     findings = replay(failure, game)
     assert set(findings.terms) == {
         *("loss 'adversarial' on discriminator 'main'", "loss 'poison' on discriminator 'main'")
     }
-
-
-def registry_with(component):
-    from playing import registry
-
-    return registry(component)
 
 
 def test_a_signal_to_one_process_ends_all_after_the_same_step_with_one_checkpoint(played):
@@ -147,6 +141,20 @@ def test_a_signal_to_one_process_ends_all_after_the_same_step_with_one_checkpoin
 def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(played):
     """With BatchNorm over each process's own rows, and dropout."""
     assert notes(played / "resumed")[0]["digest"] == notes(played / "whole")[0]["digest"]
+
+
+def test_one_process_goes_on_with_what_two_have_played_and_their_pool(played, tmp_path):
+    (tmp_path / "on").mkdir()
+    (tmp_path / "alone").mkdir()
+    text, sets = GAMES["cycle"] + AS_THE_GRADIENT, [f"train.steps={STEPS + 2}"]
+    on, alone = (training_of(tmp_path / name, text, sets=sets) for name in ("on", "alone"))
+    on.resume(checkpoint.load(played / "cycle" / "run" / "checkpoints", STEPS))
+    on.run()
+    alone.run()
+    one, other = alone.game.state()["networks"], on.game.state()["networks"]
+    assert any("image-pool" in key for key in one)
+    for key, value in one.items():
+        near(value, other[key], key, within=1e-4)
 
 
 # --- alone ----------------------------------------------------------------------------------------
@@ -214,17 +222,15 @@ def test_shipped_recipes_are_played_by_several_processes_as_by_one(
 # --- torchrun -------------------------------------------------------------------------------------
 
 
-def torchrun(*words, restarts=0, count=2, **more):
+def torchrun(*words, count=2, port="", options=()):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
-    command += ["--max-restarts", str(restarts), "--master-port", free_port(), "-m", "ganforge"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command += ["--master-port", port or free_port(), *options, "-m", "ganforge"]
     return subprocess.Popen(
         [*command, *map(str, words)],
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **more,
     )
 
 
@@ -304,7 +310,7 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on(victim, workdir):
     recipe = small(workdir, steps=150)
     whole = torchrun("run", recipe, "--out", "whole")
     assert whole.communicate(timeout=600) and whole.returncode == 0
-    process = torchrun("run", recipe, "--out", "run", restarts=1)
+    process = torchrun("run", recipe, "--out", "run", options=["--max-restarts", "1"])
     folder = RunFolder(Path("run"))
     wait_for(lambda: max(folder.checkpoint_steps(), default=0) >= 20, process)
     os.kill(child_of(process.pid, victim), signal.SIGKILL)
@@ -316,6 +322,25 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on(victim, workdir):
     assert all(torch.equal(v, two.optimizers[k]) for k, v in one.optimizers.items())
     steps = [line["step"] for line in folder.metric_lines()]
     assert steps == list(range(1, 151))
+
+
+@pytest.mark.slow
+def test_two_machines_play_and_one_of_them_speaks(workdir):
+    """As far as one machine can stand for two: with a torchrun for each."""
+    recipe, port = small(workdir), free_port()
+    machines = [
+        torchrun(
+            *("run", recipe, "--out", "run"),
+            count=1,
+            port=port,
+            options=["--nnodes", "2", "--node-rank", str(number), "--master-addr", "127.0.0.1"],
+        )
+        for number in (0, 1)
+    ]
+    said = [machine.communicate(timeout=300) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert ["run is finished" in out for out, _ in said] == [True, False]
+    assert RunFolder(Path("run")).checkpoint_steps()[-1] == 6
 
 
 @pytest.mark.slow
