@@ -41,8 +41,10 @@ def command(
     opened = open_folder(folder, step, device, plugin_files, without)
     from ganforge.lab.exporting import export, to_onnx
 
-    names = export(opened, out, generator)
-    if onnx:
-        names += to_onnx(opened, out, generator)
+    try:
+        names = export(opened, out, generator)
+        names += to_onnx(opened, out, generator) if onnx else []
+    except OSError as error:
+        raise GanforgeError(f"cannot write {out}: {error.strerror or error}") from error
     click.echo(f"{folder.name} at step {opened.step:,}: {out} ({', '.join(names)})")
     click.echo(f"try it with `python {out / 'generate.py'} --help`")

@@ -183,12 +183,12 @@ def _look(
             walked = list(made.walks_of(run, name, page.WALKS // len(opened)))
             looked = list(made.filters_of(run, name, page.FILTERS // len(opened)))
             report.notes += [line for line in (*walked, *looked) if isinstance(line, str)]
-            report.walks[name] = [one for one in walked if not isinstance(one, str)]
-            report.filters[name] = [one for one in looked if not isinstance(one, str)]
-    report.walks, report.filters = (
-        {name: shown for name, shown in found.items() if shown}
-        for found in (report.walks, report.filters)
-    )
+            walks_shown = [one for one in walked if not isinstance(one, str)]
+            if walks_shown:
+                report.walks[name] = walks_shown
+            filters_shown = [one for one in looked if not isinstance(one, str)]
+            if filters_shown:
+                report.filters[name] = filters_shown
     if report.blind:
         report.pairs, notes = made.pairs_of(opened, page.BLIND)
         report.notes += [f"no blind comparison of {note}" for note in notes]

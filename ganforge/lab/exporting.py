@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ganforge import __version__
@@ -45,9 +45,9 @@ def export(run: Run, out: Path, generator: str | None = None) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
     weights = {f"{n}/{k}": v for n, made in found.items() for k, v in made[0].weights.items()}
     told = {"run": run.folder.name, "step": str(run.step), "ganforge": __version__}
-    save_file(weights, out / "weights.safetensors", told)
+    (out / "weights.safetensors").write_bytes(save(weights, told))
     if rows:
-        save_file(rows, out / "rows.safetensors", told)
+        (out / "rows.safetensors").write_bytes(save(rows, told))
     write_whole(out / "config.json", json.dumps(_config(run, plans, found), indent=1) + "\n")
     write_whole(out / "networks.py", _source(run, found))
     program = Path(__file__).with_name("generate.py").read_text(encoding="utf-8")

@@ -415,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         _answer(Exported(folder), asked)
-    except Mistake as mistake:
+    except (Mistake, OSError) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     return 0
@@ -424,6 +424,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _answer(exported: Exported, asked: argparse.Namespace) -> None:
     name = exported.chosen(asked.generator)
     plan = exported.generators[name]
+    if asked.count is not None and asked.count < 1:
+        raise Mistake("there is no image to make: --count takes 1 or more")
     if plan["target"]["kind"] == "text":
         _print(exported, name, asked)
         return

@@ -14,7 +14,7 @@ import torch
 from built_runs import RECIPES, built, small_plan
 from making_data import make_data
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from small_runs import CYCLE, DIGITS, PLAIN, write_recipe
 from torch import nn
 
@@ -178,6 +178,7 @@ def test_pictures_are_translated_as_the_run_does(ganforge_cli, runs, trained):
     [
         (["--label", "tiger"], "there is no label 'tiger'; there are: cats, dogs"),
         (["--generator", "other"], "there is no generator 'other': main (--generator NAME)"),
+        (["--count", 0], "there is no image to make: --count takes 1 or more"),
     ],
 )
 def test_mistakes_get_a_line(ganforge_cli, runs, arguments, said, capsys):
@@ -241,14 +242,20 @@ def test_a_folder_that_is_there_is_left_alone(ganforge_cli, runs):
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.txt"]
 
 
+def test_a_place_that_cannot_be_written_is_a_line(ganforge_cli, runs):
+    Path("file").write_text("", encoding="utf-8")
+    answer = ganforge_cli("export", "plain", "--out", "file/out")
+    assert answer.status == 2 and "cannot write" in answer.err and "Traceback" not in answer.err
+
+
 def test_other_images_than_the_runs_are_refused(runs, monkeypatch):
     """What was written is tried; here its weights were changed on the way."""
 
-    def spoilt(tensors, path, told):
+    def spoilt(tensors, told):
         first = sorted(tensors)[0]
-        save_file(tensors | {first: tensors[first] + 0.1}, path, told)
+        return save(tensors | {first: tensors[first] + 0.1}, told)
 
-    monkeypatch.setattr(exporting, "save_file", spoilt)
+    monkeypatch.setattr(exporting, "save", spoilt)
     with pytest.raises(GanforgeError, match="makes other images than the run, by up to"):
         export(ganforge.open_run("plain"), Path("out"))
 

@@ -150,14 +150,15 @@ def filters_of(run: Run, name: str, room: int) -> Iterator[FiltersShown | str]:
     """Filters of a run's first discriminator and generator of images in so many bytes; a line where
     one should be and could not be made. `name` is the run's."""
     guards = [p for p in run.plan.discriminators.values() if isinstance(p.judged, ImageSpec)]
-    for plan in (*guards[:1], *_ends(run)[:1]):
+    networks = [p.address for p in guards[:1]] + [p.address for p in _ends(run)[:1]]
+    for network in networks:
         try:
-            found = filters.look(run, plan.address, filters=FILTERS, images=TRIED, deeper=LAYERS)
+            found = filters.look(run, network, filters=FILTERS, images=TRIED, deeper=LAYERS)
         except (GanforgeError, RuntimeError) as error:
-            yield f"{name}: no filters of {plan.address}: {str(error).splitlines()[0]}"
+            yield f"{name}: no filters of {network}: {str(error).splitlines()[0]}"
             continue
         picture = _fitted(filters.sheet(found), room // 2)
-        yield FiltersShown(plan.address, picture, found.subject.reads)
+        yield FiltersShown(network, picture, found.subject.reads)
 
 
 # --- blind comparisons ----------------------------------------------------------------------------
