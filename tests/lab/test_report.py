@@ -499,3 +499,13 @@ def test_the_tiles_of_a_plain_sheet_are_cut_out_and_others_are_not(tmp_path):
     assert np.allclose(tiles[3, 0].numpy(), pixels[10:, 10:] / 127.5 - 1, atol=1e-6)
     assert cut(tmp_path / "real.png", ImageSpec(1, 9, 8)) is None
     assert cut(tmp_path / "none.png", ImageSpec(1, 8, 8)) is None
+
+
+def test_filters_of_twelve_runs_fit_into_what_is_kept_for_them():
+    """Weights are noise, which no format makes small."""
+    from ganforge.lab.report.made import _fitted
+
+    noise = np.random.default_rng(0).integers(0, 256, (900, 600), dtype=np.uint8)
+    room = page.FILTERS // page.MOST_RUNS // 2
+    assert len(_fitted(noise, room).address) * 3 // 4 <= room
+    assert _fitted(noise, 10 * room).width == 600

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 STOPS, FRAMES = 4, 8  # of a walk, and from stop to stop
 PAIRS = 20  # of a blind comparison
 
+# What is tried in turn until a strip or a sheet fits: (width in px, quality as WebP; 0 is PNG).
+_SIZES = ((1240, 0), (1240, 85), (800, 80), (500, 70), (500, 40), (360, 40), (250, 40))
+
 # What is tried in turn until the pairs fit: (longest side in px, quality as WebP; 0 is PNG).
 _LEVELS = ((128, 0), (128, 90), (96, 85), (64, 80), (48, 60))
 
@@ -127,7 +130,7 @@ def _fitted(pixels: np.ndarray, room: int) -> Picture:
     sheet = Image.fromarray(pixels)
     if sheet.mode not in ("L", "RGB"):
         sheet = sheet.convert("RGB")
-    for width, quality in ((1240, 0), (1240, 85), (800, 80), (500, 70)):
+    for width, quality in _SIZES:
         sheet.thumbnail((width, sheet.height), Image.Resampling.LANCZOS)
         data = webp(sheet, quality) if quality else _png(sheet)
         if len(data) <= room:
