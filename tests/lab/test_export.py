@@ -284,12 +284,12 @@ def test_onnx_gives_the_same_numbers(ganforge_cli, runs, run, names):
     assert answer.status == 0, answer.err
     opened = ganforge.open_run(run)
     for name in names:
-        session = runtime.InferenceSession(f"out/{name}.onnx", providers=["CPUExecutionProvider"])
+        model = runtime.InferenceSession(f"out/{name}.onnx", providers=["CPUExecutionProvider"])
         plan = opened.generator_plan(name)
         for count in (2, 7):
             sources = exporting.example(opened, plan, count, seed=2)
-            given = {i.name: s.numpy() for i, s in zip(session.get_inputs(), sources, strict=True)}
-            (theirs,) = session.run(None, given)
+            given = {i.name: s.numpy() for i, s in zip(model.get_inputs(), sources, strict=True)}
+            (theirs,) = model.run(None, given)
             ours = opened.generator(name)(*sources)
             assert np.allclose(theirs, ours.numpy(), atol=1e-5)
 
