@@ -204,7 +204,7 @@ def test_numbers_of_seldom_losses_are_kept_through_a_checkpoint(tmp_path):
     seldom = training.gauges()["loss/identity/generator"]
     again = training_of(tmp_path, CYCLE, sets=sets)
     again.resume(checkpoint.newest_whole(again.folder.checkpoints)[0])
-    again._take_step(3)
+    again.take_step(3)
     assert again.gauges()["loss/identity/generator"] == seldom
 
 
