@@ -21,6 +21,8 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ganforge.errors import Elsewhere, GanforgeError
@@ -178,8 +180,14 @@ def joined() -> Iterator[Ranks | None]:
 
 def _meet() -> None:
     on_cuda = torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+        store, rank, count = next(rendezvous("env://"))
+        # The store may outlive a restart, with the addresses of those that are gone.
+        attempt = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        dist.init_process_group(
+            backend, store=attempt, rank=rank, world_size=count, timeout=_PATIENCE
+        )
     except (RuntimeError, ValueError) as error:
         raise GanforgeError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes cannot meet: "
