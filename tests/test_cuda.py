@@ -62,7 +62,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, text, precision):
     whole.run()
     first = training_of(tmp_path / "parts", text, sets=sets)
     for step in range(1, 5):
-        first._take_step(step)
+        first.take_step(step)
     first.save()
     second = training_of(tmp_path / "parts", text, sets=sets)
     second.resume(checkpoint.newest_whole(second.folder.checkpoints)[0])

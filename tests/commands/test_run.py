@@ -255,14 +255,14 @@ def test_ctrl_c_saves_and_says_how_to_go_on(ganforge_cli, plain: Path) -> None:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object]) -> None:
     """Do something in a step of the next training."""
-    take = Training._take_step
+    take = Training.take_step
 
     def take_and_act(training: Training, now: int) -> None:
         take(training, now)
         if now == step:
             act()
 
-    monkeypatch.setattr(Training, "_take_step", take_and_act)
+    monkeypatch.setattr(Training, "take_step", take_and_act)
 
 
 @POSIX

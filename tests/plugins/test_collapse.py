@@ -114,7 +114,7 @@ def test_early_stopping_may_watch_accuracy_and_spread_through_a_resume(tmp_path)
     text = PLAIN + 'early-stopping = { watch = "accuracy", window = 2, patience = 2 }\n'
     whole = training_of(tmp_path, text)
     for step in range(1, 5):
-        whole._take_step(step)
+        whole.take_step(step)
     whole.save()
     expected = whole.watching["early-stopping"].save_state()
     assert expected["judged_step"] == 4 and expected["best"] is not None

@@ -301,7 +301,7 @@ def test_a_resumed_run_judges_the_very_same_windows(tmp_path, cut):
     assert whole.lr_factor < 1 and cut < whole.step < 30, "both hooks must have acted"
     first = training_of(tmp_path / "parts", ONE_PAIR + BOTH, sets=["train.steps=30"])
     for step in range(1, cut + 1):
-        first._take_step(step)
+        first.take_step(step)
     first.save()
     resumed = training_of(tmp_path / "parts", ONE_PAIR + BOTH, sets=["train.steps=30"])
     resumed.resume(checkpoint.load(resumed.folder.checkpoints, cut))
