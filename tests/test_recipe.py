@@ -54,6 +54,13 @@ def test_the_short_forms_stand_for_the_only_network():
     }
 
 
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/b", "..", "a\\\\b", "c:x", ""])
+def test_no_name_leads_out_of_the_folder_of_runs(name, tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text(f'recipe = 1\nname = "{name}"\n[data]\nuse = "x"\n', encoding="utf-8")
+    assert "name" in load(path).problems[0].message
+
+
 def test_a_recipe_is_named_by_itself_or_by_its_file():
     assert loaded('name = "faces"\n[data]\nuse = "x"').name == "faces"
     write('recipe = 1\n[data]\nuse = "x"', "My Faces_2.toml")
