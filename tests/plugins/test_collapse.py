@@ -117,7 +117,7 @@ def test_early_stopping_may_watch_accuracy_and_spread_through_a_resume(tmp_path)
         whole.take_step(step)
     whole.save()
     expected = whole.watching["early-stopping"].save_state()
-    assert expected["judged_step"] == 4 and expected["best"] is not None
+    assert expected["best"] is not None
     again = training_of(tmp_path, text)
     again.resume(checkpoint.load(again.folder.checkpoints, 4))
     for training in (whole, again):
