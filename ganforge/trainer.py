@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -219,7 +220,7 @@ class Training:
         error: BaseException | None = None
         self._clock = time.perf_counter()
         try:
-            with self._stoppable():
+            with self._stoppable(), _little_garbage():
                 self._tell("run_started")
                 while self.step < self.steps and not self._stops():
                     self.take_step(self.step + 1)
@@ -535,3 +536,20 @@ def _score_gauges(
         right = ((real > boundary).float().mean() + (fake < boundary).float().mean()) / 2
         gauges[f"accuracy{name}"] = right
     return gauges
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Let what steps leave behind be collected soon.
+
+    Python looks through its oldest objects only when a quarter as many new ones have come. Beside
+    all that torch and ganforge are made of, that is a long time: what circles of a step survived
+    it lay there for hundreds of thousands of steps (measured: 1.6 MB in 10,000). So everything
+    that is there now is taken out of the count, which spares looking through it as well.
+    """
+    gc.freeze()
+    gc.collect()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
