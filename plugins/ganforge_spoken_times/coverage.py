@@ -86,8 +86,8 @@ class WordingCoverage(Metric):
         return (
             f"first {options.count} held-out times of spoken-times; valid = share of texts that "
             "are a wording of their time, covered = share of a time's wordings among its texts: "
-            f"{options.draws} draws, {AT_ONCE} times together, or one greedy text, or all texts of a "
-            f"beam; covered-at-most = expected of {options.draws} uniform draws of valid wordings"
+            f"{options.draws} draws, {AT_ONCE} times together, or one greedy text, or all texts of "
+            f"a beam; covered-at-most = expected of {options.draws} uniform draws of valid wordings"
         )
 
 
