@@ -511,9 +511,7 @@ def test_another_torch_is_said_to_be_not_bit_exact():
     said = []
     run(ONE_PAIR, "train.steps=5", said=said)
     changed = f"torch 2.0.1 -> {torch.__version__}"
-    assert said[0] == (
-        f"not bit-exact from here on, since sums are rounded otherwise: {changed}"
-    )
+    assert said[0] == (f"not bit-exact from here on, since sums are rounded otherwise: {changed}")
     saved = checkpoint.load(folder.checkpoints, 5)
     assert saved.state["inexact"] == [{"step": 4, "changed": [changed]}]
 
