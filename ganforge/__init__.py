@@ -29,6 +29,7 @@ _HOME = {
     "Made": "interfaces",
     "Measurement": "measuring",
     "Metric": "interfaces",
+    "Names": "names",
     "NoiseSpec": "specs",
     "Run": "runs",
     "Spec": "specs",

@@ -1,28 +1,32 @@
 """Batches of real data: a function of (seed, update), whichever process or part asks for them.
 
 A dataset is read by index. Up to `keep_bytes` it is decoded once and held as uint8; a larger one
-is decoded as it is needed, one update ahead, with the same values.
+is streamed: decoded ahead of the updates that are to come, with the same values (reading.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
+from ganforge.decoded import DecodedRows
 from ganforge.draws import Draw, Draws
 from ganforge.errors import DataError
 from ganforge.images import THREADS, one_line
 from ganforge.interfaces import Dataset
+from ganforge.order import Order
+from ganforge.reading import Reader, Rows, Threads, Wanted, Workers, refuse
 from ganforge.specs import ImageSpec
 
 Progress = Callable[[int, int], None]
-R = TypeVar("R")
+_Place = tuple[int, int, int]  # an update, and which rows of it: from, up to
+_SKIPPED = 8  # updates that were not asked for, up to which a stream goes on
 _CPU = torch.device("cpu")
 
 
@@ -60,7 +64,7 @@ class _Group:
 
     name: str  # the address of its draws; all domains of the group, asked for or not
     domains: tuple[str, ...]  # those asked for
-    rows: int
+    order: Order
 
 
 class Feed:
@@ -71,6 +75,8 @@ class Feed:
     Images that are stored larger than their spec are cropped at random. Both are drawn per row
     and shared by aligned domains.
     channels_last: memory layout of the images. keep_bytes: up to this much data is held decoded.
+    workers: processes that decode what is not held; 0: threads of this one. cache: keep decoded
+    images in a file (decoded.py). Neither changes a value.
     on_progress: called with (decoded, to decode) while the data is decoded.
     Raises DataError for rows that cannot be read, and where a domain has none.
     """
@@ -87,6 +93,8 @@ class Feed:
         channels_last: bool = False,
         split: str = "train",
         keep_bytes: int = 1_000_000_000,
+        workers: int = 0,
+        cache: bool = False,
         on_progress: Progress | None = None,
     ) -> None:
         self._dataset = dataset
@@ -99,27 +107,51 @@ class Feed:
         self._specs = {name: dataset.description.domains[name] for name in domains}
         self._counts = {name: self._counted(name) for name in domains}
         self._groups = self._grouped()
-        self._orders: dict[tuple[str, int], Tensor] = {}
-        self._pool: ThreadPoolExecutor | None = None
-        self._stores = self._stored(keep_bytes, on_progress or (lambda done, total: None))
+        self.waited = 0.0  # seconds that `batch` waited for rows that are not held
+        self._window: tuple[float, float] | None = None  # since when, and how much it was then
+        self._share = 0.0
+        self._held: dict[str, Tensor] = {}
+        self._source: Threads | Workers | None = None
+        self._stream: Generator[Rows, None, None] | None = None
+        self._due: Iterator[_Place] = iter(())  # what the stream brings, in this order
+        self._next: _Place | None = None
+        self._parts: tuple[_Place, ...] = ()  # of the update that is played
+        self._played: dict[_Place, Rows] = {}
+        self._prepare(keep_bytes, workers, cache, on_progress or (lambda done, total: None))
 
     def batch(self, update: int, rows: slice = slice(None)) -> dict[str, Tensor]:
         """The batch of an update (counted from 0), or these rows of it, on the device.
 
         Images float32 [N, C, H, W] in [-1, 1], labels int64 [N], other data as the dataset has it.
         """
+        streamed = self._streamed(self._place(update, rows)) if self._source else {}
         batch = {}
         for group in self._groups:
-            index = self._order(group, update)[rows]
+            index = group.order(update)[rows]
             for name in group.domains:
-                taken = self._stores[name].take(index)
+                taken = streamed[name] if name in streamed else self._taken(name, index)
                 if isinstance(self._specs[name], ImageSpec):
                     taken = self._as_images(name, group, taken, update, rows)
                 batch[name] = taken.to(self._device, non_blocking=True)
-                store = self._stores[name]
-                if isinstance(store, _Decoded):
-                    store.expect(self._order(group, update + 1)[rows])
         return batch
+
+    def follow(self, update: int, parts: Sequence[slice] = (slice(None),)) -> None:
+        """From this update on, batches are asked for in turn, in these parts: read them ahead.
+
+        Other batches may be asked for at any time, and are read then.
+        """
+        if self._source is None:
+            return
+        places = tuple(self._place(update, rows) for rows in parts)
+        if places == self._parts:
+            return
+        self._parts, self._played = places, {}
+        if self._next is not None and 0 <= update - self._next[0] <= _SKIPPED:
+            return  # it comes already
+        self._stop()
+        self._due = _onwards(places)
+        self._next = next(self._due)
+        self._stream = self._source.ahead(self._wanted(place) for place in _onwards(places))
 
     def count(self, domain: str) -> int:
         """Rows of this domain in the feed's split."""
@@ -127,14 +159,27 @@ class Feed:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of data that are held decoded; 0 where rows are decoded as they are taken."""
-        return sum(s.nbytes for s in self._stores.values() if isinstance(s, _Kept))
+        """Bytes of data that are held decoded; what is streamed is not among them."""
+        return sum(rows.nbytes for rows in self._held.values())
+
+    @property
+    def streams(self) -> bool:
+        """Whether some data is decoded as it is needed, so that a step may have to wait for it."""
+        return self._source is not None
+
+    def waiting(self) -> float:
+        """Share of the last seconds, at least one, that `batch` waited for rows; 0 at first."""
+        now = time.perf_counter()
+        if self._window is not None and now - self._window[0] >= 1:
+            self._share = (self.waited - self._window[1]) / (now - self._window[0])
+            self._window = now, self.waited
+        return self._share
 
     @property
     def updates_per_epoch(self) -> int:
         """Updates until every row of the largest group was seen once; an incomplete tail is left
         out."""
-        return max(max(1, group.rows // self._batch) for group in self._groups)
+        return max(max(1, group.order.rows // self._batch) for group in self._groups)
 
     @property
     def dataset(self) -> Dataset:
@@ -142,9 +187,10 @@ class Feed:
         return self._dataset
 
     def close(self) -> None:
-        """Stop decoding ahead."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        """Read nothing ahead any more, and end the processes that did."""
+        self._stop()
+        if self._source is not None:
+            self._source.close()
 
     # ------------------------------------------------------------ which rows
 
@@ -164,29 +210,61 @@ class Feed:
             counts = {name: self._counts[name] for name in names}
             if len(set(counts.values())) > 1:
                 raise DataError(f"aligned domains must have equally many rows, not {counts}")
-            groups.append(_Group("+".join(group), tuple(names), self._counts[names[0]]))
+            address = "+".join(group)
+            order = Order(counts[names[0]], self._batch, self._draws, address)
+            groups.append(_Group(address, tuple(names), order))
         return groups
 
-    def _order(self, group: _Group, update: int) -> Tensor:
-        """Row numbers of an update, int64 [batch].
+    def _place(self, update: int, rows: slice) -> _Place:
+        start, end, _ = rows.indices(self._batch)
+        return update, start, end
 
-        Groups smaller than the batch go round: every row comes once before any comes again.
-        """
-        if group.rows >= self._batch:
-            epoch, place = divmod(update, group.rows // self._batch)
-            return self._permutation(group, epoch)[place * self._batch :][: self._batch]
-        first, end = update * self._batch, (update + 1) * self._batch
-        epochs = range(first // group.rows, (end - 1) // group.rows + 1)
-        orders = torch.cat([self._permutation(group, epoch) for epoch in epochs])
-        return orders[first % group.rows :][: self._batch]
+    def _wanted(self, place: _Place) -> Wanted:
+        """Row numbers of what is not held."""
+        update, start, end = place
+        wanted = {}
+        for group in self._groups:
+            numbers = group.order(update)[start:end].tolist()
+            wanted |= {name: numbers for name in group.domains if name not in self._held}
+        return wanted
 
-    def _permutation(self, group: _Group, epoch: int) -> Tensor:
-        address = (group.name, epoch)
-        if address not in self._orders:
-            if len(self._orders) > 2 * len(self._groups):
-                del self._orders[next(iter(self._orders))]  # the one made first
-            self._orders[address] = self._draws.permutation(group.rows, "order", group.name, epoch)
-        return self._orders[address]
+    # ------------------------------------------------------------ how they come
+
+    def _taken(self, name: str, index: Tensor) -> Tensor:
+        """Rows that are held (int64 [N]), in a tensor of their own."""
+        held = self._held[name]
+        return held.index_select(0, index.to(held.device, non_blocking=True))
+
+    def _streamed(self, place: _Place) -> Rows:
+        """Rows that are not held, in tensors of their own."""
+        assert self._source is not None
+        start = time.perf_counter()
+        if place in self._played:
+            rows = {name: played.clone() for name, played in self._played[place].items()}
+        elif place in self._parts and self._next is not None and self._next <= place:
+            rows = self._brought(place)
+            if len(self._parts) > 1:  # they are asked for again, in the other side's turn
+                self._played[place] = {name: played.clone() for name, played in rows.items()}
+        else:
+            rows = self._source.read(self._wanted(place))
+        self.waited += time.perf_counter() - start
+        if self._window is None:
+            self._window = time.perf_counter(), self.waited  # the first batch starts processes
+        return rows
+
+    def _brought(self, place: _Place) -> Rows:
+        """What the stream brings for this place. Turns that played nothing left theirs in it."""
+        assert self._stream is not None
+        while True:
+            rows, brought = next(self._stream), self._next
+            self._next = next(self._due)
+            if brought == place:
+                return rows
+
+    def _stop(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = self._next = None
 
     # ------------------------------------------------------------ what they become
 
@@ -223,15 +301,30 @@ class Feed:
 
     # ------------------------------------------------------------ where they lie
 
-    def _stored(self, keep_bytes: int, on_progress: Progress) -> dict[str, _Kept | _Decoded]:
+    def _prepare(self, keep_bytes: int, workers: int, cache: bool, on_progress: Progress) -> None:
+        """Hold what fits; make ready to stream what does not."""
         firsts = {name: self._first(name) for name in self._specs}
         sizes = {name: firsts[name].nbytes * self._counts[name] for name in firsts}
-        if sum(sizes.values()) <= keep_bytes:
-            kept = self._decoded(firsts, on_progress)
-            return {name: _Kept(self._placed(rows)) for name, rows in kept.items()}
-        self._dataset.verify()
-        pool = self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
-        return {name: _Decoded(self._reader(name, first), pool) for name, first in firsts.items()}
+        whole = sum(sizes.values()) <= keep_bytes
+        if not whole:
+            self._dataset.verify()
+        kept = {name: self._kept(name) for name in firsts if whole or not self._is_image(name)}
+        held = {name: rows for name, rows in kept.items() if rows is not None}
+        readers = {
+            name: self._reader(name, first, cache)
+            for name, first in firsts.items()
+            if name not in held
+        }
+        if whole:
+            held |= self._decoded(readers, on_progress)
+            self._held = {name: self._placed(held[name]) for name in firsts}
+        else:
+            self._held = {name: self._placed(rows) for name, rows in held.items()}
+            a_batch = sum(firsts[name].nbytes for name in readers) * self._batch
+            self._source = Workers(readers, workers, a_batch) if workers else Threads(readers)
+
+    def _is_image(self, name: str) -> bool:
+        return isinstance(self._specs[name], ImageSpec)
 
     def _first(self, name: str) -> Tensor:
         """The first row that can be read, whose shape and type all others must have."""
@@ -259,44 +352,50 @@ class Feed:
                 faults.append(str(error))
         raise DataError(one_line(list(dict.fromkeys(faults)), self._counts[name]))
 
-    def _reader(self, name: str, first: Tensor) -> Callable[[int], Tensor]:
-        """Reads a row as it is stored, its shape checked."""
+    def _reader(self, name: str, first: Tensor, cache: bool) -> Reader:
+        last = self._channels_last and self._is_image(name)
+        kept = self._cache(name, first) if cache and self._is_image(name) else None
+        shape = tuple(first.shape)
+        return Reader(self._dataset, self._split, name, shape, first.dtype, last, kept)
 
-        def read(index: int) -> Tensor:
-            item = self._dataset.item(self._split, name, index)
-            if item.shape != first.shape:
-                shapes = f"{tuple(item.shape)}, the first {tuple(first.shape)}"
-                raise DataError(f"row {index} of '{name}' has the shape {shapes}")
-            return item.permute(1, 2, 0) if self._swaps(name) else item
+    def _cache(self, name: str, first: Tensor) -> DecodedRows:
+        fingerprint = self._dataset.fingerprint(self._split, name)
+        if fingerprint is None:
+            raise DataError(
+                f"{type(self._dataset).__name__} does not say what its pixels follow from, so they "
+                "cannot be kept: leave out `train.cache`"
+            )
+        return DecodedRows(fingerprint, self._counts[name], tuple(first.shape))
 
-        return read
+    def _kept(self, name: str) -> Tensor | None:
+        """All rows of a domain, as they are stored, where the dataset has them at once."""
+        rows = self._dataset.rows(self._split, name)
+        if rows is None or not (self._channels_last and self._is_image(name)):
+            return rows
+        return rows.permute(0, 2, 3, 1).contiguous()
 
-    def _swaps(self, name: str) -> bool:
-        """Whether rows are stored with channels last."""
-        return self._channels_last and isinstance(self._specs[name], ImageSpec)
-
-    def _decoded(self, firsts: dict[str, Tensor], on_progress: Progress) -> dict[str, Tensor]:
-        """Every row of every domain, as it is stored. Raises one DataError for all bad rows."""
-        decoded, to_read = {}, []
-        for name, first in firsts.items():
-            rows = self._dataset.rows(self._split, name)
-            if rows is not None:
-                decoded[name] = rows.permute(0, 2, 3, 1).contiguous() if self._swaps(name) else rows
-                continue
-            shape = first.permute(1, 2, 0).shape if self._swaps(name) else first.shape
-            decoded[name] = torch.empty((self._counts[name], *shape), dtype=first.dtype)
-            read = self._reader(name, first)
-            to_read += [
-                (read, decoded[name], range(start, min(start + 32, self._counts[name])))
-                for start in range(0, self._counts[name], 32)
+    def _decoded(self, readers: Mapping[str, Reader], on_progress: Progress) -> Rows:
+        """Every row, as it is stored. Raises one DataError for all bad rows."""
+        decoded = {name: reader.empty(self._counts[name]) for name, reader in readers.items()}
+        parts = [
+            (name, range(start, min(start + 32, self._counts[name])))
+            for name in readers
+            for start in range(0, self._counts[name], 32)
+        ]
+        total, done, faults = sum(len(part) for _, part in parts), 0, list[str]()
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+        try:
+            begun = [
+                (part, pool.submit(readers[name].fill, decoded[name], part, part))
+                for name, part in parts
             ]
-        total, done, faults = sum(len(part[2]) for part in to_read), 0, list[str]()
-        for count, found in _in_threads(_fill, to_read):
-            done += count
-            faults += found
-            on_progress(done, total)
-        if faults:
-            raise DataError(one_line(list(dict.fromkeys(faults)), total))
+            for part, future in begun:
+                faults += future.result()
+                done += len(part)
+                on_progress(done, total)
+        finally:  # what is not begun is dropped when this is interrupted
+            pool.shutdown(wait=True, cancel_futures=True)
+        refuse(faults, total)
         return decoded
 
     def _placed(self, rows: Tensor) -> Tensor:
@@ -307,60 +406,12 @@ class Feed:
         return rows.to(self._device)
 
 
-class _Kept:
-    """All rows in one tensor."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self._rows = rows
-        self.nbytes = rows.nbytes
-
-    def take(self, index: Tensor) -> Tensor:
-        """These rows (int64 [N]), in a tensor of their own."""
-        return self._rows.index_select(0, index.to(self._rows.device, non_blocking=True))
-
-
-class _Decoded:
-    """Rows decoded by threads when they are taken, or ahead when they are expected."""
-
-    def __init__(self, read: Callable[[int], Tensor], pool: ThreadPoolExecutor) -> None:
-        self._read = read
-        self._pool = pool
-        self._coming: dict[int, Future[Tensor]] = {}
-
-    def take(self, index: Tensor) -> Tensor:
-        """These rows (int64 [N]), in a tensor of their own."""
-        self.expect(index)
-        numbers = index.tolist()
-        rows = torch.stack([self._coming[number].result() for number in numbers])
-        for number in set(numbers):
-            del self._coming[number]
-        return rows
-
-    def expect(self, index: Tensor) -> None:
-        """These rows will be taken soon."""
-        for number in index.tolist():
-            if number not in self._coming:
-                self._coming[number] = self._pool.submit(self._read, number)
-
-
-def _fill(read: Callable[[int], Tensor], rows: Tensor, part: range) -> tuple[int, list[str]]:
-    """Read a part into `rows`; how many were tried, and what was wrong with some."""
-    faults = []
-    for index in part:
-        try:
-            rows[index] = read(index)
-        except DataError as error:
-            faults.append(str(error))
-    return len(part), faults
-
-
-def _in_threads(work: Callable[..., R], tasks: Sequence[tuple[Any, ...]]) -> Iterator[R]:
-    """Results in the order of the tasks; what is not begun is dropped when the caller stops."""
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
-    try:
-        yield from (future.result() for future in [pool.submit(work, *task) for task in tasks])
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _onwards(places: Sequence[_Place]) -> Iterator[_Place]:
+    """These parts of an update, then those of the next one, without end."""
+    later = 0
+    while True:
+        yield from ((update + later, start, end) for update, start, end in places)
+        later += 1
 
 
 def _to_float(images: Tensor) -> Tensor:

@@ -283,6 +283,11 @@ class Dataset(ABC):
         """All rows as one tensor, where that is cheaper than one by one; else None."""
         return None
 
+    def fingerprint(self, split: str, domain: str) -> str | None:
+        """Text of everything that decides the pixels of these rows, so that they may be kept once
+        decoded (`train.cache`); None where that is not known."""
+        return None
+
     def verify(self) -> None:  # noqa: B027 (nothing to verify is the usual case)
         """Raise DataError for rows that cannot be read, as far as a quick look can tell.
 

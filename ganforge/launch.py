@@ -25,6 +25,7 @@ from ganforge.plan import Plan
 from ganforge.plugin import with_options
 from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.ranks import Ranks, joined, refuse_uneven
+from ganforge.reading import is_worker_trouble, worker_trouble, workers_here
 from ganforge.recipe import Recipe, load
 from ganforge.registry import Registry
 from ganforge.resolved import differences, lock_of, resolved_tables, to_toml
@@ -261,6 +262,7 @@ def build_feed(plan: Plan, registry: Registry, decided: Machine, wait: Wait = un
         plan.data.options, plan.data.image, plan.data.description
     )
     classes = (registry.load_target(network.component) for network in plan.networks.values())
+    asked = plan.train.workers
     with _fitting(), wait("reading the data") as on_progress:
         return Feed(
             dataset,
@@ -270,6 +272,9 @@ def build_feed(plan: Plan, registry: Registry, decided: Machine, wait: Wait = un
             device=decided.device,
             flip=plan.data.image.flip,
             channels_last=decided.wants_channels_last(classes),
+            keep_bytes=int(plan.train.hold * 1e9),
+            workers=workers_here(decided.device) if asked is None else asked,
+            cache=plan.train.cache,
             on_progress=on_progress,
         )
 
@@ -331,6 +336,8 @@ def _train(training: Training, stand_in: str) -> Outcome:
         with _writing(training.folder):
             training.run()
     except (RuntimeError, MemoryError) as error:
+        if is_worker_trouble(error):
+            raise worker_trouble(error) from error
         if not remembers_no_memory(error):
             raise
         raise largest_batch(training) from error
@@ -338,6 +345,8 @@ def _train(training: Training, stand_in: str) -> Outcome:
         if not needs_more_items(error):
             raise
         raise TrainingError(_too_few_items(training)) from error
+    finally:
+        training.game.feed.close()
     return Outcome(
         folder=training.folder,
         plan=training.plan,

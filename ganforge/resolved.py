@@ -31,6 +31,7 @@ _COMPUTING = ("torch", "torchvision", "numpy", "pillow")
 # What may differ when a run is resumed: how long, how it is watched, and where it runs.
 FREE = (
     *("name", "train.steps", "train.device", "train.threads", "hooks", "metrics"),
+    *("train.hold", "train.workers", "train.cache"),  # where rows come from, never which
     *("lock.versions", "lock.has_preview", "lock.stand_in"),
 )
 

@@ -43,6 +43,16 @@ class TrainSettings:
     threads: int | None = option(
         None, at_least=1, at_most=1024, help="CPU threads; unset: all cores"
     )
+    hold: float = option(
+        1.0, at_least=0, help="GB of decoded data to hold in memory; larger data is streamed"
+    )
+    workers: int | None = option(
+        None,
+        at_least=0,
+        at_most=256,
+        help="processes that decode streamed data, 0: threads; unset: as suits the machine",
+    )
+    cache: bool = option(False, help="keep decoded images in a file of the cache folder")
     seed: int = option(0, at_least=0, help="every draw of the run follows from it")
 
 

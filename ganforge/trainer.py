@@ -109,6 +109,8 @@ class Training:
             if player.trained and not player.address.startswith("losses."):
                 factor = optimizers.factor(player.schedule, progress)
                 gauges[f"lr/{player.address}"] = player.lr * factor * self.lr_factor
+        if self.game.feed.streams:
+            gauges["wait/data"] = self.game.feed.waiting()
         return {name: float(value) for name, value in gauges.items()}
 
     def _seen(self) -> dict[str, Tensor]:
@@ -284,6 +286,7 @@ class Training:
             last = update == first + phase.discriminator_steps - 1
             graph = last and self.plan.train.accumulate == 1
             batches = parts_of(self.game, update, graph=graph)
+            self.game.feed.follow(update, [batch.rows for batch in batches])
             self._play("discriminator", step, update, batches)
         return batches
 

@@ -4,66 +4,12 @@ import time
 
 import pytest
 import torch
+from numbered_rows import Numbered
 
-from ganforge import DataDescription, DataError, Dataset, Draws, ImageOptions
+from ganforge import DataError, Draws
 from ganforge.feed import Feed, held_out_rows, held_out_split
-from ganforge.plugin import ImageSpec, LabelSpec, VectorSpec
 
 CPU = torch.device("cpu")
-SPECS = {
-    "image": ImageSpec(3, 4, 4),
-    "label": LabelSpec(10),
-    "mask": ImageSpec(1, 4, 4),
-    "other": ImageSpec(3, 4, 4),
-    "vector": VectorSpec(2),
-}
-
-
-class Numbered(Dataset):
-    """Images in which every pixel tells its row; `image`, `label`, `mask` and `vector` aligned.
-
-    A pixel is its row (modulo 256) in the first channel, its column in the others and in `mask`.
-    """
-
-    def __init__(self, count=10, test=4, side=4, others=7, at_once=False, flip=False):
-        aligned = (("image", "label", "mask", "vector"),)
-        description = DataDescription(domains=SPECS, aligned=aligned)
-        super().__init__(None, ImageOptions(flip=flip), description)
-        self.counts = {"train": count, "test": test}
-        self.others = others
-        self.side = side
-        self.at_once = at_once
-        self.bad: set[int] = set()
-        self.read: list[int] = []
-        self.verified = False
-
-    def count(self, split, domain):
-        counted = self.counts[split]
-        return self.others if domain == "other" and split == "train" else counted
-
-    def item(self, split, domain, index):
-        if index in self.bad:
-            raise DataError(f"{index}.png is cut off")
-        self.read.append(index)
-        if domain == "label":
-            return torch.tensor(index % 10)
-        if domain == "vector":
-            return torch.tensor([index, -index], dtype=torch.float32)
-        channels = SPECS[domain].channels
-        columns = torch.arange(self.side, dtype=torch.uint8).expand(channels, self.side, -1).clone()
-        if domain != "mask":
-            columns[0] = index % 256
-        return columns
-
-    def rows(self, split, domain):
-        if not self.at_once:
-            return None
-        return torch.stack([self.item(split, domain, i) for i in range(self.count(split, domain))])
-
-    def verify(self):
-        self.verified = True
-
-
 def feed(dataset=None, domains=("image", "label"), batch=3, seed=0, **how) -> Feed:
     return Feed(
         dataset if dataset is not None else Numbered(),
@@ -243,6 +189,7 @@ def test_larger_data_is_checked_first_and_decoded_one_update_ahead():
     dataset = Numbered(count=50)
     data = feed(dataset, ("image",), keep_bytes=50 * 48 - 1)
     assert dataset.verified and dataset.read == [0]
+    data.follow(0)
     data.batch(0)
     following = set(row_numbers(feed(Numbered(count=50), ("image",)).batch(1)))
     end = time.monotonic() + 10

@@ -21,16 +21,15 @@ class CaptionedFolder(_Files):
     def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
         super().__init__(options, image, description)
         try:
-            train, test, train_root, test_root = parted_folder(options.root, options.holdout)
-            self.files = {"train": {"image": train}, "test": {"image": test}}
+            train, test = parted_folder(options.root, options.holdout)
+            self.hold({"train": {"image": train}, "test": {"image": test}})
             if options.embeddings is None:
                 said = captions([*train, *test], options.unit).texts
                 encode = description.domains["caption"].encode
                 beside = torch.tensor([encode(text) for text in said])
             else:
                 vectors = load_file(options.embeddings)
-                names = [name_of(path, train_root) for path in train]
-                names += [name_of(path, test_root) for path in test]
+                names = [*map(name_of, train.names), *map(name_of, test.names)]
                 beside = torch.stack([vectors[name] for name in names]).float()
         except Impossible as error:
             raise DataError(str(error)) from error

@@ -5,6 +5,7 @@ Every function raises Impossible, which names the option at fault, where somethi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,9 @@ def vector_spec(file: Path, names: Sequence[str]) -> VectorSpec:
     return VectorSpec(first[0])
 
 
-def name_of(path: Path, root: Path) -> str:
+def name_of(file: str) -> str:
     """The name that an image goes by: its path below the folder, without its ending."""
-    return path.relative_to(root).with_suffix("").as_posix()
+    return os.path.splitext(file)[0]
 
 
 def _refuse(faults: Sequence[str], total: int, what: str, key: str) -> None:

@@ -1,15 +1,19 @@
 """The datasets that read folders of images."""
 
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganforge import DataError, Dataset
-from ganforge.images import check_images, fit_images, image_size, read_image
+from ganforge import DataError, Dataset, Names
+from ganforge.images import check_images, evenly, fit_images, image_size, read_image
 from ganforge.plugin import DataDescription, ImageOptions, Impossible
 from ganforge_folders.layout import (
+    Files,
     image_folder,
     paired_folders,
     parted_folder,
@@ -20,7 +24,14 @@ from ganforge_folders.layout import (
 class _Files(Dataset):
     """Rows that are image files: split -> domain -> files."""
 
-    files: dict[str, dict[str, list[Path]]]
+    files: dict[str, dict[str, Files]]
+
+    def hold(self, files: Mapping[str, Mapping[str, Sequence[Path]]]) -> None:
+        """Take these files, packed."""
+        self.files = {
+            split: {name: _packed(rows) for name, rows in domains.items()}
+            for split, domains in files.items()
+        }
 
     def count(self, split: str, domain: str) -> int:
         return len(self.files.get(split, {}).get(domain, ()))
@@ -33,7 +44,26 @@ class _Files(Dataset):
         return torch.from_numpy(pixels)
 
     def verify(self) -> None:
-        check_images([path for files in self.files["train"].values() for path in files])
+        check_images([path for files in self.files["train"].values() for path in evenly(files)])
+
+    def fingerprint(self, split: str, domain: str) -> str:
+        files, digest = self.files[split][domain], hashlib.blake2b()
+        for name, path in zip(files.names, files, strict=True):
+            try:
+                found = path.stat()
+            except OSError as error:
+                raise DataError(f"cannot read {path}: {error.strerror}") from error
+            line = f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        how = type(self).__name__, domain, self.options, self.image.fit, version("pillow")
+        return f"{how} {digest.hexdigest()}"
+
+
+def _packed(files: Sequence[Path]) -> Files:
+    """The same files in little memory, which worker processes share."""
+    if isinstance(files, Files):
+        return Files(files.root, Names(files.names))
+    return Files(Path(), Names(map(str, files)))
 
 
 class ImageFolder(_Files):
@@ -45,7 +75,7 @@ class ImageFolder(_Files):
             layout = image_folder(options)
         except Impossible as error:
             raise DataError(str(error)) from error
-        self.files = {split: {"image": rows.files} for split, rows in layout.splits.items()}
+        self.hold({split: {"image": rows.files} for split, rows in layout.splits.items()})
         self._labels = {
             split: torch.tensor(rows.labels, dtype=torch.int64)
             for split, rows in layout.splits.items()
@@ -69,7 +99,7 @@ class UnpairedFolders(_Files):
     def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
         super().__init__(options, image, description)
         try:
-            self.files = unpaired_folders(options)
+            self.hold(unpaired_folders(options))
         except Impossible as error:
             raise DataError(str(error)) from error
 
@@ -80,7 +110,7 @@ class PairedFolders(_Files):
     def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
         super().__init__(options, image, description)
         try:
-            self.files = paired_folders(options)
+            self.hold(paired_folders(options))
         except Impossible as error:
             raise DataError(str(error)) from error
 
@@ -115,13 +145,11 @@ class SideBySide(_Files):
     def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
         super().__init__(options, image, description)
         try:
-            train, test, *_ = parted_folder(options.root, options.holdout)
+            train, test = parted_folder(options.root, options.holdout)
         except Impossible as error:
             raise DataError(str(error)) from error
-        self.files = {
-            split: dict.fromkeys(options.domains, files)
-            for split, files in (("train", train), ("test", test))
-        }
+        parts = {"train": train, "test": test}
+        self.hold({split: dict.fromkeys(options.domains, files) for split, files in parts.items()})
 
     def item(self, split: str, domain: str, index: int) -> Tensor:
         spec = self.description.domains[domain]

@@ -4,24 +4,51 @@ Every function raises Impossible, which names the option at fault, where the fol
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import field, frozen
 
 from ganforge import DataError
-from ganforge.images import image_files
+from ganforge.images import image_names
 from ganforge.plugin import Impossible
 
 SHOWN = 3  # files without a partner that are named
+
+
+class Texts(Protocol):
+    """A sequence of strings, as far as it is needed."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> str: ...
+    def __iter__(self) -> Iterator[str]: ...
+
+
+class Files(Sequence[Path]):
+    """Files by their names below a folder, with `/` between parts. A path is made when it is asked
+    for, since millions of them would take long and much memory."""
+
+    def __init__(self, root: Path, names: Texts) -> None:
+        self.root = root
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Path:  # type: ignore[override]
+        return Path(self.root, self.names[index])
+
+    def __iter__(self) -> Iterator[Path]:
+        return (Path(self.root, name) for name in self.names)
 
 
 @frozen
 class Rows:
     """Files in their order, and the class of each where the folder has classes."""
 
-    files: list[Path] = field(factory=list)
+    files: Files
     labels: list[int] = field(factory=list)
 
 
@@ -35,39 +62,39 @@ class Layout:
 
 def image_folder(options: Any) -> Layout:
     """The files of ImageFolderOptions."""
-    train, test, train_root, test_root = parted_folder(options.root, options.holdout)
+    train, test = parted_folder(options.root, options.holdout)
     if not options.labels:
         return Layout({"train": Rows(train), "test": Rows(test)}, ())
-    places = [path.relative_to(train_root).parts for path in train]
-    classes = list(dict.fromkeys(parts[0] for parts in places if len(parts) > 1))
+    folders = (name.partition("/") for name in train.names)
+    classes = list(dict.fromkeys(folder for folder, inside, _ in folders if inside))
     labelled = {
-        "train": Rows(train, _labels(train, train_root, classes)),
-        "test": Rows(test, _labels(test, test_root, classes)),
+        split: Rows(files, _labels(files, classes))
+        for split, files in (("train", train), ("test", test))
     }
     return Layout(labelled, tuple(classes))
 
 
-def parted_folder(root: Path, holdout: float) -> tuple[list[Path], list[Path], Path, Path]:
-    """Files to learn from, files held out, and the folder that each lie in."""
+def parted_folder(root: Path, holdout: float) -> tuple[Files, Files]:
+    """Files to learn from, and files held out."""
     train_root = root / "train" if (root / "train").is_dir() else root
-    test_root = root / "test" if (root / "test").is_dir() else None
     train = _images(train_root, key="root")
-    if test_root is None:
-        train, test = _parted(train, train_root, holdout)
+    if not (root / "test").is_dir():
+        train, test = _parted(train, holdout)
     elif holdout:
         raise Impossible(
-            f"{test_root} is held out already: leave `holdout` out, or rename that folder",
+            f"{root / 'test'} is held out already: leave `holdout` out, or rename that folder",
             key="holdout",
         )
     else:
-        train = [path for path in train if not path.is_relative_to(test_root)]
-        test = _images(test_root, key="root")
+        if train_root == root:
+            train = Files(root, [name for name in train.names if not name.startswith("test/")])
+        test = _images(root / "test", key="root")
     if not train:
         raise Impossible(f"all images of {root} are held out: none is left to learn from")
-    return train, test, train_root, test_root or train_root
+    return train, test
 
 
-def unpaired_folders(options: Any) -> dict[str, dict[str, list[Path]]]:
+def unpaired_folders(options: Any) -> dict[str, dict[str, Files]]:
     """split -> domain -> files, of UnpairedFoldersOptions."""
     root: Path = options.root
     key = "domains" if root.is_dir() else "root"
@@ -98,11 +125,12 @@ def paired_folders(options: Any) -> dict[str, dict[str, list[Path]]]:
             )
         return {"train": train, "test": _pairs(root, held_out, "test")}
     first = next(iter(options.domains))
-    learnt, _ = _parted(train[first], root / options.domains[first], options.holdout)
-    if not learnt:
+    folder = root / options.domains[first]
+    rows = [
+        not _held_out(path.relative_to(folder).as_posix(), options.holdout) for path in train[first]
+    ]
+    if not any(rows):
         raise Impossible(f"all pairs of {root} are held out: none is left to learn from")
-    chosen = set(learnt)
-    rows = [path in chosen for path in train[first]]
     return {
         split: {
             domain: [path for path, learns in zip(files, rows, strict=True) if learns == wanted]
@@ -136,8 +164,9 @@ def _pairs(root: Path, folders: Mapping[str, str], key: str) -> dict[str, list[P
 def _named(folder: Path, key: str) -> dict[str, Path]:
     """Name without its ending -> file."""
     named: dict[str, Path] = {}
-    for path in _images(folder, key=key):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+    files = _images(folder, key=key)
+    for path, whole in zip(files, files.names, strict=True):
+        name = os.path.splitext(whole)[0]
         if name in named:
             raise Impossible(
                 f"{named[name]} and {path.name} are both called '{name}', so it is not clear which "
@@ -166,39 +195,41 @@ def held_out_folders(options: Any, exists: Callable[[str], bool]) -> dict[str, s
     return found
 
 
-def _images(folder: Path, *, key: str) -> list[Path]:
+def _images(folder: Path, *, key: str) -> Files:
     try:
-        return image_files(folder)
+        return Files(folder, image_names(folder))
     except DataError as error:
         raise Impossible(str(error), key=key) from error
 
 
-def _parted(files: list[Path], root: Path, share: float) -> tuple[list[Path], list[Path]]:
+def _parted(files: Files, share: float) -> tuple[Files, Files]:
     """Files to learn from and files held out; each file's part stays when others join."""
-    train, test = [], []
-    for path in files:
-        held_out = share > 0 and _place(path.relative_to(root).as_posix()) < share
-        (test if held_out else train).append(path)
-    return train, test
+    if not share:
+        return files, Files(files.root, [])
+    train, test = list[str](), list[str]()
+    for name in files.names:
+        (test if _held_out(name, share) else train).append(name)
+    return Files(files.root, train), Files(files.root, test)
 
 
-def _place(name: str) -> float:
-    """A number in [0, 1) that follows from the name."""
+def _held_out(name: str, share: float) -> bool:
+    """Whether a number in [0, 1) that follows from the name is below the share."""
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=6).digest()
-    return int.from_bytes(digest, "big") / 2**48
+    return int.from_bytes(digest, "big") / 2**48 < share
 
 
-def _labels(files: list[Path], root: Path, classes: list[str]) -> list[int]:
-    """The class of each file: the number of the folder below `root` that it lies in."""
+def _labels(files: Files, classes: Iterable[str]) -> list[int]:
+    """The class of each file: the number of the folder below the root that it lies in."""
     number = {name: place for place, name in enumerate(classes)}
     labels = []
-    for path in files:
-        name, *inside = path.relative_to(root).parts
-        if not inside or name not in number:
-            known = f"; the classes are {', '.join(classes[:10])}" if classes else ""
+    for name in files.names:
+        folder, inside, _ = name.partition("/")
+        if not inside or folder not in number:
+            known = f"; the classes are {', '.join([*number][:10])}" if number else ""
             raise Impossible(
-                f"{path} lies in no folder of a class{known}; `labels` needs every image in one",
+                f"{files.root / name} lies in no folder of a class{known}; `labels` needs every "
+                "image in one",
                 key="labels",
             )
-        labels.append(number[name])
+        labels.append(number[folder])
     return labels

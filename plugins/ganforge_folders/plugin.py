@@ -1,12 +1,12 @@
 """Folders of images: one, flat or with a folder per class; several, paired or not; or images that
 hold several side by side."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from ganforge.archives import Archive, FetchOptions
-from ganforge.images import image_spec, spec_under
+from ganforge.images import evenly, image_spec, spec_under
 from ganforge.plugin import (
     Component,
     DataDescription,
@@ -106,7 +106,7 @@ def describe_image_folder(options: ImageFolderOptions, image: ImageOptions) -> D
         layout = image_folder(options)
         classes = layout.classes
         counts = {split: len(rows.files) for split, rows in layout.splits.items() if rows.files}
-        spec = image_spec([path for rows in layout.splits.values() for path in rows.files], image)
+        spec = _spec([rows.files for rows in layout.splits.values()], image)
     domains = {"image": spec}
     if options.labels:
         domains["label"] = LabelSpec(len(classes), classes)
@@ -138,10 +138,7 @@ def describe_unpaired(options: UnpairedFoldersOptions, image: ImageOptions) -> D
             for split, domains in splits.items()
             if any(domains.values())
         }
-        spec = image_spec(
-            [path for domains in splits.values() for files in domains.values() for path in files],
-            image,
-        )
+        spec = _spec([files for domains in splits.values() for files in domains.values()], image)
     specs = _greyed(dict.fromkeys(options.domains, spec), options.grey)
     return DataDescription(domains=specs, counts=counts)
 
@@ -173,8 +170,8 @@ def describe_side_by_side(options: SideBySideOptions, image: ImageOptions) -> Da
 
     _refuse_fewer(options.domains, '["photo", "edges"]')
     parts = len(options.domains)
-    train, test, *_ = parted_folder(options.root, options.holdout)
-    whole = image_spec(train + test, with_options(image, load=None))
+    train, test = parted_folder(options.root, options.holdout)
+    whole = _spec([train, test], with_options(image, load=None))
     if image.size is None and whole.width % parts:
         raise Impossible(
             f"the images are {whole.width} px wide, which {parts} images of equal width do not "
@@ -193,14 +190,13 @@ def describe_captioned(options: CaptionedFolderOptions, image: ImageOptions) -> 
     from ganforge_folders.captions import captions, name_of, vector_spec
     from ganforge_folders.layout import parted_folder
 
-    train, test, train_root, test_root = parted_folder(options.root, options.holdout)
-    spec = image_spec(train + test, image)
+    train, test = parted_folder(options.root, options.holdout)
+    spec = _spec([train, test], image)
     domains: dict[str, Spec] = {"image": spec}
     if options.embeddings is None:
         domains["caption"] = captions([*train, *test], options.unit).spec
     else:
-        names = [name_of(path, train_root) for path in train]
-        names += [name_of(path, test_root) for path in test]
+        names = [*map(name_of, train.names), *map(name_of, test.names)]
         domains["embedding"] = vector_spec(options.embeddings, names)
     counts = {"train": len(train), "test": len(test)}
     return DataDescription(
@@ -208,6 +204,11 @@ def describe_captioned(options: CaptionedFolderOptions, image: ImageOptions) -> 
         aligned=(tuple(domains),),
         counts={split: dict.fromkeys(domains, rows) for split, rows in counts.items() if rows},
     )
+
+
+def _spec(lists: Iterable[Sequence[Path]], image: ImageOptions) -> ImageSpec:
+    """The spec of the files of several lists."""
+    return image_spec([path for files in lists for path in evenly(files)], image)
 
 
 def _refuse_fewer(domains: Iterable[str], example: str) -> None:

@@ -11,6 +11,8 @@ import torch
 from ganforge import ImageSpec, Spec, Training
 
 _WARM_UP = 2  # steps that are not measured: kernels are chosen, memory is reserved
+_LOOKED = 10  # seconds of which the share is taken that went by waiting for data
+_MUCH = 0.2  # such a share that is worth a word
 _LONG = 600  # seconds after which a run is told that it has a preview
 
 # Numbers that an optimizer keeps for each weight.
@@ -118,6 +120,34 @@ def moments(optimizer: torch.optim.Optimizer) -> int:
     group = optimizer.param_groups[0]
     kept = _MOMENTS.get(type(optimizer).__name__, 0) + bool(group.get("momentum"))
     return kept * sum(p.nbytes for g in optimizer.param_groups for p in g["params"])
+
+
+class Waits:
+    """Says once when much of a sitting goes by waiting for data."""
+
+    def __init__(self) -> None:
+        self._start: tuple[float, float] | None = None
+        self._done = False
+
+    def step_ended(self, training: Training, step: int) -> list[str]:
+        """The line to print, when there is reason to."""
+        feed, now = training.game.feed, time.perf_counter()
+        if self._done or not feed.streams:
+            return []
+        if self._start is None:  # the first step starts processes, and waits for them
+            self._start = now, feed.waited
+        seconds = now - self._start[0]
+        if seconds < _LOOKED:
+            return []
+        share = (feed.waited - self._start[1]) / seconds
+        self._start = now, feed.waited
+        if share <= _MUCH:
+            return []
+        self._done = True
+        return [
+            f"{share:.0%} of the time went by waiting for data: more `train.workers`, "
+            "`train.cache = true` or, where memory allows, a larger `train.hold` make it less"
+        ]
 
 
 class Stopwatch:

@@ -34,7 +34,7 @@ class Progress(Hook):
     def run_started(self, training: Training) -> None:
         console = rich.get_console()
         say_cost(console, training)
-        self._watch = cost.Stopwatch(training)
+        self._watches = cost.Stopwatch(training), cost.Waits()
         self._speed = Speed(training)
         live = console.is_terminal and not console.is_dumb_terminal and not console.is_jupyter
         self._display = _Live(console) if live else _Lines(console, self.options.every)
@@ -43,8 +43,9 @@ class Progress(Hook):
     def step_ended(self, training: Training, step: int) -> None:
         if self._display is None:
             return
-        for line in self._watch.step_ended(training, step):
-            self._display.console.print(Text(line), soft_wrap=True)
+        for watch in self._watches:
+            for line in watch.step_ended(training, step):
+                self._display.console.print(Text(line), soft_wrap=True)
         self._display.update(training, self._speed)
 
     def run_ended(self, training: Training, error: BaseException | None) -> None:
