@@ -201,6 +201,11 @@ class Run:
         last = {k: plan for k, plan in plans.items() if plan.address not in read}
         return _one(last if name is None and len(last) == 1 else plans, name, "generator")
 
+    def at_once(self, generator: str) -> int:
+        """How many items `sample` or `translate` let a generator make at once."""
+        translates = isinstance(self.generator_plan(generator).source_specs[0], ImageSpec)
+        return _TRANSLATED if translates else _BATCH
+
     def _network(self, plan: GeneratorPlan | DiscriminatorPlan) -> nn.Module:
         if plan.address in self._live:
             return self._live[plan.address].eval()

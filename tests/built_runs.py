@@ -1,4 +1,4 @@
-"""The shipped recipes' previews as runs that took no step yet, for what looks at networks."""
+"""Runs to look at: shipped recipes before their first step, and small ones that were trained."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 from making_data import small_settings
+from small_runs import write_recipe
 
+import ganforge
 from ganforge.compose import compose
 from ganforge.launch import build_training
 from ganforge.machine import decide
@@ -36,3 +38,13 @@ def built(plan: Plan, folder: Path) -> Run:
     for generator in plan.generators:
         opened.generator(generator).to(memory_format=torch.contiguous_format)
     return opened
+
+
+def train_small(folder: Path, **texts: str) -> Path:
+    """Train recipes of `small_runs`, by the names of their runs, on pictures of their own. Returns
+    the folder, whose `runs` holds them."""
+    for name, text in texts.items():
+        pictures = f'root = "{folder.as_posix()}/pictures"'
+        write_recipe(folder, text.replace('root = "pictures"', pictures))
+        ganforge.train(folder / "recipe.toml", out=folder / "runs" / name)
+    return folder

@@ -41,6 +41,16 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `making_data`: made-up data for every shipped recipe, only to be read."""
+    from making_data import make_data
+
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder)
+    return folder
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from making_data import make_data, small_settings
+from making_data import small_settings
 from test_resume import RECIPES, game, lines
 
 from ganforge.runfolder import RunFolder
@@ -22,13 +22,6 @@ pytestmark = [
 # recipe -> kills, and steps enough for them
 MANY = {"vanilla-mnist-averaged": (100, 3000)}
 FEW = (5, 240)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_data(folder)
-    return folder
 
 
 def command(name, out, sets):

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from making_data import data_settings, make_data, small_settings
+from making_data import data_settings, small_settings
 from PIL import Image
 
 from ganforge import ImageSpec
@@ -21,13 +21,6 @@ each_recipe = pytest.mark.parametrize("name", RECIPES)
 
 UNGUARDED = {"sequence-times-likelihood"}  # likelihood alone, which games are compared with
 ORIGINS = r"arXiv:\d{4}\.\d{4,5}"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_data(folder)
-    return folder
 
 
 def test_the_first_recipes_are_there():

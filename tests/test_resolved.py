@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from making_data import data_settings, make_data
+from making_data import data_settings
 from playing import CYCLE, ONE_PAIR, plan_of, recipe_file, registry
 
 import ganforge
@@ -44,13 +44,6 @@ RICH = (
     + "[losses.second]\nuse = 'minimax'\nweight = { generator = 0.5 }\nevery = 4\nstop = 0.9\n"
 ).replace("samples = { off = true }\n", "")
 RICH = RICH.replace("losses = ['adversarial']", "losses = ['adversarial', 'second']")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_data(folder)
-    return folder
 
 
 def again(tables, folder, there):

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from making_data import make_data, small_settings
+from making_data import small_settings
 
 from ganforge import checkpoint
 from ganforge.launch import Request, launch
@@ -16,13 +16,6 @@ from ganforge.runfolder import RunFolder
 REGISTRY = Registry.load(only=())
 RECIPES = sorted(REGISTRY.recipes())
 STEPS = 4  # of a run; 10 where there are phases, so that all are played
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_data(folder)
-    return folder
 
 
 def game(folder, step):

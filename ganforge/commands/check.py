@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.commands import compose_recipe, recipe_options, with_registry
+from ganforge.commands import compose_recipe, recipe_options, warn, with_registry
+from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import Row, print_tables
 from ganforge.plan import GeneratorPlan, LossPlan, Part, Plan
 from ganforge.problems import RecipeError, to_json
 from ganforge.registry import Registry
+
+if TYPE_CHECKING:
+    from ganforge.peak import Forecast
 
 
 @click.command()
 @click.argument("recipe", required=False)
 @recipe_options
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.option(
+    "--build", is_flag=True, help="build it too, play a step, and say how much memory a run takes"
+)
 @click.option(
     "--plugin",
     "plugin",
@@ -35,11 +44,15 @@ def command(
     preview: bool,
     sets: tuple[str, ...],
     as_json: bool,
+    build: bool,
     plugin: str | None,
 ) -> None:
     """Check a recipe: a path, or the name of a shipped one.
 
     Every mistake is shown with its place; exit status 2 if there are some. Nothing is built.
+
+    With --build, data and networks are built as for a run, and a step is played with few rows of
+    the batch. Nothing is kept but data that had to be fetched.
 
     With --plugin, every component of a plugin goes through the checks that ganforge.testing has
     for its kind; exit status 1 if one fails.
@@ -57,11 +70,35 @@ def command(
             raise
         click.echo(json.dumps({"ok": False, "problems": to_json(error.problems)}, indent=2))
         ctx.exit(error.exit_status)
+    if not as_json:
+        _print(plan, _run_line(ctx.params))
+    needed = _forecast(registry, plan, ctx.params) if build else None
     if as_json:
         report = {"ok": True, "name": plan.name, "steps": plan.steps, "problems": []}
+        report |= {"memory": {"peak": needed.peak, **needed.by_part()}} if needed else {}
         click.echo(json.dumps(report, indent=2))
-        return
-    _print(plan, _run_line(ctx.params))
+
+
+def _forecast(registry: Registry, plan: Plan, params: Mapping[str, Any]) -> Forecast:
+    """What a run needs of memory; said, unless JSON was asked for, with what to do where it is more
+    than there is."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else PyTorch's profiler speaks of itself
+    from ganforge import machine  # imports torch: only where something is built
+    from ganforge.launch import Request, with_data
+    from ganforge.peak import forecast, room
+
+    quiet = params["as_json"]
+    request = Request(recipe=params["recipe"], preview=params["preview"], sets=params["sets"])
+    say = partial(click.echo, err=True) if quiet else click.echo
+    plan, _ = with_data(request, registry, plan, say, progress_bar)
+    decided = machine.decide(plan.train)
+    needed = forecast(plan, registry, decided, progress_bar)
+    if not quiet:
+        click.echo(f"\n{needed}")
+    free = room(decided.device)
+    if needed.peak > free > 0:
+        warn(needed.advice(free))
+    return needed
 
 
 def _run_line(params: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from ganforge.errors import GanforgeError
 from ganforge.runfolder import find_run
 
 if TYPE_CHECKING:
-    from ganforge.lab.filters import Answers, Look
+    from ganforge.lab.answers import Answers
+    from ganforge.lab.filters import Look
 
 _OVERVIEW, _ALONE = 8, 16  # filters shown of each layer, and of one that was named
 
@@ -61,7 +62,8 @@ def command(
     folder = find_run(run)
     opened = open_folder(folder, step, device, plugin_files, without)
     from ganforge.images import write_png
-    from ganforge.lab.filters import address_of, look, sheet
+    from ganforge.lab.filters import look, sheet
+    from ganforge.lab.subjects import address_of
 
     address = address_of(opened, network)
     shown = filters or (_OVERVIEW if layer is None else _ALONE)

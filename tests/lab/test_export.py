@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from built_runs import RECIPES, built, small_plan
-from making_data import make_data
+from built_runs import RECIPES, built, small_plan, train_small
 from PIL import Image
 from safetensors.torch import load_file, save
-from small_runs import CYCLE, DIGITS, PLAIN, write_recipe
+from small_runs import CYCLE, DIGITS, PLAIN
 from torch import nn
 
 import ganforge
@@ -44,13 +43,6 @@ def test_uniform_draws_are_numpys():
 
 
 # --- every shipped recipe -------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_data(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +111,7 @@ def alone(folder: Path, *arguments: str, python: str = sys.executable, code: str
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export")
-    for name, text in (("digits", DIGITS), ("plain", PLAIN), ("cycle", CYCLE)):
-        pictures = f'root = "{folder.as_posix()}/pictures"'
-        write_recipe(folder, text.replace('root = "pictures"', pictures))
-        ganforge.train(folder / "recipe.toml", out=folder / "runs" / name)
-    return folder
+    return train_small(tmp_path_factory.mktemp("export"), digits=DIGITS, plain=PLAIN, cycle=CYCLE)
 
 
 @pytest.fixture

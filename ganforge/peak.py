@@ -1,0 +1,303 @@
+"""How much memory a run will need at its peak, foretold from a small part of its batch.
+
+A step is played with few rows of the batch, twice, by the recipe's own networks and losses, and
+PyTorch tells of every tensor that it makes and frees on the way. From few rows to more, each moment
+of a step grows along a line; so what the whole batch needs at each moment is computed, and the
+largest is the peak. That is done for each phase, for what generators make when they are looked at,
+and for what a checkpoint copies. What lies there all the time is counted as it is built.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import attrs
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from ganforge import resident
+from ganforge.feed import Feed
+from ganforge.game import Game
+from ganforge.launch import Wait, build_feed, unseen
+from ganforge.machine import Machine
+from ganforge.plan import PhasePlan, Plan
+from ganforge.plugin import with_options
+from ganforge.registry import Registry
+from ganforge.runfolder import RunFolder
+from ganforge.runs import Run
+from ganforge.specs import ImageSpec
+from ganforge.trainer import Training, updates_before
+
+ROWS = (4, 8)  # of the batch, that a step is played with; as many as are there are played whole
+LOOKED_AT = (1, 2)  # items that generators make
+SLACK = 0.05  # of the tensors: what the allocator cannot use between them
+_NEAR = 64  # steps of a phase that are searched for the one in which most losses play
+_USUAL = 400_000_000  # bytes of Python and PyTorch, where the system does not say
+_WORK = {
+    "step": "a step's activations and gradients",
+    "sheet": "gradients and what generators make at once",
+    "checkpoint": "gradients and what a checkpoint copies",
+}
+
+
+@attrs.frozen
+class Growth:
+    """Bytes over the moments of some work, as a line of its items.
+
+    few, more: (items, bytes at each moment). The two have the same moments, or only their peaks.
+    """
+
+    few: tuple[int, Sequence[int]]
+    more: tuple[int, Sequence[int]]
+
+    @classmethod
+    def of(cls, few: tuple[int, Sequence[int]], more: tuple[int, Sequence[int]]) -> Growth:
+        """Of work that was done twice; where it did not go the same way, of its peaks alone."""
+        if len(few[1]) == len(more[1]):
+            return cls(few, more)
+        return cls((few[0], [max(few[1], default=0)]), (more[0], [max(more[1], default=0)]))
+
+    def peak(self, items: int) -> int:
+        """The most bytes at any moment, with so many items."""
+        (few, first), (more, second) = self.few, self.more
+        along = (items - few) / (more - few) if more > few else 0.0
+        return max((round(a + (b - a) * along) for a, b in zip(first, second, strict=True)), default=0)
+
+
+@attrs.frozen(kw_only=True)
+class Forecast:
+    """Bytes that a run needs.
+
+    interpreter: Python, PyTorch, and what the data set keeps beside the data. data: held decoded.
+    networks: weights, buffers, averages, moments, pools of images. gradients: of all networks.
+    copied: by a checkpoint. steps: of each phase, beside networks. looks: (growth, items) of what
+    generators make for sheets and metrics. rows, parts: of the batch, and how it is split.
+    """
+
+    interpreter: int
+    data: int
+    networks: int
+    gradients: int
+    copied: int
+    steps: Mapping[str, Growth]
+    looks: Sequence[tuple[Growth, int]]
+    rows: int
+    parts: int
+
+    def work(self, parts: int | None = None) -> dict[str, int]:
+        """Bytes that come and go, by what they are for; `parts` of the batch instead of its own."""
+        rows = -(-self.rows // (parts or self.parts))
+        step = max(growth.peak(rows) for growth in self.steps.values())
+        looks = [growth.peak(items) for growth, items in self.looks]
+        return {
+            "step": step,
+            "sheet": self.gradients + max(looks, default=0),
+            "checkpoint": self.gradients + self.copied,
+        }
+
+    @property
+    def peak(self) -> int:
+        """The most bytes that the run needs at once."""
+        return self.at(self.parts)
+
+    def at(self, parts: int) -> int:
+        """The same with the batch split into so many parts."""
+        tensors = self.networks + max(self.work(parts).values())
+        return self.interpreter + self.data + round(tensors * (1 + SLACK))
+
+    def by_part(self) -> dict[str, int]:
+        """The peak, by what holds it; `work` is what comes and goes at that moment."""
+        standing = {"data": self.data, "networks": self.networks}
+        work = self.peak - self.interpreter - sum(standing.values())
+        return {**standing, "work": work, "interpreter": self.interpreter}
+
+    def __str__(self) -> str:
+        """`memory: about 1.9 GB at its peak, in a step (data 188 MB, ...)`"""
+        work = self.work()
+        when = max(work, key=lambda what: work[what])
+        names = {
+            "data": "data",
+            "networks": "networks, averages and moments",
+            "work": _WORK[when],
+            "interpreter": "Python and PyTorch",
+        }
+        sizes = self.by_part().items()
+        parts = ", ".join(f"{names[what]} {in_words(size)}" for what, size in sizes if size)
+        return f"memory: about {in_words(self.peak)} at its peak, in a {when} ({parts})"
+
+    def advice(self, room: int) -> str:
+        """What to do where only so many bytes are there."""
+        said = f"{in_words(room)} of memory are free, less than that"
+        parts = self._parts_for(room)
+        if parts is None:
+            return f"{said}: a smaller `data.size`, `train.batch` or network width needs less"
+        batch = max(1, self.rows * self.parts // parts)
+        return f"{said}: `--set train.accumulate={parts}`, or `--set train.batch={batch}`, fits"
+
+    def _parts_for(self, room: int) -> int | None:
+        """The fewest parts, doubling, with which the run fits; None where none does, or where a
+        part would be of one row, which BatchNorm cannot take."""
+        parts = self.parts
+        while self.rows // parts >= 2:
+            if self.at(parts) <= room:
+                return parts
+            parts *= 2
+        return None
+
+
+def forecast(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unseen) -> Forecast:
+    """What a run of this plan needs here. Raises GanforgeError as a run does.
+
+    Builds everything that a run builds, and needs the memory of a few rows of the batch.
+    """
+    plan = attrs.evolve(plan, hooks={})  # which write, and need little
+    feed = build_feed(plan, registry, decided, wait)
+    stage = _Stage(plan, registry, decided, feed)
+    steps = {phase.name: stage.step(phase) for phase in plan.phases}
+    looks = list(stage.looks())
+    networks, gradients, copied = stage.standing()
+    stage.leave()
+    occupied = resident.occupied()
+    on_host = decided.device.type == "cpu"
+    interpreter = occupied - (feed.held_bytes if on_host else 0) if occupied else _USUAL
+    return Forecast(
+        interpreter=interpreter if on_host else 0,
+        data=feed.held_bytes,
+        networks=networks,
+        gradients=gradients,
+        copied=copied if on_host else 0,
+        steps=steps,
+        looks=looks,
+        rows=plan.train.batch,
+        parts=min(plan.train.accumulate, plan.train.batch),
+    )
+
+
+class _Stage:
+    """Plays parts of a plan's game over one feed."""
+
+    def __init__(self, plan: Plan, registry: Registry, decided: Machine, feed: Feed) -> None:
+        self._plan = plan
+        self._registry = registry
+        self._decided = decided
+        self._feed = feed
+        self._training: Training | None = None
+
+    def leave(self) -> None:
+        """Let go of what was built last."""
+        self._training = None
+        gc.collect()
+
+    def step(self, phase: PhasePlan) -> Growth:
+        """What a step of a phase needs beside what lies there all the time."""
+        parts = min(self._plan.train.accumulate, self._plan.train.batch)
+        rows = -(-self._plan.train.batch // parts)
+        few, more = ROWS if rows > ROWS[1] else (rows, rows)
+        first = few, self._step(phase, few * parts)
+        return Growth.of(first, first if more == few else (more, self._step(phase, more * parts)))
+
+    def _step(self, phase: PhasePlan, batch: int) -> list[int]:
+        self.leave()
+        plan = attrs.evolve(self._plan, train=with_options(self._plan.train, batch=batch))
+        game = Game(plan, self._registry, self._decided, self._feed)
+        with TemporaryDirectory() as folder:
+            training = Training(plan, game, RunFolder(Path(folder)), self._registry)
+        self._training = training
+        _make_moments(game)
+        step = _fullest_step(training, phase)
+        training.step = step - 1
+        return held(lambda: training.take_step(step), self._decided.device)
+
+    def looks(self) -> Iterator[tuple[Growth, int]]:
+        """What it takes to make items by each generator, and how many are made at once."""
+        assert self._training is not None
+        with self._training.looking() as run:
+            for name, plan in run.plan.generators.items():
+                translates = isinstance(plan.source_specs[0], ImageSpec)
+                few, more = LOOKED_AT
+                first, second = (self._look(run, name, translates, n) for n in LOOKED_AT)
+                growth = Growth.of((few, first), (more, second))
+                yield growth, run.at_once(name)
+
+    def _look(self, run: Run, name: str, translates: bool, count: int) -> list[int]:
+        spec = run.generator_plan(name).source_specs[0]
+        images = torch.zeros(count, *spec.played) if translates else torch.empty(0)
+
+        def look() -> None:
+            if translates:
+                run.translate(images, name)
+            else:
+                run.sample(count, generator=name)
+
+        return held(look, self._decided.device)
+
+    def standing(self) -> tuple[int, int, int]:
+        """Bytes of what lies there all the time, of gradients, and of a checkpoint's copies."""
+        assert self._training is not None
+        game = self._training.game
+        state = {name: sum(t.nbytes for t in kept.values()) for name, kept in game.state().items()}
+        gradients = sum(p.nbytes for player in game.players for p in player.parameters)
+        return sum(state.values()), gradients, max(state.values())
+
+
+def _make_moments(game: Game) -> None:
+    """Let optimizers make the moments that they have after the first step, moving nothing."""
+    for player in game.players:
+        for parameter in player.parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        for group in player.optimizer.param_groups:
+            group["lr"] = 0.0
+        player.optimizer.step()
+        player.optimizer.zero_grad(set_to_none=True)
+
+
+def _fullest_step(training: Training, phase: PhasePlan) -> int:
+    """A step of a phase in which as many losses play as in any that is looked at."""
+    game, plan = training.game, training.plan
+    game.enter(phase)
+    near = range(phase.first, min(phase.last, phase.first + _NEAR - 1) + 1)
+    last = range(max(phase.first, phase.last - _NEAR + 1), phase.last + 1)
+
+    def playing(step: int) -> int:
+        first = updates_before(plan, step)
+        updates = range(first, first + phase.discriminator_steps)
+        many = [len(list(game.active("discriminator", step, update))) for update in updates]
+        return max(many, default=0) + len(list(game.active("generator", step, step - 1)))
+
+    return max([*near, *last], key=playing)
+
+
+def held(work: Callable[[], None], device: torch.device) -> list[int]:
+    """Bytes of the tensors, and of what PyTorch's kernels keep meanwhile, that `work` holds on a
+    device, after each that is made or freed."""
+    with TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+            work()
+        seen.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    on = 1 if device.type == "cuda" else 0
+    moves = [
+        (event["ts"], event["args"]["Bytes"])
+        for event in events
+        if event["name"] == "[memory]" and event["args"]["Device Type"] == on
+    ]
+    moves.sort(key=lambda move: move[0])  # keeps the order of those at one time
+    return list(accumulate(size for _, size in moves))
+
+
+def room(device: torch.device) -> int:
+    """Bytes that a run can have on a device; 0 where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return resident.available() if device.type == "cpu" else 0
+
+
+def in_words(size: int) -> str:
+    """Bytes for people: 38 MB, 1.2 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 995e6 else f"{size / 1e6:.0f} MB"
