@@ -121,12 +121,17 @@ def keep_freed_memory() -> None:
     networks on two cores. The price is that the process keeps its peak. Other C libraries are left
     as they are.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if not keeps_freed_memory():
         return
     libc = ctypes.CDLL(None)
     libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     libc.mallopt(_M_TOP_PAD, 2**26)
+
+
+def keeps_freed_memory() -> bool:
+    """Whether `keep_freed_memory` can do something here."""
+    return platform.libc_ver()[0] == "glibc"
 
 
 def find_device(name: str) -> torch.device:
