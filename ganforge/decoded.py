@@ -1,9 +1,9 @@
 """Rows that were decoded once, in a file below the cache folder: `train.cache = true`.
 
-The file is named after everything that decides the pixels. It holds a mark for each row and then the
-rows. A mark is the CRC-32 of its row, written after it, so a row that was cut off by a kill, a lost
-machine or another writer is simply decoded again, and any number of threads, processes and runs may
-read and fill the same file at once.
+The file is named after everything that decides the pixels. It holds a mark for each row and then
+the rows. A mark is the CRC-32 of its row, written after it, so a row that was cut off by a kill, a
+lost machine or another writer is simply decoded again, and any number of threads, processes and
+runs may read and fill the same file at once.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import threading
 import zlib
-from io import FileIO
 from math import prod
 from pathlib import Path
 
@@ -50,7 +48,7 @@ class DecodedRows:
         text = "\n".join((_FORMAT, str(count), str(shape), fingerprint))
         name = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         self.path = cache_folder() / f"{name}.rows"
-        self._open()
+        self._mapped: tuple[np.ndarray, np.ndarray] | None = None
         self._prepare()
 
     def read(self, index: int) -> Tensor | None:
@@ -67,13 +65,11 @@ class DecodedRows:
         # Written, not stored through the map: a full disk is then an error and not the end.
         content = np.ascontiguousarray(row.numpy())
         try:
-            with self._lock:
-                if self._file is None:
-                    self._file = self.path.open("r+b", buffering=0)
-                self._file.seek(self._count * _MARK.itemsize + index * self._bytes)
-                self._file.write(content.data)
-                self._file.seek(index * _MARK.itemsize)
-                self._file.write(np.array(_mark(content), _MARK).tobytes())
+            with self.path.open("r+b", buffering=0) as file:
+                file.seek(self._count * _MARK.itemsize + index * self._bytes)
+                file.write(content.data)
+                file.seek(index * _MARK.itemsize)
+                file.write(np.array(_mark(content), _MARK).tobytes())
         except OSError as error:
             raise DataError(f"cannot keep decoded rows in {self.path}: {_why(error)}") from error
 
@@ -110,18 +106,8 @@ class DecodedRows:
             self._mapped = marks.view(_MARK), rows.reshape(self._count, self._bytes)
         return self._mapped
 
-    def _open(self) -> None:
-        """Each process opens the file by itself, when it first needs it."""
-        self._mapped: tuple[np.ndarray, np.ndarray] | None = None
-        self._file: FileIO | None = None
-        self._lock = threading.Lock()
-
     def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in vars(self).items() if k not in ("_mapped", "_file", "_lock")}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        vars(self).update(state)
-        self._open()
+        return {**vars(self), "_mapped": None}  # each process maps the file by itself
 
 
 def _mark(row: np.ndarray) -> int:

@@ -96,7 +96,8 @@ def image_names(folder: Path, *, recursive: bool = True) -> list[str]:
     found: list[str] = []
     seen: dict[str, int] = {}
     for name in _walk(str(folder), "", recursive, seen):
-        ending = os.path.splitext(name)[1].lower()
+        _, dot, ending = name.rpartition("/")[2].rpartition(".")
+        ending = dot + ending.lower() if dot else ""
         if ending in ENDINGS:
             found.append(name)
         else:
@@ -454,7 +455,8 @@ def image_spec(paths: Sequence[Path], image: ImageOptions) -> ImageSpec:
     """The spec of these files under the shared image options.
 
     Without `size` all files must agree in size; without `channels` it is 3 unless all are grey.
-    Of more than 20,000 files, so many are looked at. Files that cannot be read are passed over here: all are told at once when they are decoded.
+    Of more than 20,000 files, so many are looked at. Files that cannot be read are passed over
+    here: all are told at once when they are decoded.
     Raises Impossible, which names the option to set, and DataError if no file can be read.
     """
     paths = evenly(paths)

@@ -6,10 +6,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -169,24 +173,40 @@ class Workers:
             generator=torch.Generator(),  # else it would draw its seed from what networks draw from
         )
         try:
-            for rows, faults in loader:
-                refuse(faults, sum(map(len, rows.values())))
-                yield rows
+            yield from _read(loader)
         except (RuntimeError, EOFError, ConnectionError) as error:
             if isinstance(error, RuntimeError) and not is_worker_trouble(error):
                 raise  # a mistake in the dataset's own code
             raise worker_trouble(error) from error
-        except (AttributeError, TypeError) as error:
-            if "pickle" not in str(error):
-                raise
-            raise DataError(
-                f"the dataset cannot be handed to worker processes ({error}): set "
-                "`train.workers = 0`"
-            ) from error
 
     def close(self) -> None:
         """Read no further."""
         self._threads.close()
+
+
+def _started(loader: Iterable[tuple[Rows, list[str]]]) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of what the error says
+            return iter(loader)
+    except Exception as error:  # whatever the dataset's parts raise
+        if "pickle" not in str(error).lower():
+            raise
+        raise DataError(
+            f"the dataset cannot be handed to worker processes ({error}): set `train.workers = 0`"
+        ) from error
+
+
+def _read(loader: Iterable[tuple[Rows, list[str]]]) -> Iterator[Rows]:
+    batches = _started(loader)
+    # They heed no SIGTERM, by which Python ends them when it exits, and then waits for them.
+    end = Finalize(None, batches._shutdown_workers, exitpriority=10)
+    try:
+        for rows, faults in batches:
+            refuse(faults, sum(map(len, rows.values())))
+            yield rows
+    finally:
+        end()
 
 
 class _Batches:
@@ -243,12 +263,19 @@ def _settle(folder: Path, number: int) -> None:
     """Make a worker process at home: where paths are meant from, and deaf to what stops a run.
 
     Ctrl-C and SIGTERM may go to all processes of a group; the one that trains finishes its step
-    and then ends the others.
+    and then ends the others. PyTorch lets a worker end when its parent has changed, but the parent
+    is the server that forked it, which lives as long as a worker does; so the run is watched.
     """
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     os.chdir(folder)
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _end_with(run: Any) -> None:
+    run.join()
+    os._exit(0)
 
 
 def is_worker_trouble(error: BaseException) -> bool:

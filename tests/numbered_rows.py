@@ -1,5 +1,8 @@
 """A dataset in which every row tells its number; other processes can import it."""
 
+import os
+from pathlib import Path
+
 import torch
 
 from ganforge import DataDescription, DataError, Dataset, ImageOptions
@@ -57,3 +60,30 @@ class Numbered(Dataset):
 
     def verify(self):
         self.verified = True
+
+
+class Kept(Numbered):
+    """The same, and it says what its pixels follow from."""
+
+    pixels = "some"
+
+    def fingerprint(self, split, domain):
+        return f"{self.pixels} {domain}"
+
+
+class Stubborn(Numbered):
+    """Does something else than it should when a row but the first is read."""
+
+    def __init__(self, what):
+        super().__init__(40)
+        self.what = what
+        self.home = os.getpid()
+
+    def item(self, split, domain, index):
+        if os.getpid() == self.home:
+            return super().item(split, domain, index)
+        if self.what == "die":
+            os._exit(3)
+        if self.what == "mistake":
+            raise RuntimeError("my own mistake")
+        return super().item(split, domain, int(Path("here").read_text()))

@@ -5,7 +5,6 @@ Every function raises Impossible, which names the option at fault, where somethi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ def vector_spec(file: Path, names: Sequence[str]) -> VectorSpec:
 
 def name_of(file: str) -> str:
     """The name that an image goes by: its path below the folder, without its ending."""
-    return os.path.splitext(file)[0]
+    return file.rpartition(".")[0]
 
 
 def _refuse(faults: Sequence[str], total: int, what: str, key: str) -> None:

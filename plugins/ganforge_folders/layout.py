@@ -4,7 +4,6 @@ Every function raises Impossible, which names the option at fault, where the fol
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,7 +165,7 @@ def _named(folder: Path, key: str) -> dict[str, Path]:
     named: dict[str, Path] = {}
     files = _images(folder, key=key)
     for path, whole in zip(files, files.names, strict=True):
-        name = os.path.splitext(whole)[0]
+        name = whole.rpartition(".")[0]
         if name in named:
             raise Impossible(
                 f"{named[name]} and {path.name} are both called '{name}', so it is not clear which "
