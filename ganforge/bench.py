@@ -53,13 +53,15 @@ class Timed:
     """How long a step takes one way.
 
     milliseconds: median over the rounds. ratio: what a step took the usual way in the same rounds
-    over that, their median; above 1 is faster than usual.
+    over that, their median; above 1 is faster than usual. waiting: share of the time that went by
+    waiting for data that is streamed.
     """
 
     way: Way
     milliseconds: float
     ratio: float
     rounds: int
+    waiting: float = 0.0
 
 
 def bench(plan: Plan, registry: Registry, seconds: float, wait: Wait = unseen) -> list[Timed]:
@@ -80,7 +82,10 @@ def bench(plan: Plan, registry: Registry, seconds: float, wait: Wait = unseen) -
         best = together(found)
         if len(best.lines) > 1:
             found.append(_compared(baseline, stage.player(best), best, budget))
-        first = Timed(Way(), median(baseline.times), 1.0, len(baseline.times))
+        first = Timed(
+            Way(), median(baseline.times), 1.0, len(baseline.times), baseline.waiting()
+        )
+        stage.close()
     torch.set_num_threads(usual.threads)
     return [first, *found]
 
@@ -117,6 +122,7 @@ class Stage:
         self._folder = RunFolder(folder)
         self._wait = wait
         self._feeds: dict[bool, Feed] = {}
+        self._streaming: list[Feed] = []
 
     def player(self, way: Way) -> Player:
         """The game played this way, and warmed up."""
@@ -124,10 +130,18 @@ class Stage:
         decided = machine.decide(plan.train)
         classes = [self._registry.load_target(n.component) for n in plan.networks.values()]
         last = decided.wants_channels_last(classes)
-        if last not in self._feeds:
+        if last not in self._feeds or self._feeds[last].streams:  # each goes through its own
             self._feeds[last] = build_feed(plan, self._registry, decided, self._wait)
+            self._feeds[last].settle()
+            self._streaming.append(self._feeds[last])
         game = Game(plan, self._registry, decided, self._feeds[last])
         return Player(Training(plan, game, self._folder, self._registry))
+
+
+    def close(self) -> None:
+        """End what reads data ahead."""
+        for feed in self._streaming:
+            feed.close()
 
 
 class Player:
@@ -139,10 +153,18 @@ class Player:
         self._taken(WARM_UP)
         self.steps = max(1, math.ceil(TURN * 1e3 / self._taken(1)))
 
+        self._waited = training.game.feed.waited
+        self._played = 0.0
+
     def turn(self, steps: int) -> float:
         """Milliseconds per step over so many steps."""
         self.times.append(self._taken(steps))
+        self._played += self.times[-1] * steps / 1e3
         return self.times[-1]
+
+    def waiting(self) -> float:
+        """Share of the turns that went by waiting for data."""
+        return (self._training.game.feed.waited - self._waited) / self._played
 
     def _taken(self, steps: int) -> float:
         training = self._training

@@ -18,6 +18,7 @@ from torch import Tensor
 from ganforge.decoded import DecodedRows
 from ganforge.draws import Draw, Draws
 from ganforge.errors import DataError
+from ganforge.filling import Filling
 from ganforge.images import THREADS, one_line
 from ganforge.interfaces import Dataset
 from ganforge.order import Order
@@ -111,6 +112,7 @@ class Feed:
         self._window: tuple[float, float] | None = None  # since when, and how much it was then
         self._share = 0.0
         self._held: dict[str, Tensor] = {}
+        self._filling: Filling | None = None
         self._source: Threads | Workers | None = None
         self._stream: Generator[Rows, None, None] | None = None
         self._due: Iterator[_Place] = iter(())  # what the stream brings, in this order
@@ -162,6 +164,16 @@ class Feed:
         """Bytes of data that are held decoded; what is streamed is not among them."""
         return sum(rows.nbytes for rows in self._held.values())
 
+    def settle(self) -> None:
+        """Wait until everything that is held is there, so that nothing is read beside training."""
+        if self._filling is not None:
+            self._filling.settle()
+
+    @property
+    def absent_bytes(self) -> int:
+        """Of the held bytes, those of rows that were not read yet."""
+        return 0 if self._filling is None else self._filling.absent_bytes
+
     @property
     def streams(self) -> bool:
         """Whether some data is decoded as it is needed, so that a step may have to wait for it."""
@@ -189,6 +201,8 @@ class Feed:
     def close(self) -> None:
         """Read nothing ahead any more, and end the processes that did."""
         self._stop()
+        if self._filling is not None:
+            self._filling.stop()
         if self._source is not None:
             self._source.close()
 
@@ -233,6 +247,8 @@ class Feed:
     def _taken(self, name: str, index: Tensor) -> Tensor:
         """Rows that are held (int64 [N]), in a tensor of their own."""
         held = self._held[name]
+        if self._filling is not None and name in self._filling.rows:
+            self._filling.need(name, index)
         return held.index_select(0, index.to(held.device, non_blocking=True))
 
     def _streamed(self, place: _Place) -> Rows:
@@ -315,7 +331,10 @@ class Feed:
             for name, first in firsts.items()
             if name not in held
         }
-        if whole:
+        if whole and self._dataset.costly and self._device.type == "cpu":
+            self._filling = Filling(readers, self._counts)
+            self._held = {**held, **self._filling.rows}
+        elif whole:
             held |= self._decoded(readers, on_progress)
             self._held = {name: self._placed(held[name]) for name in firsts}
         else:

@@ -264,7 +264,12 @@ class Hook:
 
 
 class Dataset(ABC):
-    """Rows of several domains, read by index; the core keeps, shuffles and batches them."""
+    """Rows of several domains, read by index; the core keeps, shuffles and batches them.
+
+    costly: rows take long to make and none can be bad, so training begins before all are there.
+    """
+
+    costly: ClassVar[bool] = False
 
     def __init__(self, options: Any, image: ImageOptions, description: DataDescription) -> None:
         self.options = options

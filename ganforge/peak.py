@@ -68,7 +68,9 @@ class Growth:
         """The most bytes at any moment, with so many items."""
         (few, first), (more, second) = self.few, self.more
         along = (items - few) / (more - few) if more > few else 0.0
-        return max((round(a + (b - a) * along) for a, b in zip(first, second, strict=True)), default=0)
+        return max(
+            (round(a + (b - a) * along) for a, b in zip(first, second, strict=True)), default=0
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -166,7 +168,9 @@ def forecast(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unse
     stage.leave()
     occupied = resident.occupied()
     on_host = decided.device.type == "cpu"
-    interpreter = occupied - (feed.held_bytes if on_host else 0) if occupied else _USUAL
+    data = feed.held_bytes - feed.absent_bytes if on_host else 0
+    feed.close()
+    interpreter = occupied - data if occupied else _USUAL
     return Forecast(
         interpreter=interpreter if on_host else 0,
         data=feed.held_bytes,

@@ -23,6 +23,8 @@ COUNTERPART: dict[Species, Species] = {"horse": "zebra", "zebra": "horse"}
 class PaintedHorses(Dataset):
     """Image i of a split is a function of (seed, split, species, i) alone, at every size."""
 
+    costly = True
+
     def count(self, split: str, domain: str) -> int:
         return {"train": self.options.count, "test": self.options.held_out}.get(split, 0)
 
