@@ -82,9 +82,8 @@ def bench(plan: Plan, registry: Registry, seconds: float, wait: Wait = unseen) -
         best = together(found)
         if len(best.lines) > 1:
             found.append(_compared(baseline, stage.player(best), best, budget))
-        first = Timed(
-            Way(), median(baseline.times), 1.0, len(baseline.times), baseline.waiting()
-        )
+        rounds = len(baseline.times)
+        first = Timed(Way(), median(baseline.times), 1.0, rounds, baseline.waiting())
         stage.close()
     torch.set_num_threads(usual.threads)
     return [first, *found]
@@ -132,11 +131,9 @@ class Stage:
         last = decided.wants_channels_last(classes)
         if last not in self._feeds or self._feeds[last].streams:  # each goes through its own
             self._feeds[last] = build_feed(plan, self._registry, decided, self._wait)
-            self._feeds[last].settle()
             self._streaming.append(self._feeds[last])
         game = Game(plan, self._registry, decided, self._feeds[last])
         return Player(Training(plan, game, self._folder, self._registry))
-
 
     def close(self) -> None:
         """End what reads data ahead."""
@@ -152,7 +149,6 @@ class Player:
         self.times: list[float] = []
         self._taken(WARM_UP)
         self.steps = max(1, math.ceil(TURN * 1e3 / self._taken(1)))
-
         self._waited = training.game.feed.waited
         self._played = 0.0
 

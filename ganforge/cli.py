@@ -97,7 +97,7 @@ SECTIONS: dict[str, _Section] = {
         "schema": ("ganforge.commands.schema:command", "a JSON Schema of recipes, for editors"),
     },
     "Data": {
-        "data": ("ganforge.commands.data:command", "fetch and verify datasets"),
+        "data": ("ganforge.commands.data:command", "fetch, verify and time datasets"),
     },
 }
 COMMANDS: _Section = {name: entry for part in SECTIONS.values() for name, entry in part.items()}

@@ -70,6 +70,7 @@ def _as_json(plan: Plan, timed: Timed) -> dict[str, Any]:
         "images_per_second": _images_per_second(plan, timed),
         "ratio": timed.ratio,
         "rounds": timed.rounds,
+        "waiting": timed.waiting,
     }
 
 
@@ -91,6 +92,8 @@ def _show(plan: Plan, found: list[Timed]) -> None:
     rows = [_row(plan, one, said) for one in found]
     print_tables([(title, [heading, *rows])])
     click.echo()
+    if found[0].waiting:
+        click.echo(f"as it is, {found[0].waiting:.1%} of a step goes by waiting for data")
     for line in _advice(found):
         click.echo(line)
 

@@ -1,4 +1,5 @@
-"""`ganforge data list / fetch NAME / check RECIPE`: get datasets, and find bad files in them."""
+"""`ganforge data list / fetch NAME / check RECIPE / bench RECIPE`: get datasets, find bad files in
+them, time them."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Fetch and verify datasets."""
+    """Fetch, verify and time datasets."""
 
 
 # ---------------------------------------------------------------- list
@@ -149,14 +150,18 @@ def check(
 
 
 def _dataset(data: DataPlan, registry: Registry) -> Dataset:
-    must_fetch = getattr(data.options, "must_fetch", lambda: False)
-    if must_fetch():
-        name, root = data.options.fetch, data.options.root
-        raise DataError(f"{name} is not fetched yet: `ganforge data fetch {name} --to {root}`")
+    _refuse_unfetched(data)
     dataset: Dataset = registry.load_target(data.component)(
         data.options, data.image, data.description
     )
     return dataset
+
+
+def _refuse_unfetched(data: DataPlan) -> None:
+    must_fetch = getattr(data.options, "must_fetch", lambda: False)
+    if must_fetch():
+        name, root = data.options.fetch, data.options.root
+        raise DataError(f"{name} is not fetched yet: `ganforge data fetch {name} --to {root}`")
 
 
 def _faults(dataset: Dataset, on_progress: Callable[[int, int], None]) -> tuple[list[str], int]:
@@ -197,6 +202,53 @@ def _faults_of(dataset: Dataset, split: str, domain: str, count: int) -> Iterato
         return
     with ThreadPoolExecutor(THREADS) as pool:
         yield from pool.map(fault, range(count))
+
+
+# ---------------------------------------------------------------- bench
+
+
+@command.command()
+@click.argument("recipe")
+@recipe_options
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=5.0,
+    show_default=True,
+    help="how long to measure each way for",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="the most to try; otherwise as cores")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_registry
+def bench(
+    registry: Registry,
+    recipe: str,
+    preview: bool,
+    sets: tuple[str, ...],
+    seconds: float,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Time how quickly a recipe's data comes, the game apart.
+
+    Held in memory, by threads, and by worker processes; with `--set train.cache=true` from the cache
+    of decoded images, while it fills and then.
+    """
+    data = compose_recipe(registry, recipe, preview=preview, sets=sets)
+    _refuse_unfetched(data.data)
+
+    from ganforge.data_bench import data_bench  # imports torch: only now that the recipe is right
+
+    rows = [("", "rows/s", "ms per batch", "first batch")]
+    found = []
+    for one in data_bench(data, registry, seconds, workers, progress_bar):
+        found.append({"way": one.way, "rows_per_second": one.rows, "first_batch": one.start})
+        milliseconds = data.train.batch / one.rows * 1e3
+        rows.append((one.way, f"{one.rows:,.0f}", f"{milliseconds:.1f}", f"{one.start:.2f} s"))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_tables([(f"{data.name}: batch {data.train.batch}", rows)])
 
 
 # ---------------------------------------------------------------- progress
