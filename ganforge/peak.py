@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import attrs
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile  # that of torch.profiler imports the compiler
 
 from ganforge import resident
 from ganforge.feed import Feed
@@ -284,7 +284,7 @@ def held(work: Callable[[], None], device: torch.device) -> list[int]:
     device, after each that is made or freed."""
     with TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        with profile(profile_memory=True) as seen:
             work()
         seen.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]

@@ -21,6 +21,9 @@ from ganforge.registry import Registry
 if TYPE_CHECKING:
     from ganforge.peak import Forecast
 
+# Environment variables without which PyTorch's profiler speaks of itself.
+_QUIET = {"KINETO_LOG_LEVEL": "6", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+
 
 @click.command()
 @click.argument("recipe", required=False)
@@ -82,7 +85,8 @@ def command(
 def _forecast(registry: Registry, plan: Plan, params: Mapping[str, Any]) -> Forecast:
     """What a run needs of memory; said, unless JSON was asked for, with what to do where it is more
     than there is."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else PyTorch's profiler speaks of itself
+    for name, level in _QUIET.items():
+        os.environ.setdefault(name, level)
     from ganforge import machine  # imports torch: only where something is built
     from ganforge.launch import Request, with_data
     from ganforge.peak import forecast, room
