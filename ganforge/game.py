@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from attrs import define, evolve, field
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganforge import optimizers
 from ganforge.derived import derived
@@ -62,11 +63,32 @@ class Player:
     layout: torch.memory_format = torch.contiguous_format
     trained: bool = True  # in the current phase
     parameters: list[nn.Parameter] = field(init=False)
-    buffered: bool = field(init=False)
+    _norms: list[_BatchNorm] = field(init=False)  # those that remember statistics
+    _buffers: list[tuple[nn.Module, str]] = field(init=False)  # of all other layers
 
     def __attrs_post_init__(self) -> None:
         self.parameters = list(self.module.parameters())
-        self.buffered = any(True for _ in self.module.buffers())
+        layers = list(self.module.modules())
+        self._norms = [m for m in layers if isinstance(m, _BatchNorm) and m.track_running_stats]
+        others = (layer for layer in layers if layer not in self._norms)
+        self._buffers = [(m, name) for m in others for name, _ in m.named_buffers(recurse=False)]
+
+    @contextmanager
+    def keeping_buffers(self) -> Iterator[None]:
+        """Forwards leave the network's buffers as they are: BatchNorm, which does not read its own
+        while it trains, does without; of all others a copy is lent."""
+        own = [(layer, name, getattr(layer, name)) for layer, name in self._buffers]
+        for layer, name, buffer in own:
+            setattr(layer, name, buffer.clone())
+        for norm in self._norms:
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for layer, name, buffer in own:
+                setattr(layer, name, buffer)
+            for norm in self._norms:
+                norm.track_running_stats = True
 
     def names(self) -> dict[nn.Parameter, str]:
         """Parameter -> its address in files."""
@@ -276,10 +298,8 @@ class Game:
                 for x in inputs
             )
         self.draws.seed_networks("network", player.address, *address)
-        with self.machine.autocast():
-            if player.buffered and player.trained and not records:
-                lent = {name: buffer.clone() for name, buffer in player.module.named_buffers()}
-                return functional_call(player.module, lent, inputs, dict(beside))
+        keeps = player.trained and not records
+        with self.machine.autocast(), player.keeping_buffers() if keeps else nullcontext():
             return player.module(*inputs, **beside)
 
     def views(self, guard: str, data: Tensor, batch: Batch, side: Side) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import torch
-from attrs import frozen
+from attrs import define, frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ganforge.runs import Run
 
 
-@frozen(eq=False)
+@define(eq=False)  # not frozen, which torch.compile cannot follow
 class Made:
     """What a generator returns: data, and what its losses may ask for beside it."""
 
@@ -33,7 +33,7 @@ class Made:
     log_probs: Tensor | None = None
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Verdict:
     """What a discriminator returns. Scores are logits, [N] or a map of patches [N, ...]."""
 
