@@ -231,8 +231,8 @@ def bench(
 ) -> None:
     """Time how quickly a recipe's data comes, the game apart.
 
-    Held in memory, by threads, and by worker processes; with `--set train.cache=true` from the cache
-    of decoded images, while it fills and then.
+    Held in memory, by threads, and by worker processes; with `--set train.cache=true` from the
+    cache of decoded images, while it fills and then.
     """
     data = compose_recipe(registry, recipe, preview=preview, sets=sets)
     _refuse_unfetched(data.data)
