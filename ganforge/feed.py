@@ -165,13 +165,13 @@ class Feed:
         return sum(rows.nbytes for rows in self._held.values())
 
     def settle(self) -> None:
-        """Wait until everything that is held is there, so that nothing is read beside training."""
+        """Make everything that is held and not there yet, so that no batch has to wait for it."""
         if self._filling is not None:
             self._filling.settle()
 
     @property
     def absent_bytes(self) -> int:
-        """Of the held bytes, those of rows that were not read yet."""
+        """Of the held bytes, those of rows that are not there yet."""
         return 0 if self._filling is None else self._filling.absent_bytes
 
     @property
@@ -201,8 +201,6 @@ class Feed:
     def close(self) -> None:
         """Read nothing ahead any more, and end the processes that did."""
         self._stop()
-        if self._filling is not None:
-            self._filling.stop()
         if self._source is not None:
             self._source.close()
 
@@ -248,7 +246,7 @@ class Feed:
         """Rows that are held (int64 [N]), in a tensor of their own."""
         held = self._held[name]
         if self._filling is not None and name in self._filling.rows:
-            self._filling.need(name, index)
+            self._filling.need(name, index.tolist())
         return held.index_select(0, index.to(held.device, non_blocking=True))
 
     def _streamed(self, place: _Place) -> Rows:
@@ -264,8 +262,8 @@ class Feed:
         else:
             rows = self._source.read(self._wanted(place))
         self.waited += time.perf_counter() - start
-        if self._window is None:
-            self._window = time.perf_counter(), self.waited  # the first batch starts processes
+        if self._window is None and place in self._parts:
+            self._window = time.perf_counter(), self.waited  # the first one started processes
         return rows
 
     def _brought(self, place: _Place) -> Rows:
