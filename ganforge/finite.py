@@ -13,7 +13,7 @@ skip their step while it is set, and it is read when numbers are read anyway.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -23,6 +23,7 @@ from torch.nn.utils import get_total_norm
 
 from ganforge import optimizers
 from ganforge.game import Game, Player
+from ganforge.interfaces import Augmentor
 from ganforge.plan import Side
 
 _LARGE = 1e6  # a weighted loss beyond which all gradients and updates are looked at
@@ -78,15 +79,11 @@ class Guard:
         self._closely = closely  # look at all gradients of this turn
         self._undoes = closely  # and at what its updates make of the weights
         self._at: Moment | None = None
-        self._kept: dict[str, tuple[nn.Module, str, Tensor]] = {}  # buffers before the turn
-        self._owners = [
-            (f"{address}.{inner}" if inner else address, module)
-            for parts in (game.networks, game.losses, game.augmentors)
-            for address, whole in parts.items()
-            for inner, module in whole.named_modules()
-            if any(True for _ in module.buffers(recurse=False))
-            and not isinstance(module, nn.modules.batchnorm._BatchNorm)
-        ]
+        self._kept: dict[tuple[str, str], Tensor] = {}  # (address, buffer) as before the turn
+        self._owners: dict[Side, list[tuple[str, nn.Module]]] = {
+            "discriminator": list(_owners(game, in_turn_of="discriminator")),
+            "generator": list(_owners(game, in_turn_of="generator")),
+        }
         self._smallest = {
             player.address: min(player.parameters, key=lambda p: p.numel())
             for player in game.players
@@ -114,11 +111,15 @@ class Guard:
             and (before.step, before.update) == (at.step, at.update)
             and self._game.plan.train.accumulate == 1
         )
-        for address, module in self._owners:
+        for address, module in self._owners[at.side]:
             if shared and address.startswith("generators."):
                 continue
             for name, buffer in module.named_buffers(recurse=False):
-                self._kept[f"{address}/{name}"] = (module, name, buffer.clone())
+                kept = self._kept.get((address, name))
+                if kept is None or kept.shape != buffer.shape:
+                    self._kept[address, name] = buffer.clone()
+                else:
+                    kept.copy_(buffer)  # memory that is there already: a pool's is large
 
     def restore(self) -> None:
         """Put buffers, and weights and moments that were kept, back to how they were before the
@@ -127,8 +128,11 @@ class Guard:
             with torch.no_grad():
                 torch._foreach_copy_([*player.parameters], weights)
             optimizers.load_state_tensors(player.optimizer, player.names(), moments)
-        for module, name, kept in self._kept.values():
-            setattr(module, name, kept)
+        assert self._at is not None
+        for address, module in self._owners[self._at.side]:
+            for name, _ in module.named_buffers(recurse=False):
+                if (address, name) in self._kept:
+                    setattr(module, name, self._kept[address, name].clone())
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -235,6 +239,24 @@ class Guard:
             return Broken("loss", ["the total"], self._at)
         _, _, kind, names, at = min(found, key=lambda entry: (*entry[:2], entry[2] != "loss"))
         return Broken("loss" if kind == "loss" else "gradient", names, at)
+
+
+def _owners(game: Game, *, in_turn_of: Side) -> Iterator[tuple[str, nn.Module]]:
+    """What has buffers that a turn may move, by address: in G's turn neither discriminators nor
+    augmentors that only replay. BatchNorm's are left out."""
+    for parts in (game.networks, game.losses, game.augmentors):
+        for address, whole in parts.items():
+            if in_turn_of == "generator" and _moves_in_d_only(address, whole):
+                continue
+            for inner, module in whole.named_modules():
+                norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+                if any(True for _ in module.buffers(recurse=False)) and not norm:
+                    yield f"{address}.{inner}" if inner else address, module
+
+
+def _moves_in_d_only(address: str, part: nn.Module) -> bool:
+    replays_only = isinstance(part, Augmentor) and type(part).view is Augmentor.view
+    return address.startswith("discriminators.") or replays_only
 
 
 def term_names(values: Mapping[str, Mapping[str, Tensor]]) -> list[str]:

@@ -42,6 +42,7 @@ from ganforge.plan import (
     Plan,
     Side,
 )
+from ganforge.products import by_onednn
 from ganforge.raised import blaming
 from ganforge.ranks import Ranks, over_the_whole_batch
 from ganforge.registry import Registry
@@ -161,6 +162,8 @@ class Game:
         for address, network in self.networks.items():
             if self.ranks is not None and self.plan.train.sync_batch_norm:
                 over_the_whole_batch(network, self.ranks)
+            if self.machine.products == "onednn":
+                by_onednn(network)
             layout = self.machine.layout(network)
             network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
             self.machine.layouts[address] = layout

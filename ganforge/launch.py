@@ -455,7 +455,7 @@ def _decided_before(
     asked = plan.train
     kept = {
         key: locked[key]
-        for key in ("device", "precision", "threads", "layout")
+        for key in ("device", "precision", "threads", "layout", "products")
         if key in locked and getattr(asked, key) in ("auto", None)
     }
     try:

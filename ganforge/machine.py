@@ -17,6 +17,7 @@ import attrs
 import torch
 from torch import nn
 
+from ganforge import products
 from ganforge.errors import GanforgeError
 from ganforge.settings import TrainSettings
 
@@ -43,6 +44,7 @@ class Machine:
     precision: str
     threads: int
     wanted_layout: str = "auto"
+    products: str = "torch"  # or "onednn", of dense layers
     layouts: dict[str, torch.memory_format] = attrs.field(factory=dict)
     processes: int = 1  # that play together
 
@@ -73,6 +75,7 @@ class Machine:
             "precision": self.precision,
             "threads": self.threads,
             "layout": self.wanted_layout,
+            "products": self.products,
         }
 
     def facts(self) -> dict[str, Any]:
@@ -109,8 +112,33 @@ def decide(train: TrainSettings, ranks: Ranks | None = None) -> Machine:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what networks draw by themselves is seeded there
         torch.backends.cudnn.benchmark = False  # its choice of kernels would vary between runs
-    processes = 1 if ranks is None else ranks.count
-    return Machine(device, precision, threads, train.layout, processes=processes)
+    return Machine(
+        device,
+        precision,
+        threads,
+        train.layout,
+        _products(train.products, device),
+        processes=1 if ranks is None else ranks.count,
+    )
+
+
+def _products(wanted: str, device: torch.device) -> str:
+    """What multiplies matrices: oneDNN where it is wanted and there."""
+    if device.type != "cpu" or not products.offered():
+        return "torch"
+    if wanted == "auto":
+        return "torch" if _is_intel() else "onednn"
+    return wanted
+
+
+def _is_intel() -> bool:
+    """Whether the processor is Intel's, for which MKL chooses its fastest kernels."""
+    if platform.system() == "Darwin":  # MKL is there on Intel's alone
+        return True
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return "GenuineIntel" in platform.processor()  # as Windows names it
 
 
 def keep_freed_memory() -> None:

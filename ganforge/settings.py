@@ -37,6 +37,11 @@ class TrainSettings:
     layout: Literal["auto", "contiguous", "channels_last"] = option(
         "auto", help="memory layout of images; auto: what each network runs fastest with"
     )
+    products: Literal["auto", "torch", "onednn"] = option(
+        "auto",
+        help="what multiplies the float32 matrices of dense layers on CPUs; auto: oneDNN where "
+        "the processor is not Intel's",
+    )
     device: str = option(
         "auto", help="auto (CUDA if there is one, else CPU), cpu, cuda, cuda:1, mps"
     )

@@ -1,7 +1,8 @@
 """Plain training loops as a tutorial writes them: what ganforge's speed is compared with.
 
 float32, contiguous memory, a DataLoader that decodes every item each time, unfused Adam, one
-forward per use. Each class prepares in its constructor and makes one step in `step()`.
+forward per use. Each class prepares in its constructor and makes one step in `step()`; `networks`
+are those that it plays.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import MNIST
+
+CLASSES = 10
 
 
 def adam(*networks: nn.Module) -> torch.optim.Optimizer:
@@ -49,6 +52,7 @@ class Vanilla:
             *(nn.Linear(512, 256), nn.LeakyReLU(0.01), nn.Dropout(0.5)),
             nn.Linear(256, 1),
         )
+        self.networks = (self.g, self.d)
         self.g_optimizer, self.d_optimizer = adam(self.g), adam(self.d)
         self.bce = nn.BCEWithLogitsLoss()
 
@@ -87,23 +91,28 @@ class Pictures(Dataset):
         return self.to_tensor(Image.open(self.files[index]).convert("RGB"))
 
 
+def upwards(code: int, width: int) -> nn.Module:
+    up: list[nn.Module] = [nn.ConvTranspose2d(code, width * 8, 4, 1, 0, bias=False)]
+    for into in (4, 2, 1):
+        up += [nn.BatchNorm2d(width * into * 2), nn.ReLU(True)]
+        up += [nn.ConvTranspose2d(width * into * 2, width * into, 4, 2, 1, bias=False)]
+    up += [nn.BatchNorm2d(width), nn.ReLU(True)]
+    return nn.Sequential(*up, nn.ConvTranspose2d(width, 3, 4, 2, 1, bias=False), nn.Tanh())
+
+
 class Dcgan:
     """PyTorch's DCGAN example at 64 px, batch 64 (arXiv:1511.06434)."""
 
     def __init__(self, folder: Path, batch: int = 64, width: int = 64) -> None:
         self.batches = endless(DataLoader(Pictures(folder), batch, shuffle=True, drop_last=True))
         self.batch = batch
-        up: list[nn.Module] = [nn.ConvTranspose2d(100, width * 8, 4, 1, 0, bias=False)]
-        for into in (4, 2, 1):
-            up += [nn.BatchNorm2d(width * into * 2), nn.ReLU(True)]
-            up += [nn.ConvTranspose2d(width * into * 2, width * into, 4, 2, 1, bias=False)]
-        up += [nn.BatchNorm2d(width), nn.ReLU(True)]
-        self.g = nn.Sequential(*up, nn.ConvTranspose2d(width, 3, 4, 2, 1, bias=False), nn.Tanh())
+        self.g = upwards(100, width)
         down: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
         for into in (2, 4, 8):
             down += [nn.Conv2d(width * into // 2, width * into, 4, 2, 1, bias=False)]
             down += [nn.BatchNorm2d(width * into), nn.LeakyReLU(0.2, True)]
         self.d = nn.Sequential(*down, nn.Conv2d(width * 8, 1, 4, 1, 0, bias=False), nn.Flatten())
+        self.networks = (self.g, self.d)
         self.g_optimizer, self.d_optimizer = adam(self.g), adam(self.d)
         self.bce = nn.BCEWithLogitsLoss()
 
@@ -117,6 +126,65 @@ class Dcgan:
         self.d_optimizer.step()
         self.g_optimizer.zero_grad()
         self.bce(self.d(fake), ones).backward()
+        self.g_optimizer.step()
+
+
+class Labelled(Pictures):
+    """The same with a class for each file, by its number."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return super().__getitem__(index), index % CLASSES
+
+
+class Judge(nn.Module):
+    """A DCGAN discriminator without BatchNorm, its features, and a class head on them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        down: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
+        for into in (2, 4, 8):
+            down += [nn.Conv2d(width * into // 2, width * into, 4, 2, 1), nn.LeakyReLU(0.2, True)]
+        self.body = nn.Sequential(*down)
+        self.score = nn.Conv2d(width * 8, 1, 4)
+        self.head = nn.Linear(width * 8 * 16, CLASSES)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.body(images)
+        return self.score(features).flatten(), self.head(features.flatten(1)), features
+
+
+class Combined:
+    """Adversarial, R1, class head and feature matching, each written as its paper has it, with
+    forwards of its own (arXiv:1801.04406, 1610.09585, 1606.03498)."""
+
+    def __init__(self, folder: Path, batch: int = 32, width: int = 64) -> None:
+        self.batches = endless(DataLoader(Labelled(folder), batch, shuffle=True, drop_last=True))
+        self.batch = batch
+        self.g, self.d = upwards(100 + CLASSES, width), Judge(width)
+        self.networks = (self.g, self.d)
+        self.g_optimizer, self.d_optimizer = adam(self.g), adam(self.d)
+        self.bce, self.ce = nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()
+
+    def step(self) -> None:
+        ones, zeros = torch.ones(self.batch), torch.zeros(self.batch)
+        real, labels = next(self.batches)
+        asked = torch.randint(CLASSES, (self.batch,))
+        code = torch.cat([torch.randn(self.batch, 100), F.one_hot(asked, CLASSES)], 1)
+        fake = self.g(code[:, :, None, None])
+
+        self.d_optimizer.zero_grad()
+        loss = self.bce(self.d(real)[0], ones) + self.bce(self.d(fake.detach())[0], zeros)
+        loss = loss + self.ce(self.d(real)[1], labels) + self.ce(self.d(fake.detach())[1], asked)
+        shown = real.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.d(shown)[0].sum(), shown, create_graph=True)
+        loss = loss + 2.5 * gradient.flatten(1).square().sum(1).mean()
+        loss.backward()
+        self.d_optimizer.step()
+
+        self.g_optimizer.zero_grad()
+        loss = self.bce(self.d(fake)[0], ones) + self.ce(self.d(fake)[1], asked)
+        means = self.d(real)[2].mean(0), self.d(fake)[2].mean(0)
+        (loss + F.mse_loss(*means)).backward()
         self.g_optimizer.step()
 
 
@@ -180,6 +248,7 @@ class Cycle:
         self.a, self.b = (endless(loader) for loader in loaders)
         self.ab, self.ba = translator(width, blocks), translator(width, blocks)
         self.da, self.db = patches(width), patches(width)
+        self.networks = (self.ab, self.ba, self.da, self.db)
         self.g_optimizer, self.d_optimizer = adam(self.ab, self.ba), adam(self.da, self.db)
         self.pool_a, self.pool_b = Pool(), Pool()
 
