@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from ganforge.raised import blaming
 from ganforge.registry import Registry
 from ganforge.specs import Spec
 
-_ITEMS = 2  # on the meta device
+_ITEMS = 2  # that a discriminator is tried on
 
 
 def build_networks(plan: Plan, registry: Registry, draws: Draws) -> dict[str, nn.Module]:
@@ -101,15 +102,22 @@ def initialise(network: nn.Module, deviation: float) -> None:
 
 
 def meta_verdict(network: nn.Module, plan: DiscriminatorPlan) -> Verdict:
-    """What a discriminator returns, as meta tensors of two items."""
-    shadow = copy.deepcopy(network).to("meta")
-    given = tuple(_meta_given(spec) for spec in plan.given_specs)
-    judged = torch.empty((_ITEMS, *plan.judged.played), device="meta")
-    with torch.no_grad():
+    """What a discriminator returns, as meta tensors of two items.
+
+    A copy judges two items of zeros, which moves nothing and draws nothing of anybody's. On the
+    meta device it would cost less, but that imports the compiler.
+    """
+    shadow = copy.deepcopy(network)
+    device = next(network.parameters(), torch.empty(0)).device
+    given = tuple(_zeros(spec).to(device) for spec in plan.given_specs)
+    judged = torch.zeros((_ITEMS, *plan.judged.played), device=device)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         verdict = shadow(judged, **({"given": given} if given else {}))
-    return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+    verdict = verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+    values = attrs.astuple(verdict, recurse=False)
+    return Verdict(*(None if value is None else value.to("meta") for value in values))
 
 
-def _meta_given(spec: Spec) -> Tensor:
+def _zeros(spec: Spec) -> Tensor:
     dtype = torch.int64 if spec.kind in ("label", "text") else torch.float32
-    return torch.empty((_ITEMS, *spec.shape), dtype=dtype, device="meta")
+    return torch.zeros((_ITEMS, *spec.shape), dtype=dtype)

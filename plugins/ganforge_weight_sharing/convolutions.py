@@ -61,7 +61,8 @@ def before_features(
 
     Raises GanforgeError where they are no plain chain, each reading what the one before made.
     """
-    shadow = copy.deepcopy(discriminator).to("meta")
+    shadow = copy.deepcopy(discriminator)
+    device = next(discriminator.parameters()).device
     met: list[tuple[str, nn.Conv2d, tuple[int, ...], tuple[int, ...]]] = []
     for name, module in shadow.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -70,8 +71,8 @@ def before_features(
                     (name, conv, tuple(given[0].shape[1:]), tuple(made.shape[1:]))
                 )
             )
-    with torch.no_grad():
-        verdict = shadow(torch.empty((2, *discriminator.judged.shape), device="meta"))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        verdict = shadow(torch.zeros(2, *discriminator.judged.shape, device=device))
     features = verdict.features if isinstance(verdict, Verdict) else None
     shape = discriminator.judged.shape
     chain: list[Convolution] = []
