@@ -131,6 +131,7 @@ class Stage:
         last = decided.wants_channels_last(classes)
         if last not in self._feeds or self._feeds[last].streams:  # each goes through its own
             self._feeds[last] = build_feed(plan, self._registry, decided, self._wait)
+            self._feeds[last].settle()
             self._streaming.append(self._feeds[last])
         game = Game(plan, self._registry, decided, self._feeds[last])
         return Player(Training(plan, game, self._folder, self._registry))

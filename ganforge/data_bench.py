@@ -30,23 +30,26 @@ class Loaded:
 def data_bench(
     plan: Plan, registry: Registry, seconds: float, workers: int | None, wait: Wait = unseen
 ) -> Iterator[Loaded]:
-    """Held, by threads, by 1, 2, 4, ... worker processes, from the cache of decoded rows.
+    """Held, by threads, by 1, 2, 4, ... worker processes; where the recipe asks for the cache, an
+    epoch or less while that fills, and the same updates again.
 
     seconds: how long each is measured for. workers: the most to try; unset: as many as cores.
     Raises GanforgeError as a run does.
     """
     decided = machine.decide(plan.train)
 
-    def timed(way: str, updates: int | None = None, **train: object) -> tuple[Loaded, int]:
+    def timed(way: str, most: int | None = None, **train: object) -> tuple[Loaded, int]:
         chosen = attrs.evolve(plan, train=with_options(plan.train, **train))
         start = time.perf_counter()
         feed = build_feed(chosen, registry, decided, wait)
         try:
+            feed.settle()
             feed.follow(0)
             feed.batch(0)
             begun = time.perf_counter()
             done = 0
-            while _goes_on(done, updates, begun + seconds):
+            epoch = max(1, feed.updates_per_epoch - 1) if plan.train.cache else None
+            while _goes_on(done, most or epoch, begun + seconds):
                 done += 1
                 feed.follow(done)
                 feed.batch(done)
@@ -69,7 +72,7 @@ def data_bench(
         count *= 2
 
 
-def _goes_on(done: int, updates: int | None, end: float) -> bool:
-    if updates is not None:
-        return done < updates
+def _goes_on(done: int, most: int | None, end: float) -> bool:
+    if most is not None and done >= most:
+        return False
     return done < FEWEST or time.perf_counter() < end

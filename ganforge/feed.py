@@ -234,7 +234,7 @@ class Feed:
     def _wanted(self, place: _Place) -> Wanted:
         """Row numbers of what is not held."""
         update, start, end = place
-        wanted = {}
+        wanted: dict[str, list[int]] = {}
         for group in self._groups:
             numbers = group.order(update)[start:end].tolist()
             wanted |= {name: numbers for name in group.domains if name not in self._held}

@@ -310,8 +310,8 @@ def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Im
     except (GanforgeError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        size = Path(path).stat().st_size if content is None else len(content)
-        raise DataError(f"{path} {_UNKNOWN if size else _EMPTY}") from error
+        held = Path(path).stat().st_size if content is None else len(content)
+        raise DataError(f"{path} {_UNKNOWN if held else _EMPTY}") from error
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         limit = 2 * (pillow.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise DataError(

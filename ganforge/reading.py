@@ -166,7 +166,7 @@ class Workers:
             _Batches(self._readers),  # type: ignore[arg-type]
             batch_sampler=batches,  # type: ignore[arg-type]
             num_workers=self._count,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]
             worker_init_fn=partial(_settle, Path.cwd()),
             multiprocessing_context=context,
             prefetch_factor=self._ahead,

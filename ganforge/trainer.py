@@ -109,6 +109,7 @@ class Training:
             if player.trained and not player.address.startswith("losses."):
                 factor = optimizers.factor(player.schedule, progress)
                 gauges[f"lr/{player.address}"] = player.lr * factor * self.lr_factor
+        gauges.pop("wait/data", None)  # of a sitting that streamed its data
         if self.game.feed.streams:
             gauges["wait/data"] = self.game.feed.waiting()
         return {name: float(value) for name, value in gauges.items()}
