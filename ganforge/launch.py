@@ -117,6 +117,7 @@ def _lead(
             return _resume(recipe, plan, folder, registry, stand_in, say, wait, ranks)
     plan, stand_in = with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train, ranks)
+    _say_crowded(decided, say)
     _tell(ranks, folder, decided, stand_in)
     training = build_training(plan, registry, decided, folder, wait, ranks)
     _initialise(training)
@@ -128,6 +129,12 @@ def _lead(
             )
         _write(folder, recipe, plan, decided, registry)
         return _train(training, stand_in)
+
+
+def _say_crowded(decided: Machine, say: Say) -> None:
+    line = machine.crowded(decided)
+    if line:
+        say(line)
 
 
 def _composed(request: Request, registry: Registry, *more: str) -> tuple[Recipe, Plan]:
@@ -422,6 +429,7 @@ def _resume(
         return Outcome(folder=folder, plan=plan, step=saved.step, trained=False, stand_in=stand_in)
     _fetch(plan, say, wait)
     decided = _decided_before(plan, before.get("train", {}), say, ranks)
+    _say_crowded(decided, say)
     _tell(ranks, folder, decided, stand_in, None if saved is None else saved.step)
     training = build_training(plan, registry, decided, folder, wait, ranks)
     with _writing(folder):

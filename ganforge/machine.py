@@ -162,6 +162,31 @@ def keeps_freed_memory() -> bool:
     return platform.libc_ver()[0] == "glibc"
 
 
+def usable_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use: those that it is bound to, and what its control group has
+    of them, rounded up."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # not on macOS and Windows
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, -(-int(quota) // int(period))))
+
+
+def crowded(decided: Machine) -> str:
+    """A line to say where there are more threads than cores; nothing where there are not."""
+    cores = usable_cores()
+    if decided.device.type != "cpu" or decided.threads <= cores:
+        return ""
+    return (
+        f"{decided.threads} threads on {cores} core{'' if cores == 1 else 's'} wait for one "
+        f"another, and a step can take ten times as long: `--set train.threads={cores}`"
+    )
+
+
 def find_device(name: str) -> torch.device:
     """The device of this name; `auto` takes CUDA, else the CPU."""
     if name == "auto":

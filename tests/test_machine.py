@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from small_runs import DIGITS, write_recipe
 
 from ganforge import machine
 from ganforge.errors import GanforgeError
@@ -69,3 +70,29 @@ def test_bf16_forwards_do_not_keep_casts_that_would_cut_gradients():
         out = layer(torch.ones(1, 4))
     out.float().sum().backward()
     assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [("max 100000\n", None), ("150000 100000\n", 2), ("1000 100000\n", 1)]
+)
+def test_a_containers_share_of_the_cores_counts(tmp_path, monkeypatch, limit, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    (tmp_path / "cpu.max").write_text(limit, encoding="ascii")
+    assert machine.usable_cores(tmp_path) == (cores or 8)
+    assert machine.usable_cores(tmp_path / "none") == 8
+
+
+def test_more_threads_than_cores_are_told_in_one_line(monkeypatch):
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+    few, many = (machine.Machine(torch.device("cpu"), "fp32", threads) for threads in (2, 8))
+    assert machine.crowded(few) == ""
+    assert machine.crowded(many) == (
+        "8 threads on 2 cores wait for one another, and a step can take ten times as long: "
+        "`--set train.threads=2`"
+    )
+
+
+def test_a_run_says_so_too(ganforge_cli, workdir, monkeypatch):
+    monkeypatch.setattr(machine, "usable_cores", lambda: 0)
+    answer = ganforge_cli("run", write_recipe(workdir, DIGITS), "--out", "run")
+    assert answer.out.count("wait for one another") == 1
