@@ -598,3 +598,49 @@ def test_real_photographs_have_their_folders_as_labels(tmp_path):
     counts = [dataset.rows(split, "label").bincount(minlength=10) for split in ("train", "test")]
     assert sum(counts).tolist() == [800] * 10
     assert counts[1].min() > 50 and counts[1].max() < 110  # held out by name, from every class
+
+
+# ---------------------------------------------------------------- many files
+
+
+def test_a_folder_is_listed_once_while_it_stays_as_it_is(tmp_path, monkeypatch):
+    from ganforge import images
+
+    save(tmp_path / "a", *numbered(3))
+    save(tmp_path / "b", *numbered(2))
+    long_ago = (tmp_path / "a").stat().st_mtime - 100
+    for place in (tmp_path, tmp_path / "a", tmp_path / "b"):
+        os.utime(place, (long_ago, long_ago))
+    listed = []
+    walk = images._entries
+    monkeypatch.setattr(images, "_entries", lambda path: listed.append(path) or walk(path))
+    assert folder(tmp_path, labels=True).count("train", "image") == 5
+    assert len(listed) == 3  # each folder once, though described and then opened
+    save(tmp_path / "b", "new.png")
+    assert folder(tmp_path, labels=True).count("train", "image") == 6
+    save(tmp_path / "b", "newer.png")  # within the tick of a clock
+    assert folder(tmp_path, labels=True).count("train", "image") == 7
+
+
+def test_of_many_files_so_many_are_looked_at(tmp_path, monkeypatch):
+    from ganforge import images
+
+    save(tmp_path, *numbered(50))
+    monkeypatch.setattr(images, "LOOKED_AT", 10)
+    opened = []
+    look = images.image_size
+    monkeypatch.setattr(images, "image_size", lambda path: opened.append(path.name) or look(path))
+    dataset = folder(tmp_path)
+    assert sorted(opened, key=lambda name: int(name[:-4])) == [f"{n}.png" for n in range(0, 50, 5)]
+    opened.clear()
+    dataset.verify()
+    assert len(opened) == 10
+
+
+def test_what_decides_the_pixels_is_told_apart(tmp_path):
+    save(tmp_path, *numbered(3))
+    told = folder(tmp_path).fingerprint("train", "image")
+    assert folder(tmp_path).fingerprint("train", "image") == told
+    assert folder(tmp_path, image={"fit": "contain"}).fingerprint("train", "image") != told
+    save(tmp_path, "1.png", size=(8, 6), mode="L")
+    assert folder(tmp_path).fingerprint("train", "image") != told
