@@ -64,7 +64,9 @@ def _data(training: Training) -> str:
         for name, spec in specs.items()
         if isinstance(spec, ImageSpec)
     ]
-    return f"{plan.data.component.name}: {', '.join(rows or _without_images(specs, counts))}"
+    streamed = ", streamed" if training.game.feed.streams else ""
+    listed = ", ".join(rows or _without_images(specs, counts))
+    return f"{plan.data.component.name}: {listed}{streamed}"
 
 
 def _without_images(specs: Mapping[str, Spec], counts: Mapping[str, int]) -> Iterator[str]:

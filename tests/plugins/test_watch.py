@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from ganforge_watch import cost, samples
 from ganforge_watch.plugin import check_tensorboard
 from PIL import Image
-from playing import CYCLE, ONE_PAIR, QUIET, training_of
+from playing import CYCLE, ONE_PAIR, QUIET, Dots, training_of
 from rich.console import Console
 
 from ganforge import DataError, Hook, Metric, Run, checkpoint
@@ -336,6 +337,19 @@ def test_away_from_a_terminal_plain_lines_tell_cost_and_progress(tmp_path, capsy
     assert "right" in lines[7] and "G  adversarial" in lines[7]
     assert lines[8].startswith("4 steps in ")
     assert len(lines) == 9
+
+
+def test_a_run_that_waits_for_data_says_so_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ganforge_watch.cost._LOOKED", 0.2)
+    sets = ["train.steps=40", "train.hold=0", "train.workers=0"]
+    training_of(tmp_path, BARE, sets=sets).run()
+    out = capsys.readouterr().out
+    assert "8 x 8 px, streamed" in out and "waiting for data" not in out
+    read = Dots.item
+    monkeypatch.setattr(Dots, "item", lambda *row: time.sleep(0.01) or read(*row))
+    training_of(tmp_path, BARE, sets=sets).run()
+    lines = [line for line in capsys.readouterr().out.splitlines() if "waiting for data" in line]
+    assert len(lines) == 1 and "% of the time went by waiting for data: more `train.w" in lines[0]
 
 
 def test_lines_come_seldom(tmp_path, capsys, monkeypatch):
