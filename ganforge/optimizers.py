@@ -28,14 +28,15 @@ def make(chosen: Chosen, parameters: Iterable[nn.Parameter]) -> torch.optim.Opti
     settings = attrs.asdict(chosen.options)
     if chosen.use in _FUSED:
         settings["fused"] = True
-    return _without_compiler(_CLASSES[chosen.use])(list(parameters), **settings)
+    return _without_compiler(chosen.use)(list(parameters), **settings)
 
 
 @cache
-def _without_compiler(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """The class without what keeps `torch.compile` out of its methods. Nobody compiles them here,
-    and calling one imports the compiler, which takes a second or two and 100 MB."""
-    plain = {name: inspect.unwrap(getattr(cls, name)) for name in ("add_param_group", "zero_grad")}
+def _without_compiler(name: str) -> type[torch.optim.Optimizer]:
+    """The class of this name without what keeps `torch.compile` out of its methods. Nobody compiles
+    these here, and calling one imports the compiler, which takes a second or two and 100 MB."""
+    cls = _CLASSES[name]
+    plain = {own: inspect.unwrap(getattr(cls, own)) for own in ("add_param_group", "zero_grad")}
     step = torch.no_grad()(inspect.unwrap(cls.step))
     return type(cls.__name__, (cls,), {**plain, "step": step})
 

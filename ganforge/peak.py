@@ -77,7 +77,8 @@ class Growth:
 class Forecast:
     """Bytes that a run needs.
 
-    interpreter: Python, PyTorch, and what the data set keeps beside the data. data: held decoded.
+    interpreter: Python, PyTorch, and what the data set keeps beside the data; 0 where it is the
+    memory of a GPU that is foretold. data: held decoded.
     networks: weights, buffers, averages, moments, pools of images. gradients: of all networks.
     copied: by a checkpoint. steps: of each phase, beside networks. looks: (growth, items) of what
     generators make for sheets and metrics. rows, parts: of the batch, and how it is split.
@@ -132,7 +133,8 @@ class Forecast:
         }
         sizes = self.by_part().items()
         parts = ", ".join(f"{names[what]} {in_words(size)}" for what, size in sizes if size)
-        return f"memory: about {in_words(self.peak)} at its peak, in a {when} ({parts})"
+        where = "memory" if self.interpreter else "memory of the GPU"
+        return f"{where}: about {in_words(self.peak)} at its peak, in a {when} ({parts})"
 
     def advice(self, room: int) -> str:
         """What to do where only so many bytes are there."""
@@ -276,7 +278,8 @@ def _fullest_step(training: Training, phase: PhasePlan) -> int:
         many = [len(list(game.active("discriminator", step, update))) for update in updates]
         return max(many, default=0) + len(list(game.active("generator", step, step - 1)))
 
-    return max([*near, *last], key=playing)
+    candidates: list[int] = [*near, *last]
+    return max(candidates, key=playing)
 
 
 def held(work: Callable[[], None], device: torch.device) -> list[int]:
@@ -301,7 +304,7 @@ def held(work: Callable[[], None], device: torch.device) -> list[int]:
 def room(device: torch.device) -> int:
     """Bytes that a run can have on a device; 0 where nobody says."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return int(torch.cuda.mem_get_info(device)[0])
     return resident.available() if device.type == "cpu" else 0
 
 

@@ -6,7 +6,6 @@ import ctypes
 import os
 import platform
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +23,12 @@ def occupied() -> int:
     What was freed goes back to the system first, as far as the C library can do that. On macOS it
     is the most that it occupied so far.
     """
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         if platform.libc_ver()[0] == "glibc":
             ctypes.CDLL(None).malloc_trim(0)
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
-    if sys.platform == "win32":
+    if platform.system() == "Windows":
         return 0
     import resource
 
@@ -39,11 +38,11 @@ def occupied() -> int:
 def available() -> int:
     """Bytes of main memory that a new process can have; 0 where the system does not say. On macOS
     it is all that the machine has."""
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         text = Path("/proc/meminfo").read_text(encoding="ascii")
         found = re.search(r"MemAvailable:\s+(\d+) kB", text)
         return min([int(found[1]) * 1024 if found else 0, *_left_to_groups()])
-    if sys.platform == "win32":
+    if platform.system() == "Windows":
         return 0
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
