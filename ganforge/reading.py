@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -167,7 +166,7 @@ class Workers:
             batch_sampler=batches,  # type: ignore[arg-type]
             num_workers=self._count,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
-            worker_init_fn=partial(_settle, Path.cwd()),
+            worker_init_fn=_settle,
             multiprocessing_context=context,
             prefetch_factor=self._ahead,
             generator=torch.Generator(),  # else it would draw its seed from what networks draw from
@@ -259,15 +258,14 @@ def _as_it_is(rows: tuple[Rows, list[str]]) -> tuple[Rows, list[str]]:
     return rows
 
 
-def _settle(folder: Path, number: int) -> None:
-    """Make a worker process at home: where paths are meant from, and deaf to what stops a run.
+def _settle(number: int) -> None:
+    """Make a worker process deaf to what stops a run, and let it end with the run.
 
     Ctrl-C and SIGTERM may go to all processes of a group; the one that trains finishes its step
     and then ends the others. PyTorch lets a worker end when its parent has changed, but the parent
     is the server that forked it, which lives as long as a worker does; so the run is watched.
     """
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
-    os.chdir(folder)
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
