@@ -32,6 +32,15 @@ def rows_of(batch):
     return (batch["image"].double() + 1).mul(127.5).round().long()[:, 0, 0, 0].tolist()
 
 
+def reads(dataset, asked):
+    """How often a row was read, once threads had the time to read so many and more."""
+    end = time.monotonic() + 10
+    while len(dataset.read) < asked and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    return len(dataset.read)
+
+
 @pytest.fixture
 def streamed():
     feeds = []
@@ -82,7 +91,7 @@ def test_shares_of_several_processes_are_the_rows_of_one(streamed, workers, rank
         whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         assert same(whole, held.batch(update))
     asked = len(ALL) * (1 + 6 * 8 // ranks)  # a first row, then those of 5 updates and one ahead
-    assert workers or all(len(each.read) == asked for each in data)
+    assert workers or all(reads(each, asked) == asked for each in data)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -116,7 +125,8 @@ def test_what_is_asked_beside_the_run_does_not_disturb_it(streamed):
         ahead.follow(update)
         assert same(ahead.batch(update), held.batch(update))
         assert same(ahead.batch(9), held.batch(9))
-    assert len(dataset.read) == len(ALL) * (1 + 7 * 6 + 6 * 6)
+    asked = len(ALL) * (1 + 7 * 6 + 6 * 6)
+    assert reads(dataset, asked) == asked
 
 
 def test_turns_that_read_nothing_do_not_start_anew(streamed, monkeypatch):
