@@ -351,7 +351,7 @@ def _train(training: Training, stand_in: str) -> Outcome:
     except ValueError as error:
         if not needs_more_items(error):
             raise
-        raise TrainingError(_too_few_items(training)) from error
+        raise TrainingError(too_few_items(training)) from error
     finally:
         training.game.feed.close()
     return Outcome(
@@ -364,7 +364,8 @@ def _train(training: Training, stand_in: str) -> Outcome:
     )
 
 
-def _too_few_items(training: Training) -> str:
+def too_few_items(training: Training) -> str:
+    """The line to show where BatchNorm is given one item."""
     train, ranks = training.plan.train, training.ranks
     among = "" if ranks is None else f" among {ranks.count} processes"
     helps = "" if ranks is None else ", or set `train.sync_batch_norm = true`"

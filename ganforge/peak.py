@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,12 +22,14 @@ import torch
 from torch.autograd.profiler import profile  # that of torch.profiler imports the compiler
 
 from ganforge import resident
+from ganforge.errors import TrainingError
 from ganforge.feed import Feed
 from ganforge.game import Game
-from ganforge.launch import Wait, build_feed, unseen
+from ganforge.launch import Wait, build_feed, too_few_items, unseen
 from ganforge.machine import Machine, keeps_freed_memory
 from ganforge.plan import PhasePlan, Plan
 from ganforge.plugin import with_options
+from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
@@ -220,7 +223,8 @@ class _Stage:
         _make_moments(game)
         step = _fullest_step(training, phase)
         training.step = step - 1
-        return held(lambda: training.take_step(step), self._decided.device)
+        with _fitting(training):
+            return held(lambda: training.take_step(step), self._decided.device)
 
     def looks(self) -> Iterator[tuple[Growth, int]]:
         """What it takes to make items by each generator, and how many are made at once."""
@@ -252,6 +256,24 @@ class _Stage:
         state = {name: sum(t.nbytes for t in kept.values()) for name, kept in game.state().items()}
         gradients = sum(p.nbytes for player in game.players for p in player.parameters)
         return sum(state.values()), gradients, max(state.values())
+
+
+@contextmanager
+def _fitting(training: Training) -> Iterator[None]:
+    """Tell in one line where a step cannot be played: too little memory, or too few rows."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not remembers_no_memory(error):
+            raise
+        raise TrainingError(
+            f"{training.plan.train.batch} rows of the batch do not fit into memory; a smaller "
+            "`data.size` or network width does"
+        ) from error
+    except ValueError as error:
+        if not needs_more_items(error):
+            raise
+        raise TrainingError(too_few_items(training)) from error
 
 
 def _make_moments(game: Game) -> None:

@@ -130,6 +130,23 @@ def test_check_warns_where_there_is_less(ganforge_cli, digits, monkeypatch):
     assert answer.err.startswith("warning: 30 MB of memory are free, less than that: ")
 
 
+def test_what_a_run_could_not_play_is_told_in_one_line(ganforge_cli, digits):
+    sets = ["--set", "train.batch=1", "--set", "generator.norm=batch"]
+    answer = ganforge_cli("check", digits, "--build", *sets)
+    assert answer.status == 1
+    assert "gives BatchNorm one item at a time, and it needs two" in answer.err
+
+
+def test_memory_that_runs_out_meanwhile_is_told_in_one_line(ganforge_cli, digits, monkeypatch):
+    def out_of_memory(work, device):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("ganforge.peak.held", out_of_memory)
+    answer = ganforge_cli("check", digits, "--build")
+    assert answer.status == 1
+    assert "4 rows of the batch do not fit into memory" in answer.err
+
+
 def test_check_without_build_builds_nothing(ganforge_cli, digits):
     assert "memory" not in ganforge_cli("check", digits).out
     assert "memory" not in json.loads(ganforge_cli("check", digits, "--json").out)
