@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import attrs
 import torch
 
-from ganforge import machine
+from ganforge import machine, products
 from ganforge.feed import Feed
 from ganforge.game import Game
 from ganforge.launch import Wait, build_feed, unseen
@@ -41,6 +41,8 @@ class Way:
     precision: str | None = None
     layout: str | None = None
     threads: int | None = None
+    products: str | None = None
+    compile: bool | None = None
 
     @property
     def lines(self) -> dict[str, str | int]:
@@ -54,7 +56,8 @@ class Timed:
 
     milliseconds: median over the rounds. ratio: what a step took the usual way in the same rounds
     over that, their median; above 1 is faster than usual. waiting: share of the time that went by
-    waiting for data that is streamed.
+    waiting for data that is streamed. preparing: seconds of the first steps, in which networks are
+    compiled.
     """
 
     way: Way
@@ -62,18 +65,27 @@ class Timed:
     ratio: float
     rounds: int
     waiting: float = 0.0
+    preparing: float = 0.0
 
 
-def bench(plan: Plan, registry: Registry, seconds: float, wait: Wait = unseen) -> list[Timed]:
+def bench(
+    plan: Plan,
+    registry: Registry,
+    seconds: float,
+    wait: Wait = unseen,
+    *,
+    compiles: bool = False,
+) -> list[Timed]:
     """As the recipe is first, then each switch changed alone, then all that gained together.
 
     seconds: how long to measure for; where steps are long it takes longer, three rounds each.
+    compiles: try torch.compile as well.
     Raises GanforgeError as a run does.
     """
     usual = machine.decide(plan.train)
     # Deciding looks at how many threads are set, and each way sets its own.
     plan = attrs.evolve(plan, train=with_options(plan.train, threads=usual.threads))
-    tried = list(ways(plan, usual))
+    tried = list(ways(plan, usual, compiles=compiles))
     budget = seconds / (len(tried) + 1)
     with TemporaryDirectory() as folder:
         stage = Stage(plan, registry, Path(folder), wait)
@@ -83,13 +95,14 @@ def bench(plan: Plan, registry: Registry, seconds: float, wait: Wait = unseen) -
         if len(best.lines) > 1:
             found.append(_compared(baseline, stage.player(best), best, budget))
         rounds = len(baseline.times)
-        first = Timed(Way(), median(baseline.times), 1.0, rounds, baseline.waiting())
+        middle, waiting = median(baseline.times), baseline.waiting()
+        first = Timed(Way(), middle, 1.0, rounds, waiting, baseline.preparing)
         stage.close()
     torch.set_num_threads(usual.threads)
     return [first, *found]
 
 
-def ways(plan: Plan, usual: machine.Machine) -> Iterator[Way]:
+def ways(plan: Plan, usual: machine.Machine, *, compiles: bool = False) -> Iterator[Way]:
     """Each switch changed alone, where this machine and the game leave a choice."""
     if usual.precision == "bf16":
         yield Way(precision="fp32")
@@ -101,6 +114,10 @@ def ways(plan: Plan, usual: machine.Machine) -> Iterator[Way]:
                 yield Way(layout=layout)
     if usual.device.type == "cpu" and usual.threads > 1:
         yield Way(threads=usual.threads // 2)
+    if usual.device.type == "cpu" and usual.precision == "fp32" and products.offered():
+        yield Way(products="torch" if usual.products == "onednn" else "onednn")
+    if compiles and not usual.compiles:
+        yield Way(compile=True)
 
 
 def together(timed: list[Timed]) -> Way:
@@ -143,12 +160,13 @@ class Stage:
 
 
 class Player:
-    """One way of playing, timed in turns. times: milliseconds of a step in each."""
+    """One way of playing, timed in turns. times: milliseconds of a step in each. preparing: seconds
+    of the first steps."""
 
     def __init__(self, training: Training) -> None:
         self._training = training
         self.times: list[float] = []
-        self._taken(WARM_UP)
+        self.preparing = self._taken(WARM_UP) * WARM_UP / 1e3
         self.steps = max(1, math.ceil(TURN * 1e3 / self._taken(1)))
         self._waited = training.game.feed.waited
         self._played = 0.0
@@ -187,4 +205,4 @@ def _compared(baseline: Player, player: Player, way: Way, budget: float) -> Time
         usual = baseline.turn(baseline.steps)
         own.append(player.turn(player.steps))
         ratios.append(usual / own[-1])
-    return Timed(way, median(own), median(ratios), len(own))
+    return Timed(way, median(own), median(ratios), len(own), preparing=player.preparing)

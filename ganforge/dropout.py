@@ -27,13 +27,29 @@ class Dropout(nn.Module):
             return data
         if data.device.type != "cpu":
             return F.dropout(data, self.share)
-        kind, steps = (torch.int8, 1 << 8) if self.share * 256 % 1 == 0 else (torch.int16, 1 << 16)
-        dropped = round(self.share * steps)
-        count = data.numel()
-        words = torch.empty(-(-count * kind.itemsize // 8), dtype=torch.int64)
-        bits = words.random_(-(2**63), None).view(kind)[:count].view(data.shape)
-        kept = (bits >= dropped - steps // 2).to(data.dtype)
-        return data * kept.mul_(steps / (steps - dropped))
+        if torch.compiler.is_compiling():
+            scale: Tensor = _scale_as_one(data.detach(), self.share)
+            return data * scale
+        return data * _scale(data, self.share)
 
     def extra_repr(self) -> str:
         return f"share={self.share}"
+
+
+def _scale(data: Tensor, share: float) -> Tensor:
+    """What each element is multiplied with, in the shape of the data: 0, or a little above 1."""
+    kind, steps = (torch.int8, 1 << 8) if share * 256 % 1 == 0 else (torch.int16, 1 << 16)
+    dropped = round(share * steps)
+    count = data.numel()
+    words = torch.empty(-(-count * kind.itemsize // 8), dtype=torch.int64)
+    bits = words.random_(-(2**63), None).view(kind)[:count].view(data.shape)
+    return (bits >= dropped - steps // 2).to(data.dtype).mul_(steps / (steps - dropped))
+
+
+# The same as one operator, which torch.compile calls without looking inside.
+_scale_as_one = torch.library.custom_op("ganforge::dropout_scale", _scale, mutates_args=())
+
+
+@_scale_as_one.register_fake
+def _(data: Tensor, share: float) -> Tensor:
+    return torch.empty_like(data)

@@ -12,7 +12,7 @@ Rules that hold for every turn:
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganforge import optimizers
+from ganforge.compiling import compiled
 from ganforge.derived import derived
 from ganforge.draws import Draw, Draws
 from ganforge.errors import PluginError, TrainingError
@@ -63,11 +64,13 @@ class Player:
     optimizer: torch.optim.Optimizer
     layout: torch.memory_format = torch.contiguous_format
     trained: bool = True  # in the current phase
+    call: Callable[..., Any] = field(init=False)  # the module, or what was compiled of it
     parameters: list[nn.Parameter] = field(init=False)
     _norms: list[_BatchNorm] = field(init=False)  # those that remember statistics
     _buffers: list[tuple[nn.Module, str]] = field(init=False)  # of all other layers
 
     def __attrs_post_init__(self) -> None:
+        self.call = self.module
         self.parameters = list(self.module.parameters())
         layers = list(self.module.modules())
         self._norms = [m for m in layers if isinstance(m, _BatchNorm) and m.track_running_stats]
@@ -123,6 +126,8 @@ class Game:
         self._place()
         self.averages = self._build_averages()
         self.players = list(self._build_players())
+        if machine.compiles:
+            self._compile()
         self._player = {player.address: player for player in self.players}
         self.phase: PhasePlan | None = None
         self._open: Side = "discriminator"  # the side that updates
@@ -208,6 +213,21 @@ class Game:
             optimizer=optimizers.make(settings.optimizer, module.parameters()),
             layout=self.machine.layouts.get(address, torch.contiguous_format),
         )
+
+    def _compile(self) -> None:
+        """Compile what turns call; everybody else, who looks or measures, calls the networks
+        themselves. A discriminator whose gradient losses read is left out, since what is compiled
+        cannot be differentiated twice."""
+        reading = [
+            guard
+            for loss in self.plan.losses.values()
+            if any(name.endswith("_gradient") for names in loss.needs.values() for name in names)
+            for guard in loss.on
+        ]
+        for player in self.players:
+            kind, _, name = player.address.partition(".")
+            if kind != "losses" and not (kind == "discriminators" and name in reading):
+                player.call = compiled(player.module)
 
     # --- phases ---------------------------------------------------------------------------------
 
@@ -303,7 +323,7 @@ class Game:
         self.draws.seed_networks("network", player.address, *address)
         keeps = player.trained and not records
         with self.machine.autocast(), player.keeping_buffers() if keeps else nullcontext():
-            return player.module(*inputs, **beside)
+            return player.call(*inputs, **beside)
 
     def views(self, guard: str, data: Tensor, batch: Batch, side: Side) -> dict[str, Tensor]:
         """What a discriminator sees of data, by view; the same draws for real and fake."""

@@ -17,7 +17,7 @@ import attrs
 import torch
 from torch import nn
 
-from ganforge import products
+from ganforge import compiling, products
 from ganforge.errors import GanforgeError
 from ganforge.settings import TrainSettings
 
@@ -46,6 +46,7 @@ class Machine:
     wanted_layout: str = "auto"
     products: str = "torch"  # or "onednn", of dense layers
     layouts: dict[str, torch.memory_format] = attrs.field(factory=dict)
+    compiles: bool = False  # networks, by torch.compile
     processes: int = 1  # that play together
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -82,7 +83,11 @@ class Machine:
         """What decides, beside versions, how sums are rounded here: the decisions, how many
         processes they are made by, and what the processor can do, since kernels are chosen by
         it."""
-        decisions = {**self.locked(), "processes": self.processes}
+        decisions = {
+            **self.locked(),
+            "compile": "yes" if self.compiles else "no",
+            "processes": self.processes,
+        }
         if self.device.type == "cuda":
             return {**decisions, "gpu": torch.cuda.get_device_name(self.device)}
         capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -99,6 +104,10 @@ def decide(train: TrainSettings, ranks: Ranks | None = None) -> Machine:
         device = torch.device("cuda", ranks.local % torch.cuda.device_count())
     if ranks is not None and device.type not in ("cpu", "cuda"):
         raise GanforgeError(f"several processes play on CPUs or CUDA, not on '{device}'")
+    if train.compile:
+        compiling.refuse_without_compiler(device)
+    if train.compile and ranks is not None:
+        raise GanforgeError("`train.compile` is for one process: leave it out for several")
     precision = train.precision
     if precision == "auto":
         precision = "bf16" if has_native_bf16(device) else "fp32"
@@ -118,6 +127,7 @@ def decide(train: TrainSettings, ranks: Ranks | None = None) -> Machine:
         threads,
         train.layout,
         _products(train.products, device),
+        compiles=train.compile,
         processes=1 if ranks is None else ranks.count,
     )
 

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 LEAST = 32  # rows, inputs and outputs: below, the call costs more than it gains
 
@@ -31,7 +30,8 @@ def by_onednn(network: nn.Module) -> None:
 
 def offered() -> bool:
     """Whether this PyTorch brings oneDNN's product of matrices, and MKL to be faster than."""
-    return torch.backends.mkl.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return bool(has_mkl) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class _OneDnn(nn.Linear):
@@ -40,7 +40,7 @@ class _OneDnn(nn.Linear):
         if not self.training or not fits(input):
             return super().forward(input)
         rows = linear(input.flatten(0, -2), self.weight, self.bias)
-        return rows.unflatten(0, input.shape[:-1]) if input.dim() != 2 else rows
+        return rows.view(*input.shape[:-1], -1)
 
 
 def fits(rows: Tensor) -> bool:

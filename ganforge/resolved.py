@@ -31,6 +31,7 @@ _COMPUTING = ("torch", "torchvision", "numpy", "pillow")
 # What may differ when a run is resumed: how long, how it is watched, and where it runs.
 FREE = (
     *("name", "train.steps", "train.device", "train.threads", "hooks", "metrics"),
+    *("train.products", "train.compile"),  # how sums are rounded, which is told where it changes
     *("train.hold", "train.workers", "train.cache"),  # where rows come from, never which
     *("lock.versions", "lock.has_preview", "lock.stand_in"),
 )
@@ -39,7 +40,7 @@ FREE = (
 def resolved_tables(plan: Plan, locked: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The recipe that builds exactly this plan, as nested dicts for a TOML writer.
 
-    locked: keys of [train] decided on this machine (device, precision, threads, layout).
+    locked: keys of [train] decided on this machine (device, precision, threads, layout, products).
     """
     train = {**unstructure(plan.train), "steps": plan.steps, **(locked or {})}
     train.pop("epochs", None)

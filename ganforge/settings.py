@@ -37,6 +37,9 @@ class TrainSettings:
     layout: Literal["auto", "contiguous", "channels_last"] = option(
         "auto", help="memory layout of images; auto: what each network runs fastest with"
     )
+    compile: bool = option(
+        False, help="compile networks by torch.compile; the first steps then take up to minutes"
+    )
     products: Literal["auto", "torch", "onednn"] = option(
         "auto",
         help="what multiplies the float32 matrices of dense layers on CPUs; auto: oneDNN where "

@@ -31,6 +31,7 @@ _WRITING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "coll
     show_default=True,
     help="how long to measure for",
 )
+@click.option("--compile", "compiles", is_flag=True, help="try torch.compile too, for minutes")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @with_registry
 def command(
@@ -39,12 +40,14 @@ def command(
     preview: bool,
     sets: tuple[str, ...],
     seconds: float,
+    compiles: bool,
     as_json: bool,
 ) -> None:
     """Time a recipe's steps on this machine.
 
-    Precision, memory layout and threads are changed one at a time, each timed in turn with the
-    recipe as it is. Ends with the lines to put into the recipe. Nothing is written.
+    Precision, memory layout, threads and what multiplies matrices are changed one at a time, each
+    timed in turn with the recipe as it is. Ends with the lines to put into the recipe. Nothing is
+    written.
     """
     plan = compose_recipe(registry, recipe, preview=preview, sets=sets)
     quiet = (f"hooks.{n}.off=true" for n, h in plan.hooks.items() if h.component.name in _WRITING)
@@ -56,7 +59,7 @@ def command(
 
     request = Request(recipe=recipe, preview=preview, sets=sets)
     plan, _ = with_data(request, registry, plan, click.echo, progress_bar)
-    found = bench(plan, registry, seconds, progress_bar)
+    found = bench(plan, registry, seconds, progress_bar, compiles=compiles)
     if as_json:
         click.echo(json.dumps([_as_json(plan, one) for one in found], indent=2))
     else:
@@ -71,6 +74,7 @@ def _as_json(plan: Plan, timed: Timed) -> dict[str, Any]:
         "ratio": timed.ratio,
         "rounds": timed.rounds,
         "waiting": timed.waiting,
+        "preparing": timed.preparing,
     }
 
 
@@ -94,6 +98,9 @@ def _show(plan: Plan, found: list[Timed]) -> None:
     click.echo()
     if found[0].waiting:
         click.echo(f"as it is, {found[0].waiting:.1%} of a step goes by waiting for data")
+    for one in found:
+        if one.way.compile and len(one.way.lines) == 1:
+            click.echo(_worth(plan, one, found[0]))
     for line in _advice(found):
         click.echo(line)
 
@@ -107,6 +114,16 @@ def _row(plan: Plan, timed: Timed, usual: str) -> tuple[str, ...]:
         f"{timed.ratio:.2f}",
         str(timed.rounds),
     )
+
+
+def _worth(plan: Plan, compiled: Timed, usual: Timed) -> str:
+    """From when on compiling has paid for itself."""
+    took = max(0.0, compiled.preparing - usual.preparing)
+    gained = usual.milliseconds * (1 - 1 / compiled.ratio) / 1e3  # seconds a step
+    told = f"compiling took {took:.0f} s"
+    if gained <= 0:
+        return f"{told} and gains nothing"
+    return f"{told}: it pays after {took / gained:,.0f} steps; this run has {plan.steps:,}"
 
 
 def _advice(found: list[Timed]) -> Iterator[str]:

@@ -9,7 +9,9 @@ import torch
 from playing import training_of
 from small_runs import CYCLE, DIGITS, write_recipe
 
+from ganforge import products
 from ganforge.bench import Timed, Way, together, ways
+from ganforge.compiling import offered
 from ganforge.compose import compose
 from ganforge.machine import Machine
 from ganforge.recipe import load
@@ -28,8 +30,9 @@ def test_each_switch_is_tried_and_nothing_is_written(ganforge_cli, workdir) -> N
     said = ganforge_cli("bench", "recipe.toml", "--seconds", "1", "--set", "train.threads=2")
     assert said.status == 0, said.err
     assert "digits: batch 4" in said.out
-    assert "as it is: device cpu, precision fp32, threads 2, layout auto" in said.out
-    for way in ("layout contiguous", "layout channels_last", "threads 1"):
+    assert "as it is: device cpu, precision fp32, threads 2, layout auto, products" in said.out
+    others = ["products torch", "products onednn"] if products.offered() else []
+    for way in ("layout contiguous", "layout channels_last", "threads 1", *others):
         assert way in said.out
     assert sorted(workdir.rglob("*")) == before
 
@@ -85,6 +88,7 @@ def test_what_gains_is_put_together_and_what_does_not_is_left_out() -> None:
         ('train.layout="channels_last"', 1e-4),
         ("train.threads=2", 1e-4),
         ("train.accumulate=2", 1e-4),
+        ('train.products="onednn"', 1e-4),
         ('train.precision="bf16"', 0.05),
     ],
 )
@@ -93,6 +97,8 @@ def test_a_switch_changes_losses_by_rounding_only(switch, tolerance, workdir) ->
     bf16 holds 8 bits: its losses go along within 5 % of their size."""
     write_recipe(workdir, DIGITS)
     sets = ["train.threads=1", "discriminator.dropout=0.0", 'generator.norm="none"']
+    sets += ["generator.hidden=[64]", "discriminator.hidden=[64]", "train.batch=32"]
+    sets += ['train.products="torch"']
     curves = [losses_of(workdir, [*sets, *more]) for more in ([], [switch])]
     assert curves[0].shape == (50, 3) and curves[0].std(0).min() > 0
     worst = ((curves[0] - curves[1]).abs() / curves[0].abs().clamp_min(0.1)).max()
@@ -108,3 +114,13 @@ def losses_of(folder, sets) -> torch.Tensor:
         gauges = training.gauges()
         rows.append([v for k, v in sorted(gauges.items()) if k.startswith("loss/")])
     return torch.tensor(rows)
+
+
+@pytest.mark.skipif(not offered(CPU), reason="no C++ compiler here")
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch.compile looks at it
+def test_compiled_networks_train_as_they_do_without(workdir) -> None:
+    """Also those whose forwards must leave buffers alone, and draw."""
+    write_recipe(workdir, DIGITS)
+    curves = [losses_of(workdir, sets) for sets in ([], ["train.compile=true"])]
+    worst = ((curves[0] - curves[1]).abs() / curves[0].abs().clamp_min(0.1)).max()
+    assert 0 <= worst < 1e-3
