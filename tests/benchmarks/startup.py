@@ -22,7 +22,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parent))
 from memory import REGISTRY, command, prepared, settings
 
-LIMIT = 120  # seconds
+LIMIT = 1000  # seconds
 
 
 def seconds(words: list[str], out: Path) -> float:
