@@ -133,7 +133,7 @@ def test_json_of_a_recipe(ganforge_cli) -> None:
 
 def test_a_recipe_with_mistakes_shows_them(ganforge_cli, tmp_path) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text("recipe = 1\n[train]\nbach = 3\n")
+    path.write_text("recipe = 1\n[train]\nbatsh = 3\n")
     answer = ganforge_cli("show", path)
     assert answer.status == 2
     assert "did you mean 'batch'?" in answer.err
