@@ -106,7 +106,8 @@ def _show(plan: Plan, found: list[Timed]) -> None:
 
 
 def _row(plan: Plan, timed: Timed, usual: str) -> tuple[str, ...]:
-    changed = ", ".join(f"{key} {value}" for key, value in timed.way.lines.items())
+    lines = timed.way.lines.items()
+    changed = ", ".join(f"{key} {json.dumps(value).strip(chr(34))}" for key, value in lines)
     return (
         changed or f"as it is: {usual}",
         f"{timed.milliseconds:.1f}",
