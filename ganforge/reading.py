@@ -4,6 +4,7 @@ process or by processes of their own. The same rows, whoever reads them."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -50,6 +51,14 @@ def _cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def shared_room() -> int:
+    """Bytes that batches under way may take of the memory that processes share: 1 GB, but no more
+    than half of what is free, since containers often have little of it."""
+    shared = Path("/dev/shm")
+    free = shutil.disk_usage(shared).free if shared.is_dir() else 2 * _AHEAD_BYTES
+    return min(_AHEAD_BYTES, free // 2)
 
 
 @frozen(eq=False)
@@ -146,8 +155,9 @@ class Workers:
 
     def __init__(self, readers: Mapping[str, Reader], count: int, batch_bytes: int) -> None:
         self._readers = readers
-        self._count = count
-        self._ahead = max(1, min(_AHEAD, _AHEAD_BYTES // max(1, count * batch_bytes)))
+        batches = shared_room() // max(1, batch_bytes)  # that may be under way at once
+        self._count = max(1, min(count, batches))
+        self._ahead = max(1, min(_AHEAD, batches // self._count))
         self._threads = Threads(readers)
 
     def read(self, wanted: Wanted) -> Rows:

@@ -152,6 +152,16 @@ def test_processes_that_start_anew_give_the_same(streamed, monkeypatch):
         assert same(ahead.batch(update), held.batch(update))
 
 
+@pytest.mark.parametrize(
+    ("room", "processes", "ahead"), [(10**9, 4, 2), (600, 4, 1), (300, 3, 1), (10, 1, 1)]
+)
+def test_little_shared_memory_means_fewer_workers_and_batches(monkeypatch, room, processes, ahead):
+    monkeypatch.setattr(reading, "shared_room", lambda: room)
+    workers = reading.Workers({}, 4, 100)
+    assert (workers._count, workers._ahead) == (processes, ahead)
+    workers.close()
+
+
 def test_workers_draw_from_nothing_that_networks_draw_from(streamed):
     before = torch.get_rng_state()
     ahead = streamed(Numbered(40), 1)
@@ -304,3 +314,14 @@ def test_a_feed_that_is_closed_has_no_workers(streamed):
     assert len(multiprocessing.active_children()) == 2
     ahead.close()
     assert not multiprocessing.active_children()
+
+
+def test_left_out_workers_are_the_cores_that_a_process_has_to_itself_less_one(monkeypatch):
+    monkeypatch.setattr(reading, "_cores", lambda: 64)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert reading.workers_here(torch.device("cpu")) == 0
+    assert reading.workers_here(torch.device("cuda", 0)) == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert reading.workers_here(torch.device("cuda", 3)) == 3
+    monkeypatch.setattr(reading, "_cores", lambda: 1)
+    assert reading.workers_here(torch.device("cuda")) == 1
