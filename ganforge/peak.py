@@ -165,6 +165,7 @@ def forecast(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unse
     Builds everything that a run builds, and needs the memory of a few rows of the batch.
     """
     plan = attrs.evolve(plan, hooks={})  # which write, and need little
+    decided = attrs.evolve(decided, compiles=False)  # which takes minutes, for the same tensors
     feed = build_feed(plan, registry, decided, wait)
     stage = _Stage(plan, registry, decided, feed)
     steps = {phase.name: stage.step(phase) for phase in plan.phases}
