@@ -11,7 +11,6 @@ from small_runs import CYCLE, DIGITS, write_recipe
 
 from ganforge import products
 from ganforge.bench import Timed, Way, together, ways
-from ganforge.compiling import offered
 from ganforge.compose import compose
 from ganforge.machine import Machine
 from ganforge.recipe import load
@@ -114,13 +113,3 @@ def losses_of(folder, sets) -> torch.Tensor:
         gauges = training.gauges()
         rows.append([v for k, v in sorted(gauges.items()) if k.startswith("loss/")])
     return torch.tensor(rows)
-
-
-@pytest.mark.skipif(not offered(CPU), reason="no C++ compiler here")
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch.compile looks at it
-def test_compiled_networks_train_as_they_do_without(workdir) -> None:
-    """Also those whose forwards must leave buffers alone, and draw."""
-    write_recipe(workdir, DIGITS)
-    curves = [losses_of(workdir, sets) for sets in ([], ["train.compile=true"])]
-    worst = ((curves[0] - curves[1]).abs() / curves[0].abs().clamp_min(0.1)).max()
-    assert 0 <= worst < 1e-3
