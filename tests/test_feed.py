@@ -10,6 +10,8 @@ from ganforge import DataError, Draws
 from ganforge.feed import Feed, held_out_rows, held_out_split
 
 CPU = torch.device("cpu")
+
+
 def feed(dataset=None, domains=("image", "label"), batch=3, seed=0, **how) -> Feed:
     return Feed(
         dataset if dataset is not None else Numbered(),
