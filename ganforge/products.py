@@ -20,12 +20,12 @@ def by_onednn(network: nn.Module) -> None:
     """Let every dense layer of a network compute by oneDNN while it trains.
 
     What is not trained, and so every image that is looked at or measured, is computed as PyTorch
-    does by itself.
+    does by itself. Layers of a class of their own, such as those whose weights are normalised, are
+    left as they are.
     """
     for layer in network.modules():
-        if isinstance(layer, nn.Linear) and min(layer.in_features, layer.out_features) >= LEAST:
-            # As torch's parametrizations do it: a layer keeps what else its class is.
-            layer.__class__ = type("OneDnnLinear", (_OneDnn, layer.__class__), {})
+        if type(layer) is nn.Linear and min(layer.in_features, layer.out_features) >= LEAST:
+            layer.__class__ = _OneDnnLinear
 
 
 def offered() -> bool:
@@ -34,7 +34,7 @@ def offered() -> bool:
     return bool(has_mkl) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-class _OneDnn(nn.Linear):
+class _OneDnnLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """[..., in_features] -> [..., out_features]"""
         if not self.training or not fits(input):

@@ -67,12 +67,14 @@ def test_many_writers_at_once_do_no_harm():
 
 
 WRITER = """
+import time
 import torch
 from ganforge.decoded import DecodedRows
 rows = DecodedRows("killed", 1500, (3, 40, 40))
 print("begun", flush=True)
 generator = torch.Generator()
 for number in range(1500):
+    time.sleep(0.001)  # a fast disk takes all of them before the kill comes
     rows.write(number, torch.randint(256, (3, 40, 40), dtype=torch.uint8,
                                      generator=generator.manual_seed(number)))
 """

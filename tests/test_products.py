@@ -86,16 +86,12 @@ def test_rows_may_have_any_number_of_axes(asked) -> None:
 
 
 @pytest.mark.parametrize("norm", [weight_norm, spectral_norm])
-def test_normalised_layers_stay_normalised(norm, asked) -> None:
+def test_layers_of_a_class_of_their_own_stay_what_they_are(norm, asked) -> None:
     layer = norm(nn.Linear(40, 48))
-    plain = copy.deepcopy(layer)
+    before = type(layer)
     by_onednn(layer)
-    torch.testing.assert_close(layer(drawn(33, 40)), plain(drawn(33, 40)), rtol=1e-5, atol=1e-5)
-    assert (
-        asked
-        and isinstance(layer, type(plain))
-        and list(layer.state_dict()) == list(plain.state_dict())
-    )
+    layer(drawn(33, 40))
+    assert type(layer) is before and asked == []
 
 
 def test_copies_are_layers_of_their_own() -> None:
