@@ -39,8 +39,9 @@ from ganforge.trainer import Training, updates_before
 ROWS = (4, 8)  # of the batch, that a step is played with; as many as are there are played whole
 LOOKED_AT = (1, 2)  # items that generators make
 # Of what comes and goes in a step: what the allocator cannot use between tensors. Where a process
-# keeps what it freed (`machine.keep_freed_memory`), 5 to 90 % were measured, mostly 10 to 60 %.
-LOST, LOST_OF_KEPT = 0.1, 0.4
+# keeps what it freed (`machine.keep_freed_memory`), that grows over the first ten or so steps, to
+# as much again and more where tensors are large (docs/performance.md).
+LOST, LOST_OF_KEPT = 0.1, 1.0
 _NEAR = 64  # steps of a phase that are searched for the one in which most losses play
 _USUAL = 400_000_000  # bytes of Python and PyTorch, where the system does not say
 _WORK = {

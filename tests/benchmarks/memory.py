@@ -1,6 +1,6 @@
 """What `ganforge check --build` says of memory, beside what runs of the recipes take.
 
-    python tests/benchmarks/memory.py [RECIPE ...] [--mnist data/mnist] [--preview] [--rows FILE]
+    python tests/benchmarks/memory.py [RECIPE ...] [--mnist data/mnist] [--preview] [--steps 3]
 
 Each shipped recipe is checked, and then run at its own batch and size for a few steps, with the
 sheets and the checkpoint of a run, each in a process of its own. Prints a table: the forecast, the
@@ -69,13 +69,13 @@ def settings(name: str, data: Path) -> list[str]:
     return [f"data.root={data / FOLDERS[use]}"] if use in FOLDERS else []
 
 
-def short(name: str, sets: Sequence[str], preview: bool) -> list[str]:
+def short(name: str, sets: Sequence[str], preview: bool, steps: int) -> list[str]:
     """The settings with which it runs for a few steps, and measures nothing."""
     plan = compose(
         load(name, preview=preview, sets=list(sets), shipped=REGISTRY.recipes()), REGISTRY
     )
     return [
-        f"train.steps={STEPS * len(plan.phases)}",
+        f"train.steps={steps * len(plan.phases)}",
         *(f"metrics.{n}.off=true" for n in plan.metrics),
     ]
 
@@ -93,9 +93,9 @@ def foretold(name: str, sets: Sequence[str], preview: bool) -> dict[str, int]:
     return memory
 
 
-def taken(name: str, sets: Sequence[str], preview: bool, folder: Path) -> int:
-    """The most bytes that a run of a few steps occupied."""
-    more = short(name, sets, preview)
+def taken(name: str, sets: Sequence[str], preview: bool, folder: Path, steps: int = STEPS) -> int:
+    """The most bytes that a run of so many steps a phase occupied."""
+    more = short(name, sets, preview, steps)
     words = [
         *command("run", name, [*sets, *more], preview),
         "--out",
@@ -114,12 +114,13 @@ def row(name: str, memory: dict[str, int], peak: int) -> str:
     return f"| `{name}` | {said / 1e6:,.0f} | {peak / 1e6:,.0f} | {said / peak:.2f} | {parts} |"
 
 
-def rows(names: Sequence[str], mnist: Path | None, preview: bool) -> Iterator[str]:
+def rows(names: Sequence[str], mnist: Path | None, preview: bool, steps: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as made:
         data = prepared(Path(made), mnist)
         for name in names or sorted(REGISTRY.recipes()):
             sets = settings(name, data)
-            yield row(name, foretold(name, sets, preview), taken(name, sets, preview, Path(made)))
+            peak = taken(name, sets, preview, Path(made), steps)
+            yield row(name, foretold(name, sets, preview), peak)
 
 
 def main() -> None:
@@ -127,9 +128,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="RECIPE", help="left out: every shipped one")
     parser.add_argument("--mnist", type=Path, help="the folder of MNIST; left out: noise")
     parser.add_argument("--preview", action="store_true", help="their previews")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each phase")
     asked = parser.parse_args()
     print("| recipe | foretold, MB | taken, MB | ratio | by part, MB |\n|---|---|---|---|---|")
-    for line in rows(asked.names, asked.mnist, asked.preview):
+    for line in rows(asked.names, asked.mnist, asked.preview, asked.steps):
         print(line, flush=True)
 
 
