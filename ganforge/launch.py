@@ -462,6 +462,8 @@ def _decided_before(
 ) -> Machine:
     """The machine as it was decided at the first start, where the recipe leaves it to `auto`."""
     asked = plan.train
+    if locked:  # a folder that does not say what multiplied is older than the choice
+        locked = {"products": "torch", **locked}
     kept = {
         key: locked[key]
         for key in ("device", "precision", "threads", "layout", "products")

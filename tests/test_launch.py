@@ -484,6 +484,18 @@ def test_what_auto_chose_is_kept_when_the_machine_has_changed(monkeypatch):
     assert said == [f"resuming {Path('runs/dots')} at step 4 of 6"]  # bit-exact, so no more to say
 
 
+def test_a_run_from_before_there_was_a_choice_of_products_goes_on_as_it_was(monkeypatch):
+    monkeypatch.setattr(machine, "_products", lambda wanted, device: wanted)
+    folder = run(AUTO, 'train.products="torch"').folder
+    text = folder.resolved.read_text(encoding="utf-8")
+    assert 'products = "torch"\n' in text
+    folder.resolved.write_text(text.replace('products = "torch"\n', ""), encoding="utf-8")
+    said = []
+    second = run(AUTO, "train.steps=6", said=said)
+    assert second.folder.resolved_tables()["train"]["products"] == "torch"
+    assert said == [f"resuming {Path('runs/dots')} at step 4 of 6"]
+
+
 def test_a_device_that_is_gone_is_told_and_the_run_goes_on(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     folder = run(AUTO).folder
