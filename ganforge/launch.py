@@ -259,7 +259,7 @@ def build_training(
     ranks: Ranks | None = None,
 ) -> Training:
     feed = build_feed(plan, registry, decided, wait)
-    with _fitting():
+    with fitting():
         return Training(plan, Game(plan, registry, decided, feed, ranks), folder, registry)
 
 
@@ -270,7 +270,7 @@ def build_feed(plan: Plan, registry: Registry, decided: Machine, wait: Wait = un
     )
     classes = (registry.load_target(network.component) for network in plan.networks.values())
     asked = plan.train.workers
-    with _fitting(), wait("reading the data") as on_progress:
+    with fitting(), wait("reading the data") as on_progress:
         return Feed(
             dataset,
             plan.played_domains(),
@@ -287,17 +287,17 @@ def build_feed(plan: Plan, registry: Registry, decided: Machine, wait: Wait = un
 
 
 @contextmanager
-def _fitting() -> Iterator[None]:
-    """Tell in one line when data or networks do not fit into memory."""
+def fitting(
+    what: str = "the data or the networks do not fit into memory; a smaller `data.size`, "
+    "`noise.dim` or network width does",
+) -> Iterator[None]:
+    """Tell in one line, this one, when something does not fit into memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not remembers_no_memory(error):
             raise
-        raise TrainingError(
-            "the data or the networks do not fit into memory; a smaller `data.size`, `noise.dim` "
-            "or network width does"
-        ) from error
+        raise TrainingError(what) from error
 
 
 def _initialise(training: Training) -> None:

@@ -25,11 +25,11 @@ from ganforge import resident
 from ganforge.errors import TrainingError
 from ganforge.feed import Feed
 from ganforge.game import Game
-from ganforge.launch import Wait, build_feed, too_few_items, unseen
+from ganforge.launch import Wait, build_feed, fitting, too_few_items, unseen
 from ganforge.machine import Machine, keeps_freed_memory
 from ganforge.plan import PhasePlan, Plan
 from ganforge.plugin import with_options
-from ganforge.raised import needs_more_items, remembers_no_memory
+from ganforge.raised import needs_more_items
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
@@ -263,15 +263,10 @@ class _Stage:
 @contextmanager
 def _fitting(training: Training) -> Iterator[None]:
     """Tell in one line where a step cannot be played: too little memory, or too few rows."""
+    rows = f"{training.plan.train.batch} rows of the batch"
     try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not remembers_no_memory(error):
-            raise
-        raise TrainingError(
-            f"{training.plan.train.batch} rows of the batch do not fit into memory; a smaller "
-            "`data.size` or network width does"
-        ) from error
+        with fitting(f"{rows} do not fit into memory; a smaller `data.size` or width does"):
+            yield
     except ValueError as error:
         if not needs_more_items(error):
             raise
