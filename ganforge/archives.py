@@ -11,8 +11,8 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from ganforge.errors import DataError
-from ganforge.plugin import Impossible, option, options
+from ganforge.interfaces.errors import DataError
+from ganforge.interfaces.manifest import Impossible, option, options
 from ganforge.suggest import nearest
 
 __all__ = ["ARCHIVES", "Archive", "FetchOptions", "RemoteFile", "known"]

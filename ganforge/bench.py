@@ -20,12 +20,12 @@ import torch
 from ganforge import machine, products
 from ganforge.feed import Feed
 from ganforge.game import Game
+from ganforge.interfaces.manifest import with_options
+from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, unseen
 from ganforge.plan import Plan
-from ganforge.plugin import with_options
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
-from ganforge.specs import ImageSpec
 from ganforge.trainer import Training
 
 TURN = 0.25  # seconds of one turn, so that starting and stopping the clock counts for nothing

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ganforge.errors import RunError
+from ganforge.interfaces.errors import RunError
 
 # What the system says when a disk is full, read-only, failing or over its quota.
 DISK_TROUBLE = (

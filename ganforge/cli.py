@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ganforge import __version__
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 
 # In click 8.1 a group without arguments prints its help by itself.
 _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())

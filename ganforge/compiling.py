@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 
 COMPILERS = ("g++", "clang++", "cl")  # of C++, which code for CPUs is written in
 

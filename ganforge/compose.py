@@ -12,11 +12,11 @@ from typing import Any
 from ganforge.composing.losses import LossReader
 from ganforge.document import Table
 from ganforge.grammar import AUGMENTOR_KEYS, HOOK_KEYS, LOSS_KEYS, METRIC_KEYS, NETWORK_KEYS
+from ganforge.interfaces.settings import NoiseSettings, PhaseSettings, TrainSettings
 from ganforge.plan import DataPlan, LossPlan, Part, PhasePlan, Plan
 from ganforge.problems import RecipeError
 from ganforge.recipe import ALWAYS_ON, Recipe
 from ganforge.registry import Registry
-from ganforge.settings import NoiseSettings, PhaseSettings, TrainSettings
 from ganforge.structure import structure
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import attrs
 
 from ganforge import machine
+from ganforge.interfaces.manifest import with_options
 from ganforge.launch import Wait, build_feed, unseen
 from ganforge.plan import Plan
-from ganforge.plugin import with_options
 from ganforge.registry import Registry
 
 FEWEST = 3  # batches, however long they take

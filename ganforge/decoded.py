@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from ganforge.errors import DataError
+from ganforge.interfaces.errors import DataError
 
 _FORMAT = "1"
 _MARK = np.dtype("<u4")  # 0 where the row is not there

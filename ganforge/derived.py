@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganforge.draws import Draw
-from ganforge.interfaces import Augmentor
+from ganforge.interfaces.components import Augmentor
+from ganforge.interfaces.draws import Draw
 from ganforge.plan import DomainPlan
 from ganforge.raised import blaming
 

@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ganforge.finite import Moment, called, gradients_of, not_finite_of, term_names, weights_of
 from ganforge.game import Game, Player
-from ganforge.interfaces import Made
+from ganforge.interfaces.components import Made
 from ganforge.trainer import all_parts_of
 from ganforge.turn import Turn
 

@@ -23,14 +23,14 @@ from attrs import frozen
 from torch import Tensor
 
 from ganforge import checkpoint, machine
-from ganforge.errors import GanforgeError, RunError, TrainingError
 from ganforge.examining import Findings, examine
 from ganforge.feed import Feed
 from ganforge.finite import Broken, Guard, Moment, called
 from ganforge.game import Game
-from ganforge.interfaces import Made
+from ganforge.interfaces.components import Made
+from ganforge.interfaces.errors import GanforgeError, RunError, TrainingError
+from ganforge.interfaces.manifest import with_options
 from ganforge.plan import SIDES, PhasePlan, Plan
-from ganforge.plugin import with_options
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.turn import Batch

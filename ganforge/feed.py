@@ -16,14 +16,14 @@ from attrs import frozen
 from torch import Tensor
 
 from ganforge.decoded import DecodedRows
-from ganforge.draws import Draw, Draws
-from ganforge.errors import DataError
 from ganforge.filling import Filling
 from ganforge.images import THREADS, one_line
-from ganforge.interfaces import Dataset
+from ganforge.interfaces.components import Dataset
+from ganforge.interfaces.draws import Draw, Draws
+from ganforge.interfaces.errors import DataError
+from ganforge.interfaces.specs import ImageSpec
 from ganforge.order import Order
 from ganforge.reading import Reader, Rows, Threads, Wanted, Workers, refuse
-from ganforge.specs import ImageSpec
 
 Progress = Callable[[int, int], None]
 _Place = tuple[int, int, int]  # an update, and which rows of it: from, up to

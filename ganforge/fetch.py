@@ -29,7 +29,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ganforge.archives import Archive, FetchOptions, RemoteFile, known
-from ganforge.errors import DataError
+from ganforge.interfaces.errors import DataError
 
 Progress = Callable[[int, int], None]  # bytes that are there, bytes in all
 

@@ -24,15 +24,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ganforge import optimizers
 from ganforge.compiling import compiled
 from ganforge.derived import derived
-from ganforge.draws import Draw, Draws
-from ganforge.errors import PluginError, TrainingError
 from ganforge.feed import Feed
-from ganforge.interfaces import (
+from ganforge.interfaces.components import (
     Augmentor,
     Loss,
     Made,
     Verdict,
 )
+from ganforge.interfaces.draws import Draw, Draws
+from ganforge.interfaces.errors import PluginError, TrainingError
+from ganforge.interfaces.specs import Spec
 from ganforge.machine import Machine
 from ganforge.networks import build_loss, build_networks, build_views
 from ganforge.plan import (
@@ -47,7 +48,6 @@ from ganforge.products import by_onednn
 from ganforge.raised import blaming
 from ganforge.ranks import Ranks, over_the_whole_batch
 from ganforge.registry import Registry
-from ganforge.specs import Spec
 from ganforge.turn import Batch, Turn
 
 

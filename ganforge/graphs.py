@@ -17,7 +17,7 @@ import numpy as np
 from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
-from ganforge.errors import GanforgeError, RunError
+from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.runfolder import RunFolder
 from ganforge.suggest import nearest
 

@@ -21,9 +21,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ganforge.errors import DataError, GanforgeError
-from ganforge.plugin import ImageOptions, Impossible
-from ganforge.specs import ImageSpec
+from ganforge.interfaces.errors import DataError, GanforgeError
+from ganforge.interfaces.manifest import ImageOptions, Impossible
+from ganforge.interfaces.specs import ImageSpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,15 +14,15 @@ import attrs
 from ganforge import checkpoint, machine
 from ganforge.archives import FetchOptions
 from ganforge.compose import compose
-from ganforge.draws import Draws
-from ganforge.errors import DataError, GanforgeError, RunError, TrainingError
 from ganforge.feed import Feed
 from ganforge.fetch import prepare
 from ganforge.game import Game
+from ganforge.interfaces.draws import Draws
+from ganforge.interfaces.errors import DataError, GanforgeError, RunError, TrainingError
+from ganforge.interfaces.manifest import with_options
 from ganforge.machine import Machine
 from ganforge.memory import largest_batch
 from ganforge.plan import Plan
-from ganforge.plugin import with_options
 from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.ranks import Ranks, joined, refuse_uneven
 from ganforge.reading import is_worker_trouble, worker_trouble, workers_here

@@ -23,8 +23,8 @@ import attrs
 import pluggy
 
 from ganforge import __version__
-from ganforge.errors import PluginError
-from ganforge.plugin import ENTRY_POINT_GROUP, KINDS, Component, ManifestSpecs
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.manifest import ENTRY_POINT_GROUP, KINDS, Component, ManifestSpecs
 from ganforge.suggest import nearest
 
 BUILT_IN = "ganforge"  # the distribution that the built-in plugins come with

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from ganforge import compiling, products
-from ganforge.errors import GanforgeError
-from ganforge.settings import TrainSettings
+from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.settings import TrainSettings
 
 if TYPE_CHECKING:
     from ganforge.ranks import Ranks

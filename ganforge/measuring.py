@@ -14,10 +14,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ganforge.errors import PluginError
+from ganforge.interfaces.errors import PluginError
 
 if TYPE_CHECKING:
-    from ganforge.interfaces import Metric
+    from ganforge.interfaces.components import Metric
     from ganforge.runs import Run
 
 

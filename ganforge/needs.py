@@ -17,11 +17,11 @@ from typing import Any
 
 import attrs
 
-from ganforge.errors import PluginError
-from ganforge.plugin import Component
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.manifest import Component
 
 _SIDES = ("discriminator", "generator")
-_INTERFACE = {("ganforge", "Loss"), ("ganforge.interfaces", "Loss")}
+_INTERFACE = {("ganforge", "Loss"), ("ganforge.interfaces.components", "Loss")}
 
 
 @attrs.frozen

@@ -9,14 +9,21 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from ganforge.draws import Draws
-from ganforge.errors import PluginError
-from ganforge.interfaces import Augmentor, Discriminator, Generator, Loss, LossContext, Verdict
+from ganforge.interfaces.components import (
+    Augmentor,
+    Discriminator,
+    Generator,
+    Loss,
+    LossContext,
+    Verdict,
+)
+from ganforge.interfaces.draws import Draws
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.specs import Spec
 from ganforge.needs import takes_labels
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
 from ganforge.raised import blaming
 from ganforge.registry import Registry
-from ganforge.specs import Spec
 
 _ITEMS = 2  # that a discriminator is tried on
 

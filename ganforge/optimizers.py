@@ -11,8 +11,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from ganforge.interfaces.settings import Constant, ConstantThenLinear, Cosine
 from ganforge.plan import Chosen
-from ganforge.settings import Constant, ConstantThenLinear, Cosine
 
 _CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganforge.draws import Draws
+from ganforge.interfaces.draws import Draws
 
 LARGE = 10_000_000  # rows; up to so many, the order of an epoch is a drawn permutation (80 MB)
 _ROUNDS = 8

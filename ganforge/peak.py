@@ -22,18 +22,18 @@ import torch
 from torch.autograd.profiler import profile  # that of torch.profiler imports the compiler
 
 from ganforge import resident
-from ganforge.errors import TrainingError
 from ganforge.feed import Feed
 from ganforge.game import Game
+from ganforge.interfaces.errors import TrainingError
+from ganforge.interfaces.manifest import with_options
+from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, fitting, too_few_items, unseen
 from ganforge.machine import Machine, keeps_freed_memory
 from ganforge.plan import PhasePlan, Plan
-from ganforge.plugin import with_options
 from ganforge.raised import needs_more_items
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
-from ganforge.specs import ImageSpec
 from ganforge.trainer import Training, updates_before
 
 ROWS = (4, 8)  # of the batch, that a step is played with; as many as are there are played whole

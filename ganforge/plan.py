@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
-from ganforge.plugin import Component, DataDescription, ImageOptions
-from ganforge.settings import InitSettings, TrainSettings
-from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, Spec
-from ganforge.vocabulary import split
+from ganforge.interfaces.manifest import Component, DataDescription, ImageOptions
+from ganforge.interfaces.settings import InitSettings, TrainSettings
+from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec
+from ganforge.interfaces.vocabulary import split
 
 Side = Literal["discriminator", "generator"]
 SIDES: tuple[Side, ...] = ("discriminator", "generator")

@@ -20,9 +20,9 @@ from typing import Any
 
 import attrs
 
-from ganforge.errors import PluginError
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.manifest import KINDS, Component, Kind, options
 from ganforge.loading import component_faults, one_line, read_manifest
-from ganforge.plugin import KINDS, Component, Kind, options
 
 # What a class may say about itself beside its code, in the words of `Component`.
 _STATED = ("paper", "aliases", "check", "offers", "needs", "describe", "views")
@@ -141,9 +141,9 @@ def _public(module: ModuleType, path: Path) -> list[type]:
 
 
 def _kind(cls: type) -> Kind | None:
-    from ganforge import interfaces  # brings torch, as the file itself does
+    from ganforge.interfaces import components  # brings torch, as the file itself does
 
-    return next((k for k in KINDS if issubclass(cls, getattr(interfaces, k.capitalize()))), None)
+    return next((k for k in KINDS if issubclass(cls, getattr(components, k.capitalize()))), None)
 
 
 def _line(cls: type) -> int:

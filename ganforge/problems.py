@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from ganforge.document import Span
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 
 if TYPE_CHECKING:
     from rich.console import Console

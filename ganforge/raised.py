@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from ganforge.errors import GanforgeError, PluginError
+from ganforge.interfaces.errors import GanforgeError, PluginError
+from ganforge.interfaces.manifest import Component
 from ganforge.loading import BUILT_IN
-from ganforge.plugin import Component
 
 WHOLE = "GANFORGE_TRACEBACK"  # set to 1, a plugin's error comes with its traceback
 

@@ -25,7 +25,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from ganforge.errors import Elsewhere, GanforgeError
+from ganforge.interfaces.errors import Elsewhere, GanforgeError
 from ganforge.plan import Plan
 
 # How long the others wait while the leader measures or writes. One that dies is noticed at once.

@@ -21,9 +21,9 @@ from attrs import frozen
 from torch import Tensor
 
 from ganforge.decoded import DecodedRows
-from ganforge.errors import DataError
 from ganforge.images import THREADS, one_line
-from ganforge.interfaces import Dataset
+from ganforge.interfaces.components import Dataset
+from ganforge.interfaces.errors import DataError
 
 Wanted = Mapping[str, Sequence[int]]  # domain -> row numbers
 Rows = dict[str, Tensor]  # domain -> rows as they are stored, [N, ...]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import attrs
 
-from ganforge.errors import PluginError
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.loading import (
     BUILT_IN,
     LoadedPlugin,
@@ -24,7 +25,6 @@ from ganforge.loading import (
     normalised,
     one_line,
 )
-from ganforge.plugin import KINDS, Component
 from ganforge.plugin_file import PluginFile, load_plugin_file
 from ganforge.suggest import nearest
 
@@ -203,7 +203,7 @@ class Registry:
 
     def load_target(self, component: Component) -> type:
         """Import the class behind a component. Raises PluginError in one line."""
-        from ganforge import interfaces
+        from ganforge.interfaces import components
 
         who = f"{component.kind} '{component.name}' of {component.provider} {component.version}"
         module, _, name = component.target.partition(":")
@@ -211,7 +211,7 @@ class Registry:
             cls = getattr(import_module(module), name)
         except (Exception, SystemExit) as error:
             raise PluginError(f"{who} cannot be loaded: {one_line(error)}") from error
-        interface: type = getattr(interfaces, component.kind.capitalize())
+        interface: type = getattr(components, component.kind.capitalize())
         if not isinstance(cls, type) or not issubclass(cls, interface):
             raise PluginError(f"{who}: {component.target} is no ganforge.{interface.__name__}")
         missing = sorted(getattr(cls, "__abstractmethods__", ()))

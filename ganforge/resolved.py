@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ganforge import __version__
+from ganforge.interfaces.specs import NoiseSpec, VectorSpec, spec_to_dict
 from ganforge.plan import (
     SIDES,
     AugmentorPlan,
@@ -22,7 +23,6 @@ from ganforge.plan import (
     Plan,
 )
 from ganforge.recipe import ALWAYS_ON
-from ganforge.specs import NoiseSpec, VectorSpec, spec_to_dict
 from ganforge.structure import unstructure
 
 # Distributions whose versions decide, beside the plugins', what is drawn, decoded and computed.

@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ganforge.errors import RunError
+from ganforge.interfaces.errors import RunError
 
 LOCK = ".lock"
 

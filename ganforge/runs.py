@@ -19,17 +19,17 @@ from torch import Tensor, nn
 from ganforge import checkpoint
 from ganforge.compose import compose
 from ganforge.derived import derived, resized
-from ganforge.draws import Draw, Draws
-from ganforge.errors import GanforgeError, RunError
 from ganforge.feed import held_out_rows, held_out_split, read_rows
-from ganforge.interfaces import Dataset, Loss, Made, Verdict
+from ganforge.interfaces.components import Dataset, Loss, Made, Verdict
+from ganforge.interfaces.draws import Draw, Draws
+from ganforge.interfaces.errors import GanforgeError, RunError
+from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
 from ganforge.machine import find_device
 from ganforge.networks import build_loss, build_network, build_views
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder, find_run
-from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
 
 _BATCH = 64  # images made at once when sampling
 _TRANSLATED = 16  # and when translating, where images are larger

@@ -14,10 +14,8 @@ from urllib.parse import quote
 import attrs
 
 from ganforge.grammar import KIND
-from ganforge.plan import SIDES
-from ganforge.plugin import Component, ImageOptions
-from ganforge.registry import Registry
-from ganforge.settings import (
+from ganforge.interfaces.manifest import Component, ImageOptions
+from ganforge.interfaces.settings import (
     OPTIMIZERS,
     SCHEDULES,
     DerivedSettings,
@@ -27,6 +25,8 @@ from ganforge.settings import (
     PhaseSettings,
     TrainSettings,
 )
+from ganforge.plan import SIDES
+from ganforge.registry import Registry
 from ganforge.structure import option_types, type_members
 
 Schema = dict[str, Any]

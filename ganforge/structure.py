@@ -17,8 +17,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from ganforge.document import Entry, Span, Table, item_span, toml_text, written
-from ganforge.errors import GanforgeError, PluginError
-from ganforge.plugin import Impossible, Ref
+from ganforge.interfaces.errors import GanforgeError, PluginError
+from ganforge.interfaces.manifest import Impossible, Ref
 from ganforge.problems import SET, Problem
 from ganforge.suggest import foreign, nearest
 

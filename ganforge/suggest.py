@@ -208,8 +208,8 @@ def _homes() -> dict[str, list[str]]:
     """Keys of the tables that belong to the core: where each of them lives."""
     import attrs
 
-    from ganforge.plugin import ImageOptions
-    from ganforge.settings import Adam, NoiseSettings, TrainSettings
+    from ganforge.interfaces.manifest import ImageOptions
+    from ganforge.interfaces.settings import Adam, NoiseSettings, TrainSettings
 
     tables = {
         "train": TrainSettings,

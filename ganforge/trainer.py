@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ganforge import checkpoint, optimizers
-from ganforge.errors import Elsewhere, PluginError, RunError, TrainingError
 from ganforge.finite import Broken, Guard, Moment
 from ganforge.game import Game, Player
-from ganforge.interfaces import Loss
+from ganforge.interfaces.components import Loss
+from ganforge.interfaces.errors import Elsewhere, PluginError, RunError, TrainingError
 from ganforge.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.raised import blaming
 from ganforge.ranks import Ranks, running_statistics, shares

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganforge.draws import Draw
-from ganforge.errors import PluginError
-from ganforge.interfaces import Made, Verdict, as_one_hot
+from ganforge.interfaces.components import Made, Verdict, as_one_hot
+from ganforge.interfaces.draws import Draw
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.specs import LabelSpec, NoiseSpec, Spec, TextSpec
+from ganforge.interfaces.vocabulary import FORCED, TRANSLATION, VERDICT, split
 from ganforge.plan import GeneratorPlan, Side
-from ganforge.specs import LabelSpec, NoiseSpec, Spec, TextSpec
-from ganforge.vocabulary import FORCED, TRANSLATION, VERDICT, split
 
 if TYPE_CHECKING:
     from ganforge.game import Game

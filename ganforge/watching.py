@@ -8,9 +8,9 @@ from typing import Any
 
 import pluggy
 
-from ganforge.errors import PluginError
-from ganforge.hookspecs import TrainingSpecs
-from ganforge.interfaces import Hook
+from ganforge.interfaces.components import Hook
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.hook_events import TrainingSpecs
 from ganforge.plan import Plan
 from ganforge.registry import Registry
 from ganforge.suggest import nearest

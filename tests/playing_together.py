@@ -22,7 +22,7 @@ from playing import CYCLE, ONE_PAIR, plan_of, registry
 
 from ganforge import Hook, Loss, checkpoint
 from ganforge.compose import compose
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.launch import Request, build_training, launch
 from ganforge.machine import decide
 from ganforge.plugin import Component, option_names

@@ -79,10 +79,10 @@ def _signature(value: object) -> str:
 
 
 def _of_recipes() -> Iterator[str]:
-    from ganforge import settings
     from ganforge.grammar import DATA_KEYS, RESERVED
-    from ganforge.hookspecs import TrainingSpecs
-    from ganforge.vocabulary import VOCABULARY
+    from ganforge.interfaces import settings
+    from ganforge.interfaces.hook_events import TrainingSpecs
+    from ganforge.interfaces.vocabulary import VOCABULARY
 
     yield from (f"vocabulary {name}" for name in VOCABULARY)
     for table, keys in {"data": DATA_KEYS, **RESERVED}.items():

@@ -22,6 +22,7 @@ from playing import registry
 from ganforge import GanforgeError, Verdict
 from ganforge.compose import compose
 from ganforge.game import Player
+from ganforge.interfaces.vocabulary import split
 from ganforge.launch import build_training
 from ganforge.machine import decide
 from ganforge.needs import loss_needs, takes_labels
@@ -32,7 +33,6 @@ from ganforge.recipe import ALWAYS_ON, load
 from ganforge.runfolder import RunFolder
 from ganforge.testing.situations import items
 from ganforge.trainer import Training
-from ganforge.vocabulary import split
 
 STEPS = 3
 PIXELS = ImageSpec(1, 16, 16)

@@ -7,10 +7,10 @@ import torch
 from playing import ONE_PAIR, training_of
 
 from ganforge import Loss, checkpoint
-from ganforge.errors import TrainingError
+from ganforge.interfaces.errors import TrainingError
+from ganforge.interfaces.settings import TrainSettings
 from ganforge.machine import decide, has_native_bf16
 from ganforge.plugin import Component
-from ganforge.settings import TrainSettings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

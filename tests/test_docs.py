@@ -21,14 +21,20 @@ import ganforge
 from ganforge.cli import COMMANDS, main
 from ganforge.compose import compose
 from ganforge.grammar import RESERVED
+from ganforge.interfaces.settings import (
+    OPTIMIZERS,
+    SCHEDULES,
+    NoiseSettings,
+    PhaseSettings,
+    TrainSettings,
+)
+from ganforge.interfaces.vocabulary import VOCABULARY
 from ganforge.plugin import ImageOptions
 from ganforge.plugin_file import kebab, load_plugin_file
 from ganforge.recipe import load
 from ganforge.registry import Registry
-from ganforge.settings import OPTIMIZERS, SCHEDULES, NoiseSettings, PhaseSettings, TrainSettings
 from ganforge.suggest import foreign
 from ganforge.testing import NotTried, cases_of
-from ganforge.vocabulary import VOCABULARY
 
 ROOT = Path(ganforge.__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganforge.draws import Draw, Draws
+from ganforge.interfaces.draws import Draw, Draws
 
 
 def test_the_same_address_draws_the_same_and_another_does_not():

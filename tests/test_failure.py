@@ -11,7 +11,7 @@ from playing import CYCLE, ONE_PAIR, plan_of, registry, training_of
 from torch import nn
 
 from ganforge import Discriminator, Loss, checkpoint, failure
-from ganforge.errors import RunError, TrainingError
+from ganforge.interfaces.errors import RunError, TrainingError
 from ganforge.plugin import Component
 from ganforge.resolved import resolved_tables, to_toml
 

@@ -5,7 +5,7 @@ import torch
 from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
 from ganforge import Discriminator, Generator
-from ganforge.errors import PluginError
+from ganforge.interfaces.errors import PluginError
 from ganforge.networks import initialise
 from ganforge.plugin import Component, Ref, option, options
 from ganforge.trainer import parts_of

@@ -17,12 +17,12 @@ from small_runs import PLAIN, draw_pictures, write_recipe
 
 from ganforge import archives, checkpoint, machine
 from ganforge.archives import Archive, RemoteFile
-from ganforge.errors import DataError, RunError, TrainingError
+from ganforge.interfaces.errors import DataError, RunError, TrainingError
+from ganforge.interfaces.settings import TrainSettings
 from ganforge.launch import Request, launch
 from ganforge.problems import RecipeError
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
-from ganforge.settings import TrainSettings
 from ganforge.trainer import Training
 
 SAVING = ONE_PAIR.replace("checkpoint = { off = true }", "checkpoint = { every = 2, keep = 9 }")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.errors import PluginError
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.vocabulary import VOCABULARY
 from ganforge.needs import loss_needs
 from ganforge.plugin import Component, option, options
 from ganforge.registry import Registry
-from ganforge.vocabulary import VOCABULARY
 
 MakePlugin = Callable[..., str]
 NUMBER = iter(range(1000))

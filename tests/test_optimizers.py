@@ -6,8 +6,8 @@ from safetensors.torch import load, save
 from torch import nn
 
 from ganforge import optimizers
+from ganforge.interfaces.settings import OPTIMIZERS, Adam, Constant, ConstantThenLinear, Cosine
 from ganforge.plan import Chosen
-from ganforge.settings import OPTIMIZERS, Adam, Constant, ConstantThenLinear, Cosine
 
 
 def _factors(options, shares):

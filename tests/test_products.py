@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from ganforge import machine, products
+from ganforge.interfaces.settings import TrainSettings
 from ganforge.machine import decide
 from ganforge.products import LEAST, by_onednn, fits, linear
-from ganforge.settings import TrainSettings
 
 pytestmark = pytest.mark.skipif(not products.offered(), reason="this PyTorch has no such products")
 

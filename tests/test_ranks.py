@@ -18,8 +18,8 @@ from playing import plan_of, registry, training_of
 from playing_together import AS_THE_GRADIENT, GAMES, PLAIN, small_request
 
 from ganforge import checkpoint
-from ganforge.errors import GanforgeError
 from ganforge.failure import build, read, replay
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.launch import launch
 from ganforge.ranks import Ranks, refuse_uneven, shares
 from ganforge.runfolder import RunFolder

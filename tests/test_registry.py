@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.errors import PluginError
+from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component
 from ganforge.registry import LoadFailure, NotFound, Registry
 

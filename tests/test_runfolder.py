@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.errors import RunError
+from ganforge.interfaces.errors import RunError
 from ganforge.runfolder import RunFolder, find_run, find_runs, write_whole
 
 

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from small_runs import CYCLE, DIGITS, write_recipe
 
 import ganforge
-from ganforge.errors import GanforgeError, RunError
+from ganforge.interfaces.errors import GanforgeError, RunError
+from ganforge.interfaces.specs import LabelSpec, NoiseSpec
 from ganforge.launch import Request, launch
 from ganforge.problems import RecipeError
 from ganforge.runs import Run, class_number, noise_of
-from ganforge.specs import LabelSpec, NoiseSpec
 
 AVERAGED = DIGITS.replace("hidden = [6]", "hidden = [6]\nema = 0.9", 1).replace(
     "[hooks.samples]",

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganforge.document import Source, parse, toml_text
-from ganforge.errors import PluginError
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.settings import TrainSettings
 from ganforge.plugin import ImageOptions, Impossible, Ref, option, options
 from ganforge.problems import Problem, render
-from ganforge.settings import TrainSettings
 from ganforge.structure import OptionRow, option_rows, structure, unstructure
 
 VALUES = st.recursive(

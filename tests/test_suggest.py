@@ -3,8 +3,8 @@
 import attrs
 import pytest
 
+from ganforge.interfaces.settings import Adam, NoiseSettings, TrainSettings
 from ganforge.plugin import ImageOptions
-from ganforge.settings import Adam, NoiseSettings, TrainSettings
 from ganforge.suggest import _FOREIGN, foreign, nearest
 
 

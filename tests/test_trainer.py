@@ -12,7 +12,7 @@ import torch
 from playing import CYCLE, ONE_PAIR, training_of
 
 from ganforge import Hook, Loss, checkpoint
-from ganforge.errors import PluginError, TrainingError
+from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component
 from ganforge.trainer import updates_before
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ganforge.commands.opening import look_options, open_folder
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.formula import parsed
 from ganforge.runfolder import find_run
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import frozen
 
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.registry import Registry
 
 if TYPE_CHECKING:

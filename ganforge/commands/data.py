@@ -17,11 +17,11 @@ from ganforge.archives import ARCHIVES, Archive, known
 from ganforge.commands import compose_recipe, recipe_options, with_registry
 from ganforge.commands.list_ import component_record
 from ganforge.commands.tables import print_tables
-from ganforge.errors import DataError
+from ganforge.interfaces.errors import DataError
 from ganforge.registry import Registry
 
 if TYPE_CHECKING:
-    from ganforge.interfaces import Dataset
+    from ganforge.interfaces.components import Dataset
     from ganforge.plan import DataPlan
 
 

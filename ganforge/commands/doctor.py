@@ -13,9 +13,9 @@ import click
 from ganforge import __version__
 from ganforge.commands import plugin_options, say_warnings
 from ganforge.commands.tables import Row, print_tables
-from ganforge.errors import GanforgeError, PluginError
+from ganforge.interfaces.errors import GanforgeError, PluginError
+from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.loading import BUILT_IN, LoadedPlugin, normalised
-from ganforge.plugin import KINDS, Component
 from ganforge.registry import NotFound, Registry
 from ganforge.suggest import nearest
 

@@ -16,10 +16,10 @@ from ganforge import __version__
 from ganforge.commands import open_registry, plugin_options, say_warnings, warn
 from ganforge.commands.tables import print_tables
 from ganforge.document import Table
-from ganforge.errors import GanforgeError, RunError
 from ganforge.grammar import DATA_KEYS, slug
+from ganforge.interfaces.errors import GanforgeError, RunError
+from ganforge.interfaces.manifest import Impossible, with_options
 from ganforge.plan import Plan
-from ganforge.plugin import Impossible, with_options
 from ganforge.problems import Problem, RecipeError
 from ganforge.recipe import Recipe
 from ganforge.registry import NotFound, Registry

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ganforge.commands.opening import look_options, open_folder
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.runfolder import find_run
 
 

@@ -10,7 +10,7 @@ import click
 
 from ganforge.commands import plugin_options
 from ganforge.commands.opening import open_folder
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.runfolder import find_run
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.runfolder import RunFolder, find_run
 
 

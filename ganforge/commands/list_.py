@@ -11,7 +11,7 @@ import click
 
 from ganforge.commands import with_registry
 from ganforge.commands.tables import print_tables
-from ganforge.plugin import KINDS, Component
+from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.registry import LoadFailure, Registry, ShippedRecipe
 from ganforge.suggest import nearest
 

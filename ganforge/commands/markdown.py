@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.needs import loss_needs
-from ganforge.plugin import KINDS, Component
 from ganforge.registry import Registry
 from ganforge.structure import OptionRow, option_rows
 

@@ -10,7 +10,7 @@ import attrs
 import click
 
 from ganforge.commands.opening import look_options, open_folder
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.runfolder import find_run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import click
 
 from ganforge.commands import open_registry, plugin_options, say_warnings
 from ganforge.commands.tables import print_tables
-from ganforge.errors import TrainingError
+from ganforge.interfaces.errors import TrainingError
 
 if TYPE_CHECKING:
     from ganforge.examining import Findings

@@ -11,7 +11,7 @@ import click
 
 from ganforge.commands import open_registry, plugin_options, warn
 from ganforge.commands.graph import names_of
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.runfolder import RunFolder, find_run, write_whole
 from ganforge.sweeps.folder import is_sweep, runs_below
 

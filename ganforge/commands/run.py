@@ -16,7 +16,7 @@ import click
 from ganforge.commands import open_registry, plugin_options, recipe_options, say_warnings
 from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import print_tables
-from ganforge.errors import Elsewhere, GanforgeError
+from ganforge.interfaces.errors import Elsewhere, GanforgeError
 from ganforge.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _next(request: Request, outcome: Outcome) -> Iterator[tuple[str, str]]:
 
 def _look(request: Request, plan: Plan, run: str) -> tuple[str, str]:
     """The command that shows what this game's generators do."""
-    from ganforge.specs import ImageSpec
+    from ganforge.interfaces.specs import ImageSpec
 
     from_files = any(g.component.provider.endswith(".py") for g in plan.generators.values())
     plugins = _plugins(request) if from_files else []

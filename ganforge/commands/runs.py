@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ganforge.commands.tables import print_tables
-from ganforge.errors import GanforgeError, RunError
+from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.runfolder import RunFolder, find_runs
 from ganforge.sweeps.folder import is_sweep, runs_below
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganforge.commands.opening import look_options, open_folder, say_made
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.runfolder import find_run
 
 if TYPE_CHECKING:
@@ -110,14 +110,14 @@ def _kind(out: Path | None) -> str:
 
 def _classes(plan: GeneratorPlan) -> int:
     """Classes that a generator is asked for; 0 where it knows none."""
-    from ganforge.specs import LabelSpec
+    from ganforge.interfaces.specs import LabelSpec
 
     specs = plan.source_specs
     return next((spec.classes for spec in specs if isinstance(spec, LabelSpec)), 0)
 
 
 def _writes(plan: GeneratorPlan) -> bool:
-    from ganforge.specs import TextSpec
+    from ganforge.interfaces.specs import TextSpec
 
     return isinstance(plan.target_spec, TextSpec)
 
@@ -189,7 +189,7 @@ class _Request:
 
     def labels(self) -> Tensor | None:
         """The classes that were asked for, int64 [N]."""
-        from ganforge.specs import LabelSpec
+        from ganforge.interfaces.specs import LabelSpec
 
         seeds = range(self.seed, self.seed + self.count)
         sources = self.run.sources(self.plan, seeds, self.label)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ganforge.commands import with_registry
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.registry import Registry
 
 

@@ -14,12 +14,12 @@ from ganforge.commands import recipe_options, say_warnings, with_registry
 from ganforge.commands.list_ import RECIPES, as_kind, component_record
 from ganforge.commands.tables import Row, print_tables
 from ganforge.document import Table, toml_text
+from ganforge.interfaces.manifest import KINDS, Component, ImageOptions
+from ganforge.interfaces.vocabulary import VOCABULARY
 from ganforge.needs import loss_needs
-from ganforge.plugin import KINDS, Component, ImageOptions
 from ganforge.registry import NotFound, Registry
 from ganforge.structure import OptionRow, option_rows
 from ganforge.suggest import nearest
-from ganforge.vocabulary import VOCABULARY
 
 if TYPE_CHECKING:
     from ganforge.recipe import Recipe

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ganforge.commands import open_registry, plugin_options, recipe_options, warn
-from ganforge.errors import DataError, GanforgeError
+from ganforge.interfaces.errors import DataError, GanforgeError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -12,13 +12,13 @@ import attrs
 import click
 
 from ganforge.commands.opening import look_options, open_folder, say_made
-from ganforge.errors import DataError, GanforgeError, RunError
+from ganforge.interfaces.errors import DataError, GanforgeError, RunError
 from ganforge.runfolder import RunFolder, find_run
 
 if TYPE_CHECKING:
+    from ganforge.interfaces.specs import Spec
     from ganforge.plan import GeneratorPlan
     from ganforge.runs import Run
-    from ganforge.specs import Spec
 
 _BATCH = 8  # images of the run's size that are translated at once
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)  # of which networks want sides to be
@@ -142,7 +142,7 @@ def _found(path: Path) -> Iterator[tuple[Path, Path]]:
 
 def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:
     """The generator between images that is meant."""
-    from ganforge.specs import ImageSpec
+    from ganforge.interfaces.specs import ImageSpec
 
     edges = [
         plan
@@ -234,7 +234,7 @@ def _shape(plan: GeneratorPlan) -> tuple[int, int, int]:
 def _own_size(plan: GeneratorPlan, file: Path) -> tuple[int, int]:
     """A file's own (height, width), less the few pixels that the network cannot take."""
     from ganforge.images import image_size
-    from ganforge.plugin import Impossible
+    from ganforge.interfaces.manifest import Impossible
 
     _, height, width = image_size(file)
     for multiple in _MULTIPLES:
@@ -250,7 +250,7 @@ def _own_size(plan: GeneratorPlan, file: Path) -> tuple[int, int]:
 
 def _check_size(plan: GeneratorPlan, size: tuple[int, int]) -> None:
     """Raises GanforgeError where a generator says that it cannot work at a size."""
-    from ganforge.plugin import Impossible
+    from ganforge.interfaces.manifest import Impossible
 
     check = plan.component.check
     if check is None:
@@ -263,7 +263,7 @@ def _check_size(plan: GeneratorPlan, size: tuple[int, int]) -> None:
 
 
 def _resized(spec: Spec, size: tuple[int, int]) -> Spec:
-    from ganforge.specs import ImageSpec
+    from ganforge.interfaces.specs import ImageSpec
 
     height, width = size
     return ImageSpec(spec.channels, height, width) if isinstance(spec, ImageSpec) else spec

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ganforge.commands.opening import look_options, open_folder
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.runfolder import find_run
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _seeds(text: str | None) -> list[int]:
 def _stops(
     run: Run, plan: GeneratorPlan, seeds: list[int], labels: str | None, texts: tuple[str, ...]
 ) -> list[Place]:
+    from ganforge.interfaces.specs import LabelSpec
     from ganforge.lab.places import place, reads_text
-    from ganforge.specs import LabelSpec
 
     if labels is not None:
         if not any(isinstance(spec, LabelSpec) for _, spec in run.leaves(plan)):

@@ -8,12 +8,12 @@ from typing import Any
 
 from ganforge.composing.networks import NetworkReader
 from ganforge.document import Table
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.specs import LabelSpec, NoiseSpec
+from ganforge.interfaces.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
 from ganforge.needs import loss_needs
 from ganforge.plan import SIDES, DiscriminatorPlan, DomainPlan, GeneratorPlan, LossPlan, Part
-from ganforge.specs import LabelSpec, NoiseSpec
 from ganforge.suggest import nearest
-from ganforge.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
 
 _SHARES = {"start": 0.0, "stop": 1.0}
 

@@ -10,6 +10,9 @@ import attrs
 
 from ganforge.composing.data import DataReader
 from ganforge.document import Span, Table
+from ganforge.interfaces.manifest import Ref, option, option_names, options, with_options
+from ganforge.interfaces.settings import OPTIMIZERS, SCHEDULES, InitSettings
+from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
 from ganforge.needs import takes_labels
 from ganforge.plan import (
     AugmentorPlan,
@@ -21,9 +24,6 @@ from ganforge.plan import (
     NetworkSettings,
     Part,
 )
-from ganforge.plugin import Ref, option, option_names, options, with_options
-from ganforge.settings import OPTIMIZERS, SCHEDULES, InitSettings
-from ganforge.specs import ImageSpec, LabelSpec, Spec
 from ganforge.structure import structure
 
 

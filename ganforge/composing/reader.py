@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from ganforge.document import Entry, Span, Table, item_span
-from ganforge.errors import GanforgeError
 from ganforge.grammar import KIND
+from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.manifest import Component, Impossible, Kind
 from ganforge.plan import Part
-from ganforge.plugin import Component, Impossible, Kind
 from ganforge.problems import Problem
 from ganforge.recipe import Recipe
 from ganforge.registry import NotFound, Registry

@@ -11,7 +11,7 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge.interfaces import Verdict
+from ganforge.interfaces.components import Verdict
 
 if TYPE_CHECKING:
     from ganforge.runs import Run

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from attrs import frozen
 
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 
 EXAMPLE = "mean(3,8,11) - mean(2,5,9) + mean(1,4,7)"
 _LONGEST = 1000  # characters

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganforge.errors import GanforgeError
-from ganforge.interfaces import as_one_hot
-from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
+from ganforge.interfaces.components import as_one_hot
+from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
 
 if TYPE_CHECKING:
     from ganforge.plan import GeneratorPlan

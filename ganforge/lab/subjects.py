@@ -9,13 +9,13 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from ganforge.draws import Draw, Draws
-from ganforge.errors import GanforgeError
-from ganforge.interfaces import Augmentor, Made
+from ganforge.interfaces.components import Augmentor, Made
+from ganforge.interfaces.draws import Draw, Draws
+from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.specs import ImageSpec
 from ganforge.lab.passing import Still
 from ganforge.networks import build_networks
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan
-from ganforge.specs import ImageSpec
 
 if TYPE_CHECKING:
     from ganforge.runs import Run

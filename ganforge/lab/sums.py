@@ -9,8 +9,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from ganforge.draws import Draws
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.draws import Draws
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.formula import Group
 from ganforge.lab.places import Place, made, noise_of, place
 

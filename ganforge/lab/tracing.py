@@ -17,8 +17,8 @@ from attrs import frozen
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ganforge.errors import GanforgeError
-from ganforge.interfaces import Made
+from ganforge.interfaces.components import Made
+from ganforge.interfaces.errors import GanforgeError
 
 
 @frozen(eq=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from torch import Tensor
 
+from ganforge.interfaces.specs import NoiseSpec
 from ganforge.lab import features
 from ganforge.lab.places import Place, along, made, noise_of
-from ganforge.specs import NoiseSpec
 
 if TYPE_CHECKING:
     from ganforge.plan import GeneratorPlan

@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 from attrs import define, field, frozen
 
-from ganforge.errors import RunError
+from ganforge.interfaces.errors import RunError
 from ganforge.runfolder import LOCK, RunFolder
 from ganforge.sweeps.grid import Command, Planned
 

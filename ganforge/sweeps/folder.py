@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganforge.errors import RunError
+from ganforge.interfaces.errors import RunError
 from ganforge.runfolder import RunFolder, write_whole
 
 MARK = "sweep.json"  # says that a folder is a sweep's

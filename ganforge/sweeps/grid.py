@@ -17,9 +17,9 @@ import attrs
 from attrs import field, frozen
 
 from ganforge.compose import compose
-from ganforge.errors import GanforgeError, RunError
+from ganforge.interfaces.errors import GanforgeError, RunError
+from ganforge.interfaces.manifest import with_options
 from ganforge.plan import Plan
-from ganforge.plugin import with_options
 from ganforge.recipe import load
 from ganforge.registry import Registry
 from ganforge.resolved import differences, resolved_tables

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from attrs import define, field
 
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.sweeps.children import Child, End, environment, is_held, stopped_before
 from ganforge.sweeps.grid import Command, Planned
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from ganforge.errors import GanforgeError, PluginError, RunError
+from ganforge.interfaces.errors import GanforgeError, PluginError, RunError
 from ganforge.measuring import figure_text
 from ganforge.plan import Plan
 from ganforge.problems import RecipeError

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ganforge.commands.tables import Row, print_tables
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.report import comparison, contents
 from ganforge.lab.report.comparison import Block, Group, Summary
 from ganforge.measuring import figure_text

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ganforge.draws import Draw, Draws
-from ganforge.interfaces import Augmentor
-from ganforge.plugin import Impossible
-from ganforge.specs import ImageSpec, Spec
+from ganforge.interfaces.components import Augmentor
+from ganforge.interfaces.draws import Draw, Draws
+from ganforge.interfaces.manifest import Impossible
+from ganforge.interfaces.specs import ImageSpec, Spec
 from ganforge.testing.cases import Failed, NotTried, Subject
 from ganforge.testing.situations import IMAGES, items
 

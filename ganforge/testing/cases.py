@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from ganforge.errors import GanforgeError
-from ganforge.plugin import Component
+from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.manifest import Component
 from ganforge.registry import Registry
 
 # kind -> the module of its checks; "" holds those of every kind.

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from ganforge.interfaces import Dataset
-from ganforge.plugin import (
+from ganforge.interfaces.components import Dataset
+from ganforge.interfaces.manifest import (
     DataDescription,
     ImageOptions,
     Impossible,
     with_options,
 )
-from ganforge.specs import ImageSpec, LabelSpec, Spec, TextSpec
+from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec, TextSpec
 from ganforge.testing.cases import Failed, Subject
 
 MOST = 16  # rows that are looked at, evenly spread

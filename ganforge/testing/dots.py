@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganforge.interfaces import Dataset
-from ganforge.plugin import Component, DataDescription, ImageOptions, option, options
-from ganforge.specs import ImageSpec, LabelSpec
+from ganforge.interfaces.components import Dataset
+from ganforge.interfaces.manifest import Component, DataDescription, ImageOptions, option, options
+from ganforge.interfaces.specs import ImageSpec, LabelSpec
 
 
 @options

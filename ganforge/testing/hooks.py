@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ganforge.errors import GanforgeError
-from ganforge.interfaces import Hook
+from ganforge.interfaces.components import Hook
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.testing.cases import Failed, NotTried, Subject
 from ganforge.testing.playing import NAME, training
 from ganforge.trainer import Training

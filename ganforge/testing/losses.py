@@ -9,13 +9,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ganforge.interfaces import Loss, LossContext, Verdict
+from ganforge.interfaces.components import Loss, LossContext, Verdict
+from ganforge.interfaces.specs import ImageSpec
+from ganforge.interfaces.vocabulary import VOCABULARY, split
 from ganforge.needs import loss_needs
 from ganforge.plan import SIDES, Side
-from ganforge.specs import ImageSpec
 from ganforge.testing.cases import Failed, Subject
 from ganforge.testing.situations import LABELS
-from ganforge.vocabulary import VOCABULARY, split
 
 ROWS = 6
 IMAGE = ImageSpec(2, 8, 8)

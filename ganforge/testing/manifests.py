@@ -17,7 +17,7 @@ from ganforge.testing.cases import Failed, NotTried, Subject
 MOST_MILLISECONDS = 50
 _PROBE = """
 import sys, time
-import ganforge.plugin
+import ganforge.interfaces.manifest
 started = time.process_time()
 import {module}
 milliseconds = (time.process_time() - started) * 1e3

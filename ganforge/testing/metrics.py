@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from ganforge.errors import GanforgeError, PluginError
-from ganforge.interfaces import Metric
+from ganforge.interfaces.components import Metric
+from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.measuring import Measurement
 from ganforge.testing.cases import Failed, NotTried, Subject
 from ganforge.testing.playing import NAME, training

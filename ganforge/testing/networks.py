@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ganforge.specs import ImageSpec
+from ganforge.interfaces.specs import ImageSpec
 from ganforge.testing.cases import Failed, Subject
 from ganforge.testing.situations import Situation, same, situations
 

@@ -13,10 +13,10 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from ganforge.interfaces import Made, Network, Verdict, as_one_hot
+from ganforge.interfaces.components import Made, Network, Verdict, as_one_hot
+from ganforge.interfaces.manifest import Component, Impossible
+from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec, VectorSpec
 from ganforge.needs import takes_labels
-from ganforge.plugin import Component, Impossible
-from ganforge.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec, VectorSpec
 from ganforge.testing.cases import Failed, Subject
 
 LABELS = LabelSpec(3)

@@ -19,7 +19,7 @@ from ganforge_painted_horses.dataset import PaintedHorses
 from safetensors.numpy import load_file
 from small_runs import CYCLE, PLAIN, write_recipe
 
-from ganforge.errors import DataError
+from ganforge.interfaces.errors import DataError
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
 

@@ -19,11 +19,11 @@ from torch import nn
 
 import ganforge
 from ganforge import GanforgeError
-from ganforge.draws import Draws
+from ganforge.interfaces.draws import Draws
+from ganforge.interfaces.specs import ImageSpec, TextSpec
 from ganforge.lab import exporting, generate
 from ganforge.lab.exporting import export
 from ganforge.lab.tracing import traced
-from ganforge.specs import ImageSpec, TextSpec
 
 # --- draws ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import ganforge
-from ganforge.draws import Draws
+from ganforge.interfaces.draws import Draws
 from ganforge.lab import answers, filters, subjects
 from ganforge.lab.answers import layers_of
 from ganforge.lab.passing import Guided, guided_modules

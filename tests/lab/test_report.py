@@ -488,8 +488,8 @@ def test_a_missing_file_of_choices_is_a_line(tmp_path):
 
 
 def test_the_tiles_of_a_plain_sheet_are_cut_out_and_others_are_not(tmp_path):
+    from ganforge.interfaces.specs import ImageSpec
     from ganforge.lab.report.made import cut
-    from ganforge.specs import ImageSpec
 
     write_sheet(tmp_path / "real.png", 100, 8)
     tiles = cut(tmp_path / "real.png", ImageSpec(1, 8, 8))

@@ -16,7 +16,7 @@ from playing import ONE_PAIR, QUIET, plan_of, training_of
 from small_runs import PLAIN, write_recipe
 
 from ganforge import GanforgeError, Metric, Run, checkpoint
-from ganforge.errors import RunError
+from ganforge.interfaces.errors import RunError
 from ganforge.plugin import Component
 from ganforge.problems import RecipeError
 

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 import ganforge
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.registry import Registry
 from ganforge.testing import Failed, NotTried, cases_of
 from ganforge.testing.cases import promises

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 
 VERSION = 1
 _KINDS = ("real-or-fake", "run-or-run")

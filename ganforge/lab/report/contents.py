@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 
-from ganforge.errors import RunError
 from ganforge.graphs import Log, read_log
+from ganforge.interfaces.errors import RunError
 from ganforge.resolved import leaves
 from ganforge.runfolder import RunFolder
 

@@ -14,14 +14,14 @@ from attrs import frozen
 from PIL import Image
 from torch import Tensor
 
-from ganforge.errors import GanforgeError
 from ganforge.images import grid
+from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.specs import ImageSpec, LabelSpec
 from ganforge.lab import filters
 from ganforge.lab.places import Place, place, reads_text
 from ganforge.lab.report.choices import Question
 from ganforge.lab.report.sheets import Picture, address, webp
 from ganforge.lab.walking import walk
-from ganforge.specs import ImageSpec, LabelSpec
 
 if TYPE_CHECKING:
     from ganforge.plan import GeneratorPlan

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from attrs import asdict, field, frozen
 
-from ganforge.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError
 
 
 @frozen

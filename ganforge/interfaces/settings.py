@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ganforge.plugin import option, options
+from ganforge.interfaces.manifest import option, options
 
 
 @options

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ganforge.plugin import hookspec
+from ganforge.interfaces.manifest import hookspec
 
 if TYPE_CHECKING:
     from ganforge.trainer import Training

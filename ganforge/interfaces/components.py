@@ -15,11 +15,11 @@ from attrs import define, frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge.plugin import DataDescription, ImageOptions
-from ganforge.specs import ImageSpec, LabelSpec, Spec, TextSpec
+from ganforge.interfaces.manifest import DataDescription, ImageOptions
+from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
-    from ganforge.draws import Draw
+    from ganforge.interfaces.draws import Draw
     from ganforge.runs import Run
 
 

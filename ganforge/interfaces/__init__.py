@@ -1,0 +1,1 @@
+"""What components implement and are told: interfaces, specs, vocabulary, draws, errors."""
