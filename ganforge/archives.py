@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from ganforge.interfaces.errors import DataError
 from ganforge.interfaces.manifest import Impossible, option, options
-from ganforge.suggest import nearest
+from ganforge.recipes.suggestions import nearest
 
 __all__ = ["ARCHIVES", "Archive", "FetchOptions", "RemoteFile", "known"]
 

@@ -211,7 +211,7 @@ def _told(run: Callable[[], int | None]) -> int:
 
 
 def _tell(error: GanforgeError) -> None:
-    from ganforge.problems import RecipeError, print_problems
+    from ganforge.recipes.problems import RecipeError, print_problems
 
     if isinstance(error, RecipeError):
         print_problems(error)
@@ -233,7 +233,7 @@ def _lowered(message: str) -> str:
 
 def _meant(word: str) -> str:
     """The command that a stranger's word, or a misspelt one, is meant for."""
-    from ganforge.suggest import foreign, nearest
+    from ganforge.recipes.suggestions import foreign, nearest
 
     known = foreign(word, "command")
     close = [known] if known in COMMANDS else nearest(word, COMMANDS)

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganforge.composing.losses import LossReader
-from ganforge.document import Table
-from ganforge.grammar import AUGMENTOR_KEYS, HOOK_KEYS, LOSS_KEYS, METRIC_KEYS, NETWORK_KEYS
 from ganforge.interfaces.settings import NoiseSettings, PhaseSettings, TrainSettings
 from ganforge.plan import DataPlan, LossPlan, Part, PhasePlan, Plan
-from ganforge.problems import RecipeError
-from ganforge.recipe import ALWAYS_ON, Recipe
+from ganforge.recipes.document import Table
+from ganforge.recipes.grammar import AUGMENTOR_KEYS, HOOK_KEYS, LOSS_KEYS, METRIC_KEYS, NETWORK_KEYS
+from ganforge.recipes.problems import RecipeError
+from ganforge.recipes.recipe import ALWAYS_ON, Recipe
+from ganforge.recipes.typed_options import structure
 from ganforge.registry import Registry
-from ganforge.structure import structure
 
 
 def compose(recipe: Recipe, registry: Registry, *, offline: bool = False) -> Plan:

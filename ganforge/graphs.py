@@ -18,8 +18,8 @@ from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
 from ganforge.interfaces.errors import GanforgeError, RunError
+from ganforge.recipes.suggestions import nearest
 from ganforge.runfolder import RunFolder
-from ganforge.suggest import nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,7 +25,7 @@ import pluggy
 from ganforge import __version__
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import ENTRY_POINT_GROUP, KINDS, Component, ManifestSpecs
-from ganforge.suggest import nearest
+from ganforge.recipes.suggestions import nearest
 
 BUILT_IN = "ganforge"  # the distribution that the built-in plugins come with
 
@@ -262,7 +262,7 @@ def component_faults(item: Any, taken: Collection[tuple[str, str]] = ()) -> Iter
 
 def _option_faults(item: Component, what: str) -> Iterator[str]:
     # Imported here because recipes are only read by some of the commands that load plugins.
-    from ganforge.grammar import reserved_keys
+    from ganforge.recipes.grammar import reserved_keys
 
     if not isclass(item.options) or not attrs.has(item.options):
         yield f"{what}: its options {item.options!r} are not a class made with @options"

@@ -26,7 +26,7 @@ from ganforge.loading import (
     one_line,
 )
 from ganforge.plugin_file import PluginFile, load_plugin_file
-from ganforge.suggest import nearest
+from ganforge.recipes.suggestions import nearest
 
 __all__ = ["LoadFailure", "LoadedPlugin", "NotFound", "Registry", "ShippedRecipe"]
 

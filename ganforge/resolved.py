@@ -22,8 +22,8 @@ from ganforge.plan import (
     Part,
     Plan,
 )
-from ganforge.recipe import ALWAYS_ON
-from ganforge.structure import unstructure
+from ganforge.recipes.recipe import ALWAYS_ON
+from ganforge.recipes.typed_options import unstructure
 
 # Distributions whose versions decide, beside the plugins', what is drawn, decoded and computed.
 _COMPUTING = ("torch", "torchvision", "numpy", "pillow")

@@ -226,7 +226,7 @@ def find_run(name: str | Path | None, root: Path = Path("runs")) -> RunFolder:
     for path in (Path(name), root / name):
         if (path / "resolved.toml").is_file():
             return RunFolder(path)
-    from ganforge.suggest import nearest
+    from ganforge.recipes.suggestions import nearest
 
     close = nearest(str(name), [folder.name for folder in find_runs(root)])
     hint = f"did you mean '{close[0]}'?" if close else "`ganforge runs` lists what there is"

@@ -27,7 +27,7 @@ from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, Tex
 from ganforge.machine import find_device
 from ganforge.networks import build_loss, build_network, build_views
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder, find_run
 

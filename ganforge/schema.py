@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import attrs
 
-from ganforge.grammar import KIND
 from ganforge.interfaces.manifest import Component, ImageOptions
 from ganforge.interfaces.settings import (
     OPTIMIZERS,
@@ -26,8 +25,9 @@ from ganforge.interfaces.settings import (
     TrainSettings,
 )
 from ganforge.plan import SIDES
+from ganforge.recipes.grammar import KIND
+from ganforge.recipes.typed_options import option_types, type_members
 from ganforge.registry import Registry
-from ganforge.structure import option_types, type_members
 
 Schema = dict[str, Any]
 

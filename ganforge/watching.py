@@ -12,8 +12,8 @@ from ganforge.interfaces.components import Hook
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.hook_events import TrainingSpecs
 from ganforge.plan import Plan
+from ganforge.recipes.suggestions import nearest
 from ganforge.registry import Registry
-from ganforge.suggest import nearest
 
 
 def build_hooks(plan: Plan, registry: Registry, *, all_: bool = True) -> dict[str, Hook]:

@@ -21,7 +21,7 @@ from ganforge.plugin import (
     option,
     options,
 )
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training

@@ -27,7 +27,7 @@ from ganforge.launch import Request, build_training, launch
 from ganforge.machine import decide
 from ganforge.plugin import Component, option_names
 from ganforge.ranks import Ranks, joined
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
 

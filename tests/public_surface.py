@@ -79,10 +79,10 @@ def _signature(value: object) -> str:
 
 
 def _of_recipes() -> Iterator[str]:
-    from ganforge.grammar import DATA_KEYS, RESERVED
     from ganforge.interfaces import settings
     from ganforge.interfaces.hook_events import TrainingSpecs
     from ganforge.interfaces.vocabulary import VOCABULARY
+    from ganforge.recipes.grammar import DATA_KEYS, RESERVED
 
     yield from (f"vocabulary {name}" for name in VOCABULARY)
     for table, keys in {"data": DATA_KEYS, **RESERVED}.items():
@@ -97,8 +97,8 @@ def _of_recipes() -> Iterator[str]:
 
 
 def _of_components() -> Iterator[str]:
+    from ganforge.recipes.typed_options import option_rows
     from ganforge.registry import Registry
-    from ganforge.structure import option_rows
 
     for component in Registry.load(only=()).components:
         name = f"{component.kind}/{component.name}"

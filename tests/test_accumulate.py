@@ -17,7 +17,7 @@ from ganforge.launch import build_training
 from ganforge.machine import decide
 from ganforge.plan import Plan
 from ganforge.plugin import option_names, with_options
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.runfolder import RunFolder
 
 RECIPES = sorted(REGISTRY.recipes())

@@ -12,7 +12,7 @@ import pytest
 from ganforge import __version__
 from ganforge.cli import COMMANDS, SECTIONS, main
 from ganforge.interfaces.errors import GanforgeError, TrainingError
-from ganforge.problems import Problem, RecipeError
+from ganforge.recipes.problems import Problem, RecipeError
 from ganforge.registry import NotFound
 
 

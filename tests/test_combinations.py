@@ -28,8 +28,8 @@ from ganforge.machine import decide
 from ganforge.needs import loss_needs, takes_labels
 from ganforge.plan import SIDES, Plan
 from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_names
-from ganforge.problems import RecipeError
-from ganforge.recipe import ALWAYS_ON, load
+from ganforge.recipes.problems import RecipeError
+from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.runfolder import RunFolder
 from ganforge.testing.situations import items
 from ganforge.trainer import Training

@@ -15,8 +15,8 @@ from ganforge.plugin import (
     option,
     options,
 )
-from ganforge.problems import RecipeError, in_file_order
-from ganforge.recipe import load
+from ganforge.recipes.problems import RecipeError, in_file_order
+from ganforge.recipes.recipe import load
 
 ONE = """\
 recipe = 1

@@ -28,7 +28,7 @@ from ganforge.plugin import (
     option,
     options,
 )
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 from ganforge.resolved import resolved_tables, to_toml
 from ganforge.runs import Run
 

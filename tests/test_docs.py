@@ -20,7 +20,6 @@ from PIL import Image
 import ganforge
 from ganforge.cli import COMMANDS, main
 from ganforge.compose import compose
-from ganforge.grammar import RESERVED
 from ganforge.interfaces.settings import (
     OPTIMIZERS,
     SCHEDULES,
@@ -31,9 +30,10 @@ from ganforge.interfaces.settings import (
 from ganforge.interfaces.vocabulary import VOCABULARY
 from ganforge.plugin import ImageOptions
 from ganforge.plugin_file import kebab, load_plugin_file
-from ganforge.recipe import load
+from ganforge.recipes.grammar import RESERVED
+from ganforge.recipes.recipe import load
+from ganforge.recipes.suggestions import foreign
 from ganforge.registry import Registry
-from ganforge.suggest import foreign
 from ganforge.testing import NotTried, cases_of
 
 ROOT = Path(ganforge.__file__).parent.parent

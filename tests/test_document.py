@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganforge.document import Entry, Source, Table, item_span, parse, read, toml_text, written
-from ganforge.problems import RecipeError
+from ganforge.recipes.document import (
+    Entry,
+    Source,
+    Table,
+    item_span,
+    parse,
+    read,
+    toml_text,
+    written,
+)
+from ganforge.recipes.problems import RecipeError
 
 
 def parsed(text: str) -> Table:

@@ -34,8 +34,8 @@ from ganforge.graphs import read_log, usual_panels
 from ganforge.images import image_size, read_image
 from ganforge.plan import Plan
 from ganforge.plugin import KINDS, option_names
-from ganforge.problems import RecipeError, render, to_json
-from ganforge.recipe import load
+from ganforge.recipes.problems import RecipeError, render, to_json
+from ganforge.recipes.recipe import load
 from ganforge.runfolder import RunFolder
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))

@@ -20,7 +20,7 @@ from ganforge.archives import Archive, RemoteFile
 from ganforge.interfaces.errors import DataError, RunError, TrainingError
 from ganforge.interfaces.settings import TrainSettings
 from ganforge.launch import Request, launch
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
@@ -566,7 +566,7 @@ def test_mistakes_in_a_recipe_leave_nothing_behind():
 def test_a_request_that_was_checked_is_not_read_again():
     path = recipe_file(Path.cwd(), ONE_PAIR)
     from ganforge.compose import compose
-    from ganforge.recipe import load
+    from ganforge.recipes.recipe import load
 
     there = registry()
     recipe = load(path)

@@ -139,8 +139,14 @@ def test_importing_a_plugins_package_costs_nothing(package: str) -> None:
 
 # --- what stays light -----------------------------------------------------------------------------
 
-LIGHT = ["ganforge", "ganforge.cli", "ganforge.registry", "ganforge.recipe", "ganforge.compose"]
-LIGHT += ["ganforge.resolved", "ganforge.plugin", "ganforge.problems"]
+LIGHT = [
+    "ganforge",
+    "ganforge.cli",
+    "ganforge.registry",
+    "ganforge.recipes.recipe",
+    "ganforge.compose",
+]
+LIGHT += ["ganforge.resolved", "ganforge.plugin", "ganforge.recipes.problems"]
 LIGHT += [f"ganforge.commands.{name}" for name in LIGHT_COMMANDS]
 LIGHT += [f"{package}.plugin" for package in PACKAGES]
 

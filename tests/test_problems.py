@@ -8,8 +8,15 @@ import pytest
 from attrs import evolve
 from rich.console import Console
 
-from ganforge.document import Source, Span
-from ganforge.problems import Problem, RecipeError, in_file_order, print_problems, render, to_json
+from ganforge.recipes.document import Source, Span
+from ganforge.recipes.problems import (
+    Problem,
+    RecipeError,
+    in_file_order,
+    print_problems,
+    render,
+    to_json,
+)
 
 TEXT = """\
 recipe = 1

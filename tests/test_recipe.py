@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ganforge.grammar import IMAGE_KEYS, LOSS_KEYS, NETWORK_KEYS
-from ganforge.problems import RecipeError, render
-from ganforge.recipe import Recipe, load, origin
+from ganforge.recipes.grammar import IMAGE_KEYS, LOSS_KEYS, NETWORK_KEYS
+from ganforge.recipes.problems import RecipeError, render
+from ganforge.recipes.recipe import Recipe, load, origin
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from ganforge import ImageSpec
 from ganforge.compose import compose
 from ganforge.launch import Request, launch
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 
 REGISTRY = Registry.load(only=())

@@ -15,7 +15,7 @@ from ganforge import checkpoint
 from ganforge.compose import compose
 from ganforge.launch import Request, launch
 from ganforge.plugin import Component, Ref, option, options
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 from ganforge.resolved import differences, resolved_tables, to_toml
 from ganforge.runfolder import RunFolder

@@ -13,7 +13,7 @@ import ganforge
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
 from ganforge.launch import Request, launch
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 from ganforge.runs import Run, class_number, noise_of
 
 AVERAGED = DIGITS.replace("hidden = [6]", "hidden = [6]\nema = 0.9", 1).replace(

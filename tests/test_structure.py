@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganforge.document import Source, parse, toml_text
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.settings import TrainSettings
 from ganforge.plugin import ImageOptions, Impossible, Ref, option, options
-from ganforge.problems import Problem, render
-from ganforge.structure import OptionRow, option_rows, structure, unstructure
+from ganforge.recipes.document import Source, parse, toml_text
+from ganforge.recipes.problems import Problem, render
+from ganforge.recipes.typed_options import OptionRow, option_rows, structure, unstructure
 
 VALUES = st.recursive(
     st.booleans() | st.integers() | st.floats() | st.text("a1/\n", max_size=3),

@@ -5,7 +5,7 @@ import pytest
 
 from ganforge.interfaces.settings import Adam, NoiseSettings, TrainSettings
 from ganforge.plugin import ImageOptions
-from ganforge.suggest import _FOREIGN, foreign, nearest
+from ganforge.recipes.suggestions import _FOREIGN, foreign, nearest
 
 
 @pytest.mark.parametrize(

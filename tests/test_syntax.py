@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.document import Source, parse
-from ganforge.problems import RecipeError, render
+from ganforge.recipes.document import Source, parse
+from ganforge.recipes.problems import RecipeError, render
 
 
 def told(text: str) -> str:

@@ -6,7 +6,7 @@ from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
 from ganforge import Discriminator, Loss, Verdict
 from ganforge.plugin import Component
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 from ganforge.turn import Batch, Turn
 
 

@@ -82,7 +82,7 @@ def compose_recipe(
     Raises RecipeError with every mistake. Warnings go to standard error.
     """
     from ganforge.compose import compose
-    from ganforge.recipe import load
+    from ganforge.recipes.recipe import load
 
     loaded = load(recipe, preview=preview, sets=tuple(sets), shipped=registry.recipes())
     plan = compose(loaded, registry)

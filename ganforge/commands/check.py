@@ -15,7 +15,7 @@ from ganforge.commands import compose_recipe, recipe_options, warn, with_registr
 from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import Row, print_tables
 from ganforge.plan import GeneratorPlan, LossPlan, Part, Plan
-from ganforge.problems import RecipeError, to_json
+from ganforge.recipes.problems import RecipeError, to_json
 from ganforge.registry import Registry
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from ganforge.commands.tables import Row, print_tables
 from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.loading import BUILT_IN, LoadedPlugin, normalised
+from ganforge.recipes.suggestions import nearest
 from ganforge.registry import NotFound, Registry
-from ganforge.suggest import nearest
 
 _SLOW = 0.05  # seconds; a manifest that takes longer is felt in every command
 
@@ -102,7 +102,7 @@ def _slow(plugin: LoadedPlugin) -> Iterator[str]:
 
 def _options(registry: Registry) -> Iterator[str]:
     """Options that no recipe could hold are only found when somebody looks at them."""
-    from ganforge.structure import option_rows
+    from ganforge.recipes.typed_options import option_rows
 
     for component in registry.components:
         try:

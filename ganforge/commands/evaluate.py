@@ -15,16 +15,16 @@ from attrs import evolve, frozen
 from ganforge import __version__
 from ganforge.commands import open_registry, plugin_options, say_warnings, warn
 from ganforge.commands.tables import print_tables
-from ganforge.document import Table
-from ganforge.grammar import DATA_KEYS, slug
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import Impossible, with_options
 from ganforge.plan import Plan
-from ganforge.problems import Problem, RecipeError
-from ganforge.recipe import Recipe
+from ganforge.recipes.document import Table
+from ganforge.recipes.grammar import DATA_KEYS, slug
+from ganforge.recipes.problems import Problem, RecipeError
+from ganforge.recipes.recipe import Recipe
+from ganforge.recipes.typed_options import unstructure
 from ganforge.registry import NotFound, Registry
 from ganforge.runfolder import RunFolder, find_run
-from ganforge.structure import unstructure
 
 if TYPE_CHECKING:
     from ganforge.measuring import Measurement
@@ -123,7 +123,7 @@ def _plan(folder: RunFolder, registry: Registry, asked: Sequence[str], sets: Seq
     GanforgeError where there is nothing to measure.
     """
     from ganforge.compose import compose
-    from ganforge.recipe import load
+    from ganforge.recipes.recipe import load
 
     _check_sets(sets)
     names, added = _named(folder, registry, asked)

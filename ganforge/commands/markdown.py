@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.needs import loss_needs
+from ganforge.recipes.typed_options import OptionRow, option_rows
 from ganforge.registry import Registry
-from ganforge.structure import OptionRow, option_rows
 
 
 def page(components: Iterable[Component], registry: Registry) -> str:

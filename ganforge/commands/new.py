@@ -160,8 +160,8 @@ def _article(kind: str) -> str:
 def recipe(registry: Registry, file: Path, source: str) -> None:
     """Write a recipe to start from: another one, with the options it leaves alone as comments."""
     from ganforge.compose import compose
-    from ganforge.grammar import slug
-    from ganforge.recipe import load
+    from ganforge.recipes.grammar import slug
+    from ganforge.recipes.recipe import load
 
     if file.suffix != ".toml":
         raise GanforgeError(f"{file}: a recipe's file ends in .toml")
@@ -216,7 +216,7 @@ def _table(path: str, tables: Mapping[str, object]) -> Mapping[str, object]:
 
 def _component(path: str, tables: Mapping[str, object], registry: Registry) -> Component | None:
     """The component of a table such as `generator` or `losses.adversarial`."""
-    from ganforge.grammar import KIND
+    from ganforge.recipes.grammar import KIND
 
     head, _, name = path.partition(".")
     kind = {"data": "dataset", **{kind: kind for kind in KIND.values()}, **KIND}.get(head)
@@ -231,7 +231,7 @@ def _component(path: str, tables: Mapping[str, object], registry: Registry) -> C
 
 def _unset(component: Component, written: Mapping[str, object]) -> Iterator[str]:
     """A comment line for each option that a table leaves alone."""
-    from ganforge.structure import option_rows
+    from ganforge.recipes.typed_options import option_rows
 
     rows = [row for row in option_rows(component.options) if row.name not in written]
     settings = [

@@ -32,7 +32,7 @@ def command(
     """
     from ganforge import failure as failures  # imports torch
     from ganforge.compose import compose
-    from ganforge.recipe import load
+    from ganforge.recipes.recipe import load
 
     failure = failures.read(snapshot)
     registry = open_registry(plugin_files, without)

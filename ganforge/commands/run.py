@@ -75,7 +75,7 @@ def command(
     with _once_a_machine():
         registry = open_registry(plugin_files, without)
         from ganforge.compose import compose
-        from ganforge.recipe import load
+        from ganforge.recipes.recipe import load
 
         loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
         plan = compose(loaded, registry)

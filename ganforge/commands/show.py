@@ -13,16 +13,16 @@ import click
 from ganforge.commands import recipe_options, say_warnings, with_registry
 from ganforge.commands.list_ import RECIPES, as_kind, component_record
 from ganforge.commands.tables import Row, print_tables
-from ganforge.document import Table, toml_text
 from ganforge.interfaces.manifest import KINDS, Component, ImageOptions
 from ganforge.interfaces.vocabulary import VOCABULARY
 from ganforge.needs import loss_needs
+from ganforge.recipes.document import Table, toml_text
+from ganforge.recipes.suggestions import nearest
+from ganforge.recipes.typed_options import OptionRow, option_rows
 from ganforge.registry import NotFound, Registry
-from ganforge.structure import OptionRow, option_rows
-from ganforge.suggest import nearest
 
 if TYPE_CHECKING:
-    from ganforge.recipe import Recipe
+    from ganforge.recipes.recipe import Recipe
 
 # Where a component of each kind stands in a recipe; `{}` is its name.
 _HEADERS = {
@@ -192,7 +192,7 @@ def _resolved(
 ) -> tuple[dict[str, Any], Recipe]:
     """Every table of the recipe with all defaults, and the recipe as it was read."""
     from ganforge.compose import compose
-    from ganforge.recipe import load
+    from ganforge.recipes.recipe import load
     from ganforge.resolved import resolved_tables
 
     loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
@@ -227,7 +227,7 @@ def _recipe_lines(
 
 def origin(written: Table, path: tuple[str, ...]) -> str:
     """Where the value at a path of the resolved recipe was written; `default` if nowhere."""
-    from ganforge.recipe import origin as where_written
+    from ganforge.recipes.recipe import origin as where_written
 
     for way in _ways(path):
         table = written

@@ -8,13 +8,13 @@ from typing import Any
 from attrs import evolve
 
 from ganforge.composing.reader import Reader
-from ganforge.document import Table
-from ganforge.grammar import IMAGE_KEYS
 from ganforge.interfaces.manifest import DataDescription, ImageOptions
 from ganforge.interfaces.settings import DerivedSettings, MadeSettings, NoiseSettings
 from ganforge.interfaces.specs import ImageSpec, NoiseSpec, Spec, VectorSpec, spec_from_dict
 from ganforge.plan import DataPlan, DomainPlan, Part
-from ganforge.structure import structure
+from ganforge.recipes.document import Table
+from ganforge.recipes.grammar import IMAGE_KEYS
+from ganforge.recipes.typed_options import structure
 
 
 class DataReader(Reader):

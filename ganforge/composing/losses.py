@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ganforge.composing.networks import NetworkReader
-from ganforge.document import Table
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
 from ganforge.interfaces.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
 from ganforge.needs import loss_needs
 from ganforge.plan import SIDES, DiscriminatorPlan, DomainPlan, GeneratorPlan, LossPlan, Part
-from ganforge.suggest import nearest
+from ganforge.recipes.document import Table
+from ganforge.recipes.suggestions import nearest
 
 _SHARES = {"start": 0.0, "stop": 1.0}
 

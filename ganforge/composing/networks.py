@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 
 from ganforge.composing.data import DataReader
-from ganforge.document import Span, Table
 from ganforge.interfaces.manifest import Ref, option, option_names, options, with_options
 from ganforge.interfaces.settings import OPTIMIZERS, SCHEDULES, InitSettings
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
@@ -24,7 +23,8 @@ from ganforge.plan import (
     NetworkSettings,
     Part,
 )
-from ganforge.structure import structure
+from ganforge.recipes.document import Span, Table
+from ganforge.recipes.typed_options import structure
 
 
 class NetworkReader(DataReader):

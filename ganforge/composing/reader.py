@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
-from ganforge.document import Entry, Span, Table, item_span
-from ganforge.grammar import KIND
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import Component, Impossible, Kind
 from ganforge.plan import Part
-from ganforge.problems import Problem
-from ganforge.recipe import Recipe
+from ganforge.recipes.document import Entry, Span, Table, item_span
+from ganforge.recipes.grammar import KIND
+from ganforge.recipes.problems import Problem
+from ganforge.recipes.recipe import Recipe
+from ganforge.recipes.suggestions import nearest
+from ganforge.recipes.typed_options import structure
 from ganforge.registry import NotFound, Registry
-from ganforge.structure import structure
-from ganforge.suggest import nearest
 
 T = TypeVar("T")
 

@@ -12,11 +12,11 @@ from attrs import evolve
 from ganforge.compose import compose
 from ganforge.launch import build_training
 from ganforge.machine import decide
-from ganforge.problems import RecipeError
-from ganforge.recipe import load
+from ganforge.recipes.problems import RecipeError
+from ganforge.recipes.recipe import load
+from ganforge.recipes.typed_options import unstructure
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
-from ganforge.structure import unstructure
 from ganforge.testing.cases import NotTried, Subject
 from ganforge.testing.dots import DOTS, written
 from ganforge.trainer import Training

@@ -24,7 +24,7 @@ from making_data import FOLDERS, REGISTRY, make_mnist
 from small_runs import draw_pictures
 
 from ganforge.compose import compose
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 
 STEPS = 3
 PICTURES = 400  # in each folder

@@ -23,7 +23,7 @@ from ganforge.compose import compose
 from ganforge.launch import build_training
 from ganforge.machine import decide
 from ganforge.ranks import Ranks, joined
-from ganforge.recipe import ALWAYS_ON, load
+from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training

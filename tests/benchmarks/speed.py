@@ -45,7 +45,7 @@ from ganforge.compose import compose
 from ganforge.images import write_png
 from ganforge.launch import build_training
 from ganforge.machine import decide, has_native_bf16
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 

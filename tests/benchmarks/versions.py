@@ -22,7 +22,7 @@ from rich.table import Table
 from ganforge.compose import compose
 from ganforge.launch import build_training
 from ganforge.machine import decide
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 from ganforge.runfolder import RunFolder
 

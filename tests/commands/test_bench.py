@@ -13,7 +13,7 @@ from ganforge import products
 from ganforge.bench import Timed, Way, together, ways
 from ganforge.compose import compose
 from ganforge.machine import Machine
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from making_data import FOLDERS, REGISTRY
 
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 
 SHIPPED = sorted(Registry.load().recipes())

@@ -11,8 +11,8 @@ import pytest
 
 from ganforge.commands.show import snippet
 from ganforge.compose import compose
-from ganforge.document import Source, parse
-from ganforge.recipe import load
+from ganforge.recipes.document import Source, parse
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 
 REGISTRY = Registry.load()

@@ -168,7 +168,7 @@ def test_a_figure_may_be_left_out_where_it_is_clear(searching):
 
 
 def test_values_that_cannot_be_played_together_fail_and_others_are_tried(searching, monkeypatch):
-    from ganforge.problems import Problem, RecipeError
+    from ganforge.recipes.problems import Problem, RecipeError
 
     whole, refused = search.plan_of, []
 

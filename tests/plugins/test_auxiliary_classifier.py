@@ -10,7 +10,7 @@ from ganforge_auxiliary_classifier.plugin import AuxiliaryClassifierOptions, gan
 from playing import ONE_PAIR, plan_of, training_of
 
 from ganforge import ImageSpec, LabelSpec, LossContext, Verdict
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 from ganforge.turn import Batch, Turn
 
 (COMPONENT,) = ganforge_components()

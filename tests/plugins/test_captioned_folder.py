@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ganforge import DataError, GanforgeError, ImageOptions, TextSpec, VectorSpec
 from ganforge.plugin import Impossible
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 
 
 def fill(folder, said):

@@ -18,7 +18,7 @@ from small_runs import PLAIN, write_recipe
 from ganforge import GanforgeError, Metric, Run, checkpoint
 from ganforge.interfaces.errors import RunError
 from ganforge.plugin import Component
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 
 FIGURES = {2: 3.0, 4: 1.0, 6: float("nan"), 8: 2.0, 10: 5.0, 11: 4.0}  # by step
 BARE = ONE_PAIR.replace(QUIET, "\n[hooks]\nprogress = { off = true }\nsamples = { off = true }\n")

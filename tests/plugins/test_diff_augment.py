@@ -18,7 +18,7 @@ from playing import ONE_PAIR, plan_of, training_of
 
 from ganforge import Draw, Draws, ImageSpec, NoiseSpec
 from ganforge.plugin import Impossible
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 
 (COMPONENT,) = ganforge_components()
 SHAPES = [(1, 16, 16), (3, 24, 17), (4, 9, 30), (3, 3, 2)]

@@ -8,7 +8,7 @@ from ganforge_feature_matching.losses import FeatureMatching
 from ganforge_feature_matching.plugin import ganforge_components
 from playing import ONE_PAIR, plan_of, training_of
 
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 
 (COMPONENT,) = ganforge_components()
 MATCHING = "[losses.feature-matching]\n"

@@ -27,7 +27,7 @@ from playing import QUIET, plan_of, training_of
 from ganforge import DataError, Draws, ImageOptions
 from ganforge.feed import Feed, held_out_rows
 from ganforge.plugin import ImageSpec, Impossible, LabelSpec
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from playing import QUIET, recipe_file, training_of
 from ganforge import Draw, Draws, ImageSpec, VectorSpec
 from ganforge.compose import compose
 from ganforge.plugin import Impossible
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 from ganforge.turn import Batch, Turn
 

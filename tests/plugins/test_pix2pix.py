@@ -26,7 +26,7 @@ from torch import nn
 
 from ganforge import GanforgeError, ImageSpec, LabelSpec, NoiseSpec, Run, TextSpec, VectorSpec
 from ganforge.plugin import Impossible
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 from ganforge.resolved import resolved_tables, to_toml
 
 COMPONENTS = {c.name: c for c in ganforge_components()}

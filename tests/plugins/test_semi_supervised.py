@@ -18,7 +18,7 @@ from playing import CYCLE, ONE_PAIR, training_of
 
 from ganforge import GanforgeError, ImageSpec, LabelSpec, LossContext, TextSpec, Verdict
 from ganforge.plugin import Impossible
-from ganforge.problems import RecipeError
+from ganforge.recipes.problems import RecipeError
 
 COMPONENTS = {(c.kind, c.name): c for c in ganforge_components()}
 LABELS = torch.tensor([0, 2])

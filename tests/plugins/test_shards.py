@@ -27,7 +27,7 @@ from ganforge import DataError, Draws, ImageOptions
 from ganforge.compose import compose
 from ganforge.feed import Feed
 from ganforge.plugin import Impossible, LabelSpec
-from ganforge.recipe import load
+from ganforge.recipes.recipe import load
 from ganforge.registry import Registry
 
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from attrs import define, evolve, field, frozen
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
-    from ganforge.problems import Problem
+    from ganforge.recipes.problems import Problem
 
 LARGEST = 1_000_000  # bytes; a recipe has a few thousand
 DEEPEST = 32  # tables within tables
@@ -137,21 +137,23 @@ def _decode(data: bytes, name: str, extended_at: Span | None) -> str:
 
 
 def _unreadable(message: str, span: Span | None) -> Exception:
-    from ganforge.problems import Problem, RecipeError
+    from ganforge.recipes.problems import Problem, RecipeError
 
     return RecipeError([Problem(message, span)])
 
 
 def parse(source: Source) -> Table:
     """The tables of a text. Raises RecipeError with one Problem for each syntax error."""
-    from ganforge.problems import RecipeError
+    from ganforge.recipes.problems import RecipeError
 
     source = evolve(source, text=source.text.removeprefix("\ufeff"))
     text = source.text.replace("\r\n", "\n")
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError):
-        from ganforge.syntax import diagnose  # only needed, so only loaded, when there is an error
+        from ganforge.recipes.syntax_errors import (
+            diagnose,  # only needed, so only loaded, when there is an error
+        )
 
         raise RecipeError(diagnose(source)) from None
     table = _table(values, _Places(source, text).root, DEEPEST)
@@ -176,7 +178,7 @@ def _escaped_paths(table: Table) -> list[Problem]:
 
 def backslash_problem(token: str, span: Span) -> Problem:
     """The problem of a double-quoted path with backslashes; token: with its quotes."""
-    from ganforge.problems import Problem
+    from ganforge.recipes.problems import Problem
 
     inner = token.strip('"').replace("\\\\", "\\")
     label = f"write '{inner}'"
@@ -194,7 +196,7 @@ def written(span: Span) -> str:
 def _table(values: Mapping[str, Any], place: _Place, deeper: int) -> Table:
     """tomllib's values joined with where they are written."""
     if not deeper:
-        from ganforge.problems import Problem, RecipeError
+        from ganforge.recipes.problems import Problem, RecipeError
 
         raise RecipeError([Problem(f"more than {DEEPEST} tables within tables", place.key)])
     table = Table(place.value)

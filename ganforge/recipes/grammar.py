@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from attrs import evolve
 
-from ganforge.document import Entry, Span, Table, toml_text
-from ganforge.problems import Problem
-from ganforge.suggest import foreign, nearest
+from ganforge.recipes.document import Entry, Span, Table, toml_text
+from ganforge.recipes.problems import Problem
+from ganforge.recipes.suggestions import foreign, nearest
 
 VERSION = 1
 

@@ -16,11 +16,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from ganforge.document import Entry, Span, Table, item_span, toml_text, written
 from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.manifest import Impossible, Ref
-from ganforge.problems import SET, Problem
-from ganforge.suggest import foreign, nearest
+from ganforge.recipes.document import Entry, Span, Table, item_span, toml_text, written
+from ganforge.recipes.problems import SET, Problem
+from ganforge.recipes.suggestions import foreign, nearest
 
 # Words of other languages for true and false.
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

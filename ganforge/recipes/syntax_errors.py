@@ -14,8 +14,8 @@ from typing import Any
 
 from attrs import frozen
 
-from ganforge.document import DEEPEST, Source, Span, Table, backslash_problem, parse
-from ganforge.problems import Problem, RecipeError
+from ganforge.recipes.document import DEEPEST, Source, Span, Table, backslash_problem, parse
+from ganforge.recipes.problems import Problem, RecipeError
 
 MOST = 20  # errors told at once
 _FARTHEST = 400  # lines that one statement may have for its first one to be found

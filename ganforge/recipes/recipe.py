@@ -13,8 +13,8 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from ganforge.document import Entry, Source, Span, Table, parse, read
-from ganforge.grammar import (
+from ganforge.recipes.document import Entry, Source, Span, Table, parse, read
+from ganforge.recipes.grammar import (
     DATA_KEYS,
     KIND,
     NETWORK_KEYS,
@@ -25,8 +25,8 @@ from ganforge.grammar import (
     checked,
     slug,
 )
-from ganforge.problems import SET, Problem, RecipeError
-from ganforge.suggest import nearest
+from ganforge.recipes.problems import SET, Problem, RecipeError
+from ganforge.recipes.suggestions import nearest
 
 # Hooks that need no table.
 ALWAYS_ON = ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from ganforge.document import Span
 from ganforge.interfaces.errors import GanforgeError
+from ganforge.recipes.document import Span
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,0 +1,1 @@
+"""TOML text to typed tables, with every mistake at its line and column."""
