@@ -24,7 +24,7 @@ from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, unseen
 from ganforge.plan import Plan
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
 

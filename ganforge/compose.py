@@ -17,7 +17,7 @@ from ganforge.recipes.grammar import AUGMENTOR_KEYS, HOOK_KEYS, LOSS_KEYS, METRI
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import ALWAYS_ON, Recipe
 from ganforge.recipes.typed_options import structure
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 
 def compose(recipe: Recipe, registry: Registry, *, offline: bool = False) -> Plan:

@@ -12,7 +12,7 @@ from ganforge import machine
 from ganforge.interfaces.manifest import with_options
 from ganforge.launch import Wait, build_feed, unseen
 from ganforge.plan import Plan
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 FEWEST = 3  # batches, however long they take
 

@@ -47,7 +47,7 @@ from ganforge.plan import (
 from ganforge.products import by_onednn
 from ganforge.raised import blaming
 from ganforge.ranks import Ranks, over_the_whole_batch
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.turn import Batch, Turn
 
 

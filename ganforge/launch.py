@@ -27,7 +27,7 @@ from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.ranks import Ranks, joined, refuse_uneven
 from ganforge.reading import is_worker_trouble, worker_trouble, workers_here
 from ganforge.recipes.recipe import Recipe, load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.resolved import differences, lock_of, resolved_tables, to_toml
 from ganforge.runfolder import RunFolder, write_whole
 from ganforge.trainer import Training

@@ -20,10 +20,10 @@ from ganforge.interfaces.components import (
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.specs import Spec
-from ganforge.needs import takes_labels
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
 from ganforge.raised import blaming
-from ganforge.registry import Registry
+from ganforge.registry.parameter_names import takes_labels
+from ganforge.registry.registry import Registry
 
 _ITEMS = 2  # that a discriminator is tried on
 

@@ -31,7 +31,7 @@ from ganforge.launch import Wait, build_feed, fitting, too_few_items, unseen
 from ganforge.machine import Machine, keeps_freed_memory
 from ganforge.plan import PhasePlan, Plan
 from ganforge.raised import needs_more_items
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
 from ganforge.trainer import Training, updates_before

@@ -13,7 +13,7 @@ import torch
 
 from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.manifest import Component
-from ganforge.loading import BUILT_IN
+from ganforge.registry.plugin_loader import BUILT_IN
 
 WHOLE = "GANFORGE_TRACEBACK"  # set to 1, a plugin's error comes with its traceback
 

@@ -259,7 +259,7 @@ def _plugin_file(dataset: Dataset) -> str | None:
 
 
 def _run_plugin_file(path: str) -> None:
-    from ganforge.plugin_file import load_plugin_file
+    from ganforge.registry.plugin_file import load_plugin_file
 
     load_plugin_file(Path(path))
 

@@ -28,7 +28,7 @@ from ganforge.machine import find_device
 from ganforge.networks import build_loss, build_network, build_views
 from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder, find_run
 
 _BATCH = 64  # images made at once when sampling

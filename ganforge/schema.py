@@ -27,7 +27,7 @@ from ganforge.interfaces.settings import (
 from ganforge.plan import SIDES
 from ganforge.recipes.grammar import KIND
 from ganforge.recipes.typed_options import option_types, type_members
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 Schema = dict[str, Any]
 

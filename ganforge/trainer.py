@@ -23,7 +23,7 @@ from ganforge.interfaces.errors import Elsewhere, PluginError, RunError, Trainin
 from ganforge.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.raised import blaming
 from ganforge.ranks import Ranks, running_statistics, shares
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
 from ganforge.turn import Batch, Turn

@@ -13,7 +13,7 @@ from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.hook_events import TrainingSpecs
 from ganforge.plan import Plan
 from ganforge.recipes.suggestions import nearest
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 
 def build_hooks(plan: Plan, registry: Registry, *, all_: bool = True) -> dict[str, Hook]:

@@ -14,7 +14,7 @@ from ganforge.launch import build_training
 from ganforge.machine import decide
 from ganforge.plan import Plan
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
 

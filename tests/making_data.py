@@ -11,7 +11,7 @@ from small_runs import draw_pictures
 from ganforge.compose import compose
 from ganforge.plugin import option_names
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 REGISTRY = Registry.load(only=())
 

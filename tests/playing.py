@@ -22,7 +22,7 @@ from ganforge.plugin import (
     options,
 )
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
 

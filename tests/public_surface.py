@@ -98,7 +98,7 @@ def _of_recipes() -> Iterator[str]:
 
 def _of_components() -> Iterator[str]:
     from ganforge.recipes.typed_options import option_rows
-    from ganforge.registry import Registry
+    from ganforge.registry.registry import Registry
 
     for component in Registry.load(only=()).components:
         name = f"{component.kind}/{component.name}"

@@ -14,7 +14,7 @@ from making_data import make_mnist
 from small_runs import draw_pictures
 
 from ganforge.plugin import option_names
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.testing import conformance
 
 # Made when the tests run; the cases, which are made before, only need the place.

@@ -13,7 +13,7 @@ from ganforge import __version__
 from ganforge.cli import COMMANDS, SECTIONS, main
 from ganforge.interfaces.errors import GanforgeError, TrainingError
 from ganforge.recipes.problems import Problem, RecipeError
-from ganforge.registry import NotFound
+from ganforge.registry.registry import NotFound
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ from ganforge.game import Player
 from ganforge.interfaces.vocabulary import split
 from ganforge.launch import build_training
 from ganforge.machine import decide
-from ganforge.needs import loss_needs, takes_labels
 from ganforge.plan import SIDES, Plan
 from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_names
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import ALWAYS_ON, load
+from ganforge.registry.parameter_names import loss_needs, takes_labels
 from ganforge.runfolder import RunFolder
 from ganforge.testing.situations import items
 from ganforge.trainer import Training

@@ -29,11 +29,11 @@ from ganforge.interfaces.settings import (
 )
 from ganforge.interfaces.vocabulary import VOCABULARY
 from ganforge.plugin import ImageOptions
-from ganforge.plugin_file import kebab, load_plugin_file
 from ganforge.recipes.grammar import RESERVED
 from ganforge.recipes.recipe import load
 from ganforge.recipes.suggestions import foreign
-from ganforge.registry import Registry
+from ganforge.registry.plugin_file import kebab, load_plugin_file
+from ganforge.registry.registry import Registry
 from ganforge.testing import NotTried, cases_of
 
 ROOT = Path(ganforge.__file__).parent.parent

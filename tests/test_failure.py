@@ -313,7 +313,7 @@ def test_where_no_snapshot_can_be_written_the_place_is_told_all_the_same(tmp_pat
 @pytest.fixture
 def failed(tmp_path, monkeypatch, workdir):
     """The snapshot of a run in runs/dots, whose components the command finds."""
-    from ganforge.registry import Registry
+    from ganforge.registry.registry import Registry
 
     training = begun(tmp_path, ONE_PAIR + EXTRA.format("trouble"))
     stopped(training)

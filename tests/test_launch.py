@@ -21,7 +21,7 @@ from ganforge.interfaces.errors import DataError, RunError, TrainingError
 from ganforge.interfaces.settings import TrainSettings
 from ganforge.launch import Request, launch
 from ganforge.recipes.problems import RecipeError
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
 

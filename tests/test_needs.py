@@ -10,9 +10,9 @@ import pytest
 
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.vocabulary import VOCABULARY
-from ganforge.needs import loss_needs
 from ganforge.plugin import Component, option, options
-from ganforge.registry import Registry
+from ganforge.registry.parameter_names import loss_needs
+from ganforge.registry.registry import Registry
 
 MakePlugin = Callable[..., str]
 NUMBER = iter(range(1000))

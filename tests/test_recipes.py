@@ -13,7 +13,7 @@ from ganforge import ImageSpec
 from ganforge.compose import compose
 from ganforge.launch import Request, launch
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 REGISTRY = Registry.load(only=())
 RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}

@@ -11,7 +11,7 @@ import pytest
 
 from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component
-from ganforge.registry import LoadFailure, NotFound, Registry
+from ganforge.registry.registry import LoadFailure, NotFound, Registry
 
 MakePlugin = Callable[..., str]
 

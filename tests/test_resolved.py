@@ -16,7 +16,7 @@ from ganforge.compose import compose
 from ganforge.launch import Request, launch
 from ganforge.plugin import Component, Ref, option, options
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.resolved import differences, resolved_tables, to_toml
 from ganforge.runfolder import RunFolder
 

@@ -10,7 +10,7 @@ from making_data import small_settings
 from ganforge import checkpoint
 from ganforge.launch import Request, launch
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 
 REGISTRY = Registry.load(only=())

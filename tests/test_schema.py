@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from ganforge.plugin import Component, option, options
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.schema import recipe_schema
 
 RECIPES = Registry.load(only=()).recipes()

@@ -86,7 +86,7 @@ def test_a_picture_that_breaks_meanwhile_ends_the_run_in_a_line(tmp_path, recipe
     from ganforge.launch import _train, build_training
     from ganforge.machine import decide
     from ganforge.recipes.recipe import load
-    from ganforge.registry import Registry
+    from ganforge.registry.registry import Registry
     from ganforge.runfolder import RunFolder
 
     registry = Registry.load(only=())

@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from ganforge.plan import Plan
-    from ganforge.registry import Registry
+    from ganforge.registry.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ def recipe_options(function: F) -> F:
 
 def open_registry(plugin_files: Sequence[Path] = (), without: Sequence[str] = ()) -> Registry:
     """The registry; each plugin that failed to load is one line on standard error."""
-    from ganforge.registry import Registry
+    from ganforge.registry.registry import Registry
 
     registry = Registry.load(plugin_files=plugin_files, without=without)
     for failure in registry.failures:

@@ -15,7 +15,7 @@ from ganforge.commands.tables import print_tables
 if TYPE_CHECKING:
     from ganforge.bench import Timed
     from ganforge.plan import Plan
-    from ganforge.registry import Registry
+    from ganforge.registry.registry import Registry
 
 # Hooks that write and show: they take next to nothing of a step, and here nothing is written.
 _WRITING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "collapse-alarm")

@@ -16,7 +16,7 @@ from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import Row, print_tables
 from ganforge.plan import GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.problems import RecipeError, to_json
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 if TYPE_CHECKING:
     from ganforge.peak import Forecast

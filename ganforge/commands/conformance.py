@@ -11,7 +11,7 @@ import click
 from attrs import frozen
 
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 if TYPE_CHECKING:
     from ganforge.testing import Case

@@ -18,7 +18,7 @@ from ganforge.commands import compose_recipe, recipe_options, with_registry
 from ganforge.commands.list_ import component_record
 from ganforge.commands.tables import print_tables
 from ganforge.interfaces.errors import DataError
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 if TYPE_CHECKING:
     from ganforge.interfaces.components import Dataset

@@ -15,9 +15,9 @@ from ganforge.commands import plugin_options, say_warnings
 from ganforge.commands.tables import Row, print_tables
 from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.manifest import KINDS, Component
-from ganforge.loading import BUILT_IN, LoadedPlugin, normalised
 from ganforge.recipes.suggestions import nearest
-from ganforge.registry import NotFound, Registry
+from ganforge.registry.plugin_loader import BUILT_IN, LoadedPlugin, normalised
+from ganforge.registry.registry import NotFound, Registry
 
 _SLOW = 0.05  # seconds; a manifest that takes longer is felt in every command
 

@@ -23,7 +23,7 @@ from ganforge.recipes.grammar import DATA_KEYS, slug
 from ganforge.recipes.problems import Problem, RecipeError
 from ganforge.recipes.recipe import Recipe
 from ganforge.recipes.typed_options import unstructure
-from ganforge.registry import NotFound, Registry
+from ganforge.registry.registry import NotFound, Registry
 from ganforge.runfolder import RunFolder, find_run
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ganforge.commands import with_registry
 from ganforge.commands.tables import print_tables
 from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.recipes.suggestions import nearest
-from ganforge.registry import LoadFailure, Registry, ShippedRecipe
+from ganforge.registry.registry import LoadFailure, Registry, ShippedRecipe
 
 _PLURALS = {kind: f"{kind}es" if kind.endswith("s") else f"{kind}s" for kind in KINDS}
 RECIPES = "recipes"

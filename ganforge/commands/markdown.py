@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ganforge.interfaces.manifest import KINDS, Component
-from ganforge.needs import loss_needs
 from ganforge.recipes.typed_options import OptionRow, option_rows
-from ganforge.registry import Registry
+from ganforge.registry.parameter_names import loss_needs
+from ganforge.registry.registry import Registry
 
 
 def page(components: Iterable[Component], registry: Registry) -> str:

@@ -14,7 +14,7 @@ from ganforge import __version__
 from ganforge.commands import with_registry
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import KINDS, Component
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -9,7 +9,7 @@ import click
 
 from ganforge.commands import with_registry
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 
 @click.command()

@@ -15,11 +15,11 @@ from ganforge.commands.list_ import RECIPES, as_kind, component_record
 from ganforge.commands.tables import Row, print_tables
 from ganforge.interfaces.manifest import KINDS, Component, ImageOptions
 from ganforge.interfaces.vocabulary import VOCABULARY
-from ganforge.needs import loss_needs
 from ganforge.recipes.document import Table, toml_text
 from ganforge.recipes.suggestions import nearest
 from ganforge.recipes.typed_options import OptionRow, option_rows
-from ganforge.registry import NotFound, Registry
+from ganforge.registry.parameter_names import loss_needs
+from ganforge.registry.registry import NotFound, Registry
 
 if TYPE_CHECKING:
     from ganforge.recipes.recipe import Recipe

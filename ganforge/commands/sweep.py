@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ganforge.plan import Plan
-    from ganforge.registry import Registry
+    from ganforge.registry.registry import Registry
     from ganforge.sweeps.children import Child, End
     from ganforge.sweeps.grid import Command, Planned, Variation
     from ganforge.sweeps.pool import Pool

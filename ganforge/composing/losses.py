@@ -10,10 +10,10 @@ from ganforge.composing.networks import NetworkReader
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
 from ganforge.interfaces.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
-from ganforge.needs import loss_needs
 from ganforge.plan import SIDES, DiscriminatorPlan, DomainPlan, GeneratorPlan, LossPlan, Part
 from ganforge.recipes.document import Table
 from ganforge.recipes.suggestions import nearest
+from ganforge.registry.parameter_names import loss_needs
 
 _SHARES = {"start": 0.0, "stop": 1.0}
 

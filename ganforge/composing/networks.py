@@ -12,7 +12,6 @@ from ganforge.composing.data import DataReader
 from ganforge.interfaces.manifest import Ref, option, option_names, options, with_options
 from ganforge.interfaces.settings import OPTIMIZERS, SCHEDULES, InitSettings
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
-from ganforge.needs import takes_labels
 from ganforge.plan import (
     AugmentorPlan,
     Chosen,
@@ -25,6 +24,7 @@ from ganforge.plan import (
 )
 from ganforge.recipes.document import Span, Table
 from ganforge.recipes.typed_options import structure
+from ganforge.registry.parameter_names import takes_labels
 
 
 class NetworkReader(DataReader):

@@ -14,7 +14,7 @@ from ganforge.recipes.problems import Problem
 from ganforge.recipes.recipe import Recipe
 from ganforge.recipes.suggestions import nearest
 from ganforge.recipes.typed_options import structure
-from ganforge.registry import NotFound, Registry
+from ganforge.registry.registry import NotFound, Registry
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import with_options
 from ganforge.plan import Plan
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.resolved import differences, resolved_tables
 from ganforge.runfolder import RunFolder
 

@@ -22,7 +22,7 @@ from ganforge.interfaces.errors import GanforgeError, PluginError, RunError
 from ganforge.measuring import figure_text
 from ganforge.plan import Plan
 from ganforge.recipes.problems import RecipeError
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.sweeps.children import End
 from ganforge.sweeps.grid import Command, Planned, Variation, folder_of, plan_of, planned
 

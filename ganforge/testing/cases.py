@@ -11,7 +11,7 @@ import attrs
 
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import Component
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 # kind -> the module of its checks; "" holds those of every kind.
 _CHECKS = {

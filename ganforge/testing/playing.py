@@ -15,7 +15,7 @@ from ganforge.machine import decide
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import load
 from ganforge.recipes.typed_options import unstructure
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.testing.cases import NotTried, Subject
 from ganforge.testing.dots import DOTS, written

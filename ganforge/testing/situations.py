@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ganforge.interfaces.components import Made, Network, Verdict, as_one_hot
 from ganforge.interfaces.manifest import Component, Impossible
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec, VectorSpec
-from ganforge.needs import takes_labels
+from ganforge.registry.parameter_names import takes_labels
 from ganforge.testing.cases import Failed, Subject
 
 LABELS = LabelSpec(3)

@@ -24,7 +24,7 @@ from ganforge.launch import build_training
 from ganforge.machine import decide
 from ganforge.ranks import Ranks, joined
 from ganforge.recipes.recipe import ALWAYS_ON, load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training
 

@@ -46,7 +46,7 @@ from ganforge.images import write_png
 from ganforge.launch import build_training
 from ganforge.machine import decide, has_native_bf16
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 
 WARM_UP = 8  # steps before a loop is timed, in which kernels are chosen and memory is reserved

@@ -23,7 +23,7 @@ from ganforge.compose import compose
 from ganforge.launch import build_training
 from ganforge.machine import decide
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 
 HOOKS = ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")

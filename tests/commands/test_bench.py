@@ -14,7 +14,7 @@ from ganforge.bench import Timed, Way, together, ways
 from ganforge.compose import compose
 from ganforge.machine import Machine
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ import pytest
 from making_data import FOLDERS, REGISTRY
 
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 SHIPPED = sorted(Registry.load().recipes())
 

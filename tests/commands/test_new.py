@@ -14,7 +14,7 @@ import pytest
 
 import ganforge
 from ganforge.plugin import KINDS
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.testing import NotTried, cases_of
 
 ROOT = Path(ganforge.__file__).parent.parent

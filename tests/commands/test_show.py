@@ -13,7 +13,7 @@ from ganforge.commands.show import snippet
 from ganforge.compose import compose
 from ganforge.recipes.document import Source, parse
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 REGISTRY = Registry.load()
 

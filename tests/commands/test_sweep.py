@@ -130,7 +130,7 @@ def test_names_that_were_alike_stay_apart_also_where_capitals_are_not_told_apart
 
 
 def planned(recipe, *variations, seeds=(0, 1), **options):
-    from ganforge.registry import Registry
+    from ganforge.registry.registry import Registry
 
     every = grid.Command(Path("s"), **options)
     chosen = [grid.varied(v) for v in variations]

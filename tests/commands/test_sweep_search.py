@@ -16,7 +16,7 @@ import pytest
 from small_runs import PLAIN, write_recipe
 
 from ganforge import GanforgeError
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.sweeps import grid
 from ganforge.sweeps.children import End

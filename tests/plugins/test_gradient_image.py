@@ -16,7 +16,7 @@ from ganforge import Draw, Draws, ImageSpec, VectorSpec
 from ganforge.compose import compose
 from ganforge.plugin import Impossible
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.turn import Batch, Turn
 
 (COMPONENT,) = ganforge_components()

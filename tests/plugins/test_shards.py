@@ -28,7 +28,7 @@ from ganforge.compose import compose
 from ganforge.feed import Feed
 from ganforge.plugin import Impossible, LabelSpec
 from ganforge.recipes.recipe import load
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 
 CPU = torch.device("cpu")
 IMAGE = ImageOptions(size=8)

@@ -10,7 +10,7 @@ from attrs import evolve
 
 import ganforge
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.registry import Registry
+from ganforge.registry.registry import Registry
 from ganforge.testing import Failed, NotTried, cases_of
 from ganforge.testing.cases import promises
 

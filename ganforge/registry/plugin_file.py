@@ -22,7 +22,7 @@ import attrs
 
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import KINDS, Component, Kind, options
-from ganforge.loading import component_faults, one_line, read_manifest
+from ganforge.registry.plugin_loader import component_faults, one_line, read_manifest
 
 # What a class may say about itself beside its code, in the words of `Component`.
 _STATED = ("paper", "aliases", "check", "offers", "needs", "describe", "views")

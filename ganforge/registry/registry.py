@@ -17,7 +17,9 @@ import attrs
 
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import KINDS, Component
-from ganforge.loading import (
+from ganforge.recipes.suggestions import nearest
+from ganforge.registry.plugin_file import PluginFile, load_plugin_file
+from ganforge.registry.plugin_loader import (
     BUILT_IN,
     LoadedPlugin,
     LoadFailure,
@@ -25,8 +27,6 @@ from ganforge.loading import (
     normalised,
     one_line,
 )
-from ganforge.plugin_file import PluginFile, load_plugin_file
-from ganforge.recipes.suggestions import nearest
 
 __all__ = ["LoadFailure", "LoadedPlugin", "NotFound", "Registry", "ShippedRecipe"]
 

@@ -1,0 +1,1 @@
+"""Plugins: found, loaded one by one, contained when they break."""
