@@ -23,7 +23,7 @@ from ganforge.game import Game
 from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, unseen
-from ganforge.plan import Plan
+from ganforge.planning.plan import Plan
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training

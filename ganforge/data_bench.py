@@ -11,7 +11,7 @@ import attrs
 from ganforge import machine
 from ganforge.interfaces.manifest import with_options
 from ganforge.launch import Wait, build_feed, unseen
-from ganforge.plan import Plan
+from ganforge.planning.plan import Plan
 from ganforge.registry.registry import Registry
 
 FEWEST = 3  # batches, however long they take

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ganforge.interfaces.components import Augmentor
 from ganforge.interfaces.draws import Draw
-from ganforge.plan import DomainPlan
+from ganforge.planning.plan import DomainPlan
 from ganforge.raised import blaming
 
 

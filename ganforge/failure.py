@@ -30,7 +30,7 @@ from ganforge.game import Game
 from ganforge.interfaces.components import Made
 from ganforge.interfaces.errors import GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options
-from ganforge.plan import SIDES, PhasePlan, Plan
+from ganforge.planning.plan import SIDES, PhasePlan, Plan
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.turn import Batch

@@ -24,7 +24,7 @@ from torch.nn.utils import get_total_norm
 from ganforge import optimizers
 from ganforge.game import Game, Player
 from ganforge.interfaces.components import Augmentor
-from ganforge.plan import Side
+from ganforge.planning.plan import Side
 
 _LARGE = 1e6  # a weighted loss beyond which all gradients and updates are looked at
 

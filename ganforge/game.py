@@ -36,7 +36,7 @@ from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.interfaces.specs import Spec
 from ganforge.machine import Machine
 from ganforge.networks import build_loss, build_networks, build_views
-from ganforge.plan import (
+from ganforge.planning.plan import (
     Chosen,
     LossPlan,
     NetworkSettings,

@@ -13,7 +13,6 @@ import attrs
 
 from ganforge import checkpoint, machine
 from ganforge.archives import FetchOptions
-from ganforge.compose import compose
 from ganforge.feed import Feed
 from ganforge.fetch import prepare
 from ganforge.game import Game
@@ -22,13 +21,14 @@ from ganforge.interfaces.errors import DataError, GanforgeError, RunError, Train
 from ganforge.interfaces.manifest import with_options
 from ganforge.machine import Machine
 from ganforge.memory import largest_batch
-from ganforge.plan import Plan
+from ganforge.planning.compose import compose
+from ganforge.planning.plan import Plan
+from ganforge.planning.resolved_recipe import differences, lock_of, resolved_tables, to_toml
 from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.ranks import Ranks, joined, refuse_uneven
 from ganforge.reading import is_worker_trouble, worker_trouble, workers_here
 from ganforge.recipes.recipe import Recipe, load
 from ganforge.registry.registry import Registry
-from ganforge.resolved import differences, lock_of, resolved_tables, to_toml
 from ganforge.runfolder import RunFolder, write_whole
 from ganforge.trainer import Training
 

@@ -7,7 +7,7 @@ import gc
 import torch
 
 from ganforge.interfaces.errors import TrainingError
-from ganforge.plan import SIDES
+from ganforge.planning.plan import SIDES
 from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.trainer import Training
 from ganforge.turn import Batch, Turn

@@ -20,7 +20,7 @@ from ganforge.interfaces.components import (
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.specs import Spec
-from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
+from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
 from ganforge.raised import blaming
 from ganforge.registry.parameter_names import takes_labels
 from ganforge.registry.registry import Registry

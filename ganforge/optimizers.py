@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ganforge.interfaces.settings import Constant, ConstantThenLinear, Cosine
-from ganforge.plan import Chosen
+from ganforge.planning.plan import Chosen
 
 _CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,

@@ -29,7 +29,7 @@ from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, fitting, too_few_items, unseen
 from ganforge.machine import Machine, keeps_freed_memory
-from ganforge.plan import PhasePlan, Plan
+from ganforge.planning.plan import PhasePlan, Plan
 from ganforge.raised import needs_more_items
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder

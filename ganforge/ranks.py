@@ -26,7 +26,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ganforge.interfaces.errors import Elsewhere, GanforgeError
-from ganforge.plan import Plan
+from ganforge.planning.plan import Plan
 
 # How long the others wait while the leader measures or writes. One that dies is noticed at once.
 _PATIENCE = timedelta(hours=6)

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ganforge import checkpoint
-from ganforge.compose import compose
 from ganforge.derived import derived, resized
 from ganforge.feed import held_out_rows, held_out_split, read_rows
 from ganforge.interfaces.components import Dataset, Loss, Made, Verdict
@@ -26,7 +25,8 @@ from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
 from ganforge.machine import find_device
 from ganforge.networks import build_loss, build_network, build_views
-from ganforge.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
+from ganforge.planning.compose import compose
+from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder, find_run

@@ -20,7 +20,7 @@ from ganforge.finite import Broken, Guard, Moment
 from ganforge.game import Game, Player
 from ganforge.interfaces.components import Loss
 from ganforge.interfaces.errors import Elsewhere, PluginError, RunError, TrainingError
-from ganforge.plan import LossPlan, PhasePlan, Plan, Side
+from ganforge.planning.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.raised import blaming
 from ganforge.ranks import Ranks, running_statistics, shares
 from ganforge.registry.registry import Registry

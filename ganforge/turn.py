@@ -21,7 +21,7 @@ from ganforge.interfaces.draws import Draw
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec, Spec, TextSpec
 from ganforge.interfaces.vocabulary import FORCED, TRANSLATION, VERDICT, split
-from ganforge.plan import GeneratorPlan, Side
+from ganforge.planning.plan import GeneratorPlan, Side
 
 if TYPE_CHECKING:
     from ganforge.game import Game

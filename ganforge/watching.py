@@ -11,7 +11,7 @@ import pluggy
 from ganforge.interfaces.components import Hook
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.hook_events import TrainingSpecs
-from ganforge.plan import Plan
+from ganforge.planning.plan import Plan
 from ganforge.recipes.suggestions import nearest
 from ganforge.registry.registry import Registry
 

@@ -9,10 +9,10 @@ from making_data import small_settings
 from small_runs import write_recipe
 
 import ganforge
-from ganforge.compose import compose
 from ganforge.launch import build_training
 from ganforge.machine import decide
-from ganforge.plan import Plan
+from ganforge.planning.compose import compose
+from ganforge.planning.plan import Plan
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder

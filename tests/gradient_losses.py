@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from playing import QUIET, training_of
 
-from ganforge.plan import LossPlan
+from ganforge.planning.plan import LossPlan
 from ganforge.trainer import Training
 from ganforge.turn import Batch, Turn
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from small_runs import draw_pictures
 
-from ganforge.compose import compose
+from ganforge.planning.compose import compose
 from ganforge.plugin import option_names
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from ganforge import Dataset
-from ganforge.compose import compose
 from ganforge.launch import build_training
 from ganforge.machine import decide
-from ganforge.plan import Plan
+from ganforge.planning.compose import compose
+from ganforge.planning.plan import Plan
 from ganforge.plugin import (
     Component,
     DataDescription,

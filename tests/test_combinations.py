@@ -20,12 +20,12 @@ from attrs import frozen
 from playing import registry
 
 from ganforge import GanforgeError, Verdict
-from ganforge.compose import compose
 from ganforge.game import Player
 from ganforge.interfaces.vocabulary import split
 from ganforge.launch import build_training
 from ganforge.machine import decide
-from ganforge.plan import SIDES, Plan
+from ganforge.planning.compose import compose
+from ganforge.planning.plan import SIDES, Plan
 from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_names
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import ALWAYS_ON, load

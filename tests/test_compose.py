@@ -4,7 +4,7 @@ import attrs
 import pytest
 from playing import CYCLE, ONE_PAIR, plan_of, recipe_file, registry
 
-from ganforge.compose import compose
+from ganforge.planning.compose import compose
 from ganforge.plugin import (
     Component,
     ImageSpec,

@@ -19,6 +19,7 @@ from ganforge import (
     Verdict,
     as_one_hot,
 )
+from ganforge.planning.resolved_recipe import resolved_tables, to_toml
 from ganforge.plugin import (
     Component,
     DataDescription,
@@ -29,7 +30,6 @@ from ganforge.plugin import (
     options,
 )
 from ganforge.recipes.problems import RecipeError
-from ganforge.resolved import resolved_tables, to_toml
 from ganforge.runs import Run
 
 WORDS = TextSpec(("", "left", "right", "dot"), 3)

@@ -19,7 +19,6 @@ from PIL import Image
 
 import ganforge
 from ganforge.cli import COMMANDS, main
-from ganforge.compose import compose
 from ganforge.interfaces.settings import (
     OPTIMIZERS,
     SCHEDULES,
@@ -28,6 +27,7 @@ from ganforge.interfaces.settings import (
     TrainSettings,
 )
 from ganforge.interfaces.vocabulary import VOCABULARY
+from ganforge.planning.compose import compose
 from ganforge.plugin import ImageOptions
 from ganforge.recipes.grammar import RESERVED
 from ganforge.recipes.recipe import load

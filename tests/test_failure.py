@@ -12,8 +12,8 @@ from torch import nn
 
 from ganforge import Discriminator, Loss, checkpoint, failure
 from ganforge.interfaces.errors import RunError, TrainingError
+from ganforge.planning.resolved_recipe import resolved_tables, to_toml
 from ganforge.plugin import Component
-from ganforge.resolved import resolved_tables, to_toml
 
 
 @pytest.fixture(autouse=True)

@@ -29,10 +29,10 @@ from small_runs import PLAIN, write_recipe
 
 import ganforge
 from ganforge import GanforgeError, checkpoint
-from ganforge.compose import compose
 from ganforge.graphs import read_log, usual_panels
 from ganforge.images import image_size, read_image
-from ganforge.plan import Plan
+from ganforge.planning.compose import compose
+from ganforge.planning.plan import Plan
 from ganforge.plugin import KINDS, option_names
 from ganforge.recipes.problems import RecipeError, render, to_json
 from ganforge.recipes.recipe import load

@@ -565,7 +565,7 @@ def test_mistakes_in_a_recipe_leave_nothing_behind():
 
 def test_a_request_that_was_checked_is_not_read_again():
     path = recipe_file(Path.cwd(), ONE_PAIR)
-    from ganforge.compose import compose
+    from ganforge.planning.compose import compose
     from ganforge.recipes.recipe import load
 
     there = registry()

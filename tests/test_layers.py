@@ -144,9 +144,9 @@ LIGHT = [
     "ganforge.cli",
     "ganforge.registry.registry",
     "ganforge.recipes.recipe",
-    "ganforge.compose",
+    "ganforge.planning.compose",
 ]
-LIGHT += ["ganforge.resolved", "ganforge.plugin", "ganforge.recipes.problems"]
+LIGHT += ["ganforge.planning.resolved_recipe", "ganforge.plugin", "ganforge.recipes.problems"]
 LIGHT += [f"ganforge.commands.{name}" for name in LIGHT_COMMANDS]
 LIGHT += [f"{package}.plugin" for package in PACKAGES]
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from ganforge import optimizers
 from ganforge.interfaces.settings import OPTIMIZERS, Adam, Constant, ConstantThenLinear, Cosine
-from ganforge.plan import Chosen
+from ganforge.planning.plan import Chosen
 
 
 def _factors(options, shares):

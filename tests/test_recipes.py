@@ -10,8 +10,8 @@ from making_data import data_settings, small_settings
 from PIL import Image
 
 from ganforge import ImageSpec
-from ganforge.compose import compose
 from ganforge.launch import Request, launch
+from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 

@@ -12,12 +12,12 @@ from playing import CYCLE, ONE_PAIR, plan_of, recipe_file, registry
 
 import ganforge
 from ganforge import checkpoint
-from ganforge.compose import compose
 from ganforge.launch import Request, launch
+from ganforge.planning.compose import compose
+from ganforge.planning.resolved_recipe import differences, resolved_tables, to_toml
 from ganforge.plugin import Component, Ref, option, options
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.resolved import differences, resolved_tables, to_toml
 from ganforge.runfolder import RunFolder
 
 REGISTRY = Registry.load(only=())

@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 from jsonschema import Draft7Validator
 
+from ganforge.planning.json_schema import recipe_schema
 from ganforge.plugin import Component, option, options
 from ganforge.registry.registry import Registry
-from ganforge.schema import recipe_schema
 
 RECIPES = Registry.load(only=()).recipes()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ganforge.plan import Plan
+    from ganforge.planning.plan import Plan
     from ganforge.registry.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,7 +81,7 @@ def compose_recipe(
 
     Raises RecipeError with every mistake. Warnings go to standard error.
     """
-    from ganforge.compose import compose
+    from ganforge.planning.compose import compose
     from ganforge.recipes.recipe import load
 
     loaded = load(recipe, preview=preview, sets=tuple(sets), shipped=registry.recipes())

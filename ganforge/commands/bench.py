@@ -14,7 +14,7 @@ from ganforge.commands.tables import print_tables
 
 if TYPE_CHECKING:
     from ganforge.bench import Timed
-    from ganforge.plan import Plan
+    from ganforge.planning.plan import Plan
     from ganforge.registry.registry import Registry
 
 # Hooks that write and show: they take next to nothing of a step, and here nothing is written.

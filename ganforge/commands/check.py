@@ -14,7 +14,7 @@ import click
 from ganforge.commands import compose_recipe, recipe_options, warn, with_registry
 from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import Row, print_tables
-from ganforge.plan import GeneratorPlan, LossPlan, Part, Plan
+from ganforge.planning.plan import GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.problems import RecipeError, to_json
 from ganforge.registry.registry import Registry
 

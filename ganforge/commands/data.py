@@ -22,7 +22,7 @@ from ganforge.registry.registry import Registry
 
 if TYPE_CHECKING:
     from ganforge.interfaces.components import Dataset
-    from ganforge.plan import DataPlan
+    from ganforge.planning.plan import DataPlan
 
 
 @click.group()

@@ -17,7 +17,7 @@ from ganforge.commands import open_registry, plugin_options, say_warnings, warn
 from ganforge.commands.tables import print_tables
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import Impossible, with_options
-from ganforge.plan import Plan
+from ganforge.planning.plan import Plan
 from ganforge.recipes.document import Table
 from ganforge.recipes.grammar import DATA_KEYS, slug
 from ganforge.recipes.problems import Problem, RecipeError
@@ -122,7 +122,7 @@ def _plan(folder: RunFolder, registry: Registry, asked: Sequence[str], sets: Seq
     Raises RecipeError for mistakes in settings, NotFound for a metric that is not installed, and
     GanforgeError where there is nothing to measure.
     """
-    from ganforge.compose import compose
+    from ganforge.planning.compose import compose
     from ganforge.recipes.recipe import load
 
     _check_sets(sets)

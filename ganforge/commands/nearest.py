@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ganforge.lab.copies import Copying
     from ganforge.lab.features import Eye
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 _SHOWN = 5  # nearest images beside each sample

@@ -159,7 +159,7 @@ def _article(kind: str) -> str:
 @with_registry
 def recipe(registry: Registry, file: Path, source: str) -> None:
     """Write a recipe to start from: another one, with the options it leaves alone as comments."""
-    from ganforge.compose import compose
+    from ganforge.planning.compose import compose
     from ganforge.recipes.grammar import slug
     from ganforge.recipes.recipe import load
 

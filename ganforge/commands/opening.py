@@ -12,7 +12,7 @@ from ganforge.commands import open_registry, plugin_options
 from ganforge.runfolder import RunFolder
 
 if TYPE_CHECKING:
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -31,7 +31,7 @@ def command(
     layer that is not finite. The data need not be there: the batch is in the snapshot.
     """
     from ganforge import failure as failures  # imports torch
-    from ganforge.compose import compose
+    from ganforge.planning.compose import compose
     from ganforge.recipes.recipe import load
 
     failure = failures.read(snapshot)

@@ -21,7 +21,7 @@ from ganforge.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from ganforge.launch import Outcome, Request
-    from ganforge.plan import Plan
+    from ganforge.planning.plan import Plan
 
 # Exit status by why a run stopped: 128 and the signal's number, as shells count.
 _INTERRUPTED = {
@@ -74,7 +74,7 @@ def command(
         ctx.with_resource(redirect_stdout(io.StringIO()))
     with _once_a_machine():
         registry = open_registry(plugin_files, without)
-        from ganforge.compose import compose
+        from ganforge.planning.compose import compose
         from ganforge.recipes.recipe import load
 
         loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())

@@ -16,7 +16,7 @@ from ganforge.runfolder import find_run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 _COUNT = 64

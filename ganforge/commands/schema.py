@@ -24,9 +24,9 @@ def command(registry: Registry, out: Path | None) -> None:
     """Write a JSON Schema of recipes, made from the plugins that are installed.
 
     Editors that know TOML complete and underline a recipe whose first line names the file:
-    `#:schema ./ganforge.schema.json`.
+    `#:schema ./ganforge.planning.json_schema.json`.
     """
-    from ganforge.schema import recipe_schema
+    from ganforge.planning.json_schema import recipe_schema
 
     text = json.dumps(recipe_schema(registry), indent=1)
     if out is None:

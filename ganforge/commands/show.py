@@ -191,9 +191,9 @@ def _resolved(
     registry: Registry, recipe: str, preview: bool, sets: tuple[str, ...]
 ) -> tuple[dict[str, Any], Recipe]:
     """Every table of the recipe with all defaults, and the recipe as it was read."""
-    from ganforge.compose import compose
+    from ganforge.planning.compose import compose
+    from ganforge.planning.resolved_recipe import resolved_tables
     from ganforge.recipes.recipe import load
-    from ganforge.resolved import resolved_tables
 
     loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
     tables = resolved_tables(compose(loaded, registry))

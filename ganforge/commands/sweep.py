@@ -16,7 +16,7 @@ from ganforge.interfaces.errors import DataError, GanforgeError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ganforge.plan import Plan
+    from ganforge.planning.plan import Plan
     from ganforge.registry.registry import Registry
     from ganforge.sweeps.children import Child, End
     from ganforge.sweeps.grid import Command, Planned, Variation

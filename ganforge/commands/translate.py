@@ -17,7 +17,7 @@ from ganforge.runfolder import RunFolder, find_run
 
 if TYPE_CHECKING:
     from ganforge.interfaces.specs import Spec
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 _BATCH = 8  # images of the run's size that are translated at once

@@ -15,7 +15,7 @@ from ganforge.runfolder import find_run
 if TYPE_CHECKING:
     from ganforge.lab.places import Place
     from ganforge.lab.walking import Walk
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 _FRAMES = {".png": 8, ".gif": 24}  # from stop to stop

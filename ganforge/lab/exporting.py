@@ -24,7 +24,7 @@ from ganforge.lab.tracing import Traced, plain, traced
 from ganforge.runfolder import write_whole
 
 if TYPE_CHECKING:
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 _ITEMS = 5  # that a generator is followed with; no other size of it should be the same

@@ -19,7 +19,7 @@ from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
 
 if TYPE_CHECKING:
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 Place = dict[str, Tensor]  # source -> [1, ...]

@@ -15,7 +15,7 @@ from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.lab.passing import Still
 from ganforge.networks import build_networks
-from ganforge.plan import DiscriminatorPlan, GeneratorPlan
+from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan
 
 if TYPE_CHECKING:
     from ganforge.runs import Run

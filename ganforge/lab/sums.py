@@ -15,7 +15,7 @@ from ganforge.lab.formula import Group
 from ganforge.lab.places import Place, made, noise_of, place
 
 if TYPE_CHECKING:
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 

@@ -13,7 +13,7 @@ from ganforge.lab import features
 from ganforge.lab.places import Place, along, made, noise_of
 
 if TYPE_CHECKING:
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from ganforge.compose import compose
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import with_options
-from ganforge.plan import Plan
+from ganforge.planning.compose import compose
+from ganforge.planning.plan import Plan
+from ganforge.planning.resolved_recipe import differences, resolved_tables
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.resolved import differences, resolved_tables
 from ganforge.runfolder import RunFolder
 
 SEED = "train.seed"

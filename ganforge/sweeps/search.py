@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 
 from ganforge.interfaces.errors import GanforgeError, PluginError, RunError
 from ganforge.measuring import figure_text
-from ganforge.plan import Plan
+from ganforge.planning.plan import Plan
 from ganforge.recipes.problems import RecipeError
 from ganforge.registry.registry import Registry
 from ganforge.sweeps.children import End

@@ -12,7 +12,7 @@ from torch import Tensor
 from ganforge.interfaces.components import Loss, LossContext, Verdict
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.interfaces.vocabulary import VOCABULARY, split
-from ganforge.plan import SIDES, Side
+from ganforge.planning.plan import SIDES, Side
 from ganforge.registry.parameter_names import loss_needs
 from ganforge.testing.cases import Failed, Subject
 from ganforge.testing.situations import LABELS

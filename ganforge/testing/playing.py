@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 
 from attrs import evolve
 
-from ganforge.compose import compose
 from ganforge.launch import build_training
 from ganforge.machine import decide
+from ganforge.planning.compose import compose
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import load
 from ganforge.recipes.typed_options import unstructure

@@ -11,8 +11,8 @@ from small_runs import CYCLE, DIGITS, write_recipe
 
 from ganforge import products
 from ganforge.bench import Timed, Way, together, ways
-from ganforge.compose import compose
 from ganforge.machine import Machine
+from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ganforge.commands.show import snippet
-from ganforge.compose import compose
+from ganforge.planning.compose import compose
 from ganforge.recipes.document import Source, parse
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry

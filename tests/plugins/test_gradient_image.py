@@ -13,7 +13,7 @@ from making_data import data_settings, make_mnist
 from playing import QUIET, recipe_file, training_of
 
 from ganforge import Draw, Draws, ImageSpec, VectorSpec
-from ganforge.compose import compose
+from ganforge.planning.compose import compose
 from ganforge.plugin import Impossible
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry

@@ -25,9 +25,9 @@ from playing import CYCLE, QUIET, plan_of, registry, training_of
 from torch import nn
 
 from ganforge import GanforgeError, ImageSpec, LabelSpec, NoiseSpec, Run, TextSpec, VectorSpec
+from ganforge.planning.resolved_recipe import resolved_tables, to_toml
 from ganforge.plugin import Impossible
 from ganforge.recipes.problems import RecipeError
-from ganforge.resolved import resolved_tables, to_toml
 
 COMPONENTS = {c.name: c for c in ganforge_components()}
 TEXT = TextSpec(vocabulary=("", "red", "blue"), length=5)

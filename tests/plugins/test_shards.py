@@ -24,8 +24,8 @@ from ganforge_shards.plugin import TarShardsOptions, describe_tar_shards
 from PIL import Image
 
 from ganforge import DataError, Draws, ImageOptions
-from ganforge.compose import compose
 from ganforge.feed import Feed
+from ganforge.planning.compose import compose
 from ganforge.plugin import Impossible, LabelSpec
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from ganforge.graphs import Log, read_log
 from ganforge.interfaces.errors import RunError
-from ganforge.resolved import leaves
+from ganforge.planning.resolved_recipe import leaves
 from ganforge.runfolder import RunFolder
 
 _WATCHING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "collapse-alarm")

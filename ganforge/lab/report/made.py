@@ -24,7 +24,7 @@ from ganforge.lab.report.sheets import Picture, address, webp
 from ganforge.lab.walking import walk
 
 if TYPE_CHECKING:
-    from ganforge.plan import GeneratorPlan
+    from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs import Run
 
 STOPS, FRAMES = 4, 8  # of a walk, and from stop to stop

@@ -21,7 +21,7 @@ from ganforge.lab.report import choices, comparison, contents, curves, sheets
 from ganforge.lab.report.comparison import Block, Group
 from ganforge.lab.report.contents import Entry
 from ganforge.measuring import figure_text
-from ganforge.resolved import leaves
+from ganforge.planning.resolved_recipe import leaves
 
 if TYPE_CHECKING:
     from ganforge.lab.report.made import FiltersShown, Pairs, WalkShown

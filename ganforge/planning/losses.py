@@ -6,11 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ganforge.composing.networks import NetworkReader
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
 from ganforge.interfaces.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
-from ganforge.plan import SIDES, DiscriminatorPlan, DomainPlan, GeneratorPlan, LossPlan, Part
+from ganforge.planning.networks import NetworkReader
+from ganforge.planning.plan import (
+    SIDES,
+    DiscriminatorPlan,
+    DomainPlan,
+    GeneratorPlan,
+    LossPlan,
+    Part,
+)
 from ganforge.recipes.document import Table
 from ganforge.recipes.suggestions import nearest
 from ganforge.registry.parameter_names import loss_needs

@@ -11,7 +11,7 @@ from typing import Any
 
 from ganforge import __version__
 from ganforge.interfaces.specs import NoiseSpec, VectorSpec, spec_to_dict
-from ganforge.plan import (
+from ganforge.planning.plan import (
     SIDES,
     AugmentorPlan,
     DiscriminatorPlan,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import Component, Impossible, Kind
-from ganforge.plan import Part
+from ganforge.planning.plan import Part
 from ganforge.recipes.document import Entry, Span, Table, item_span
 from ganforge.recipes.grammar import KIND
 from ganforge.recipes.problems import Problem

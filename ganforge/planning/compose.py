@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ganforge.composing.losses import LossReader
 from ganforge.interfaces.settings import NoiseSettings, PhaseSettings, TrainSettings
-from ganforge.plan import DataPlan, LossPlan, Part, PhasePlan, Plan
+from ganforge.planning.losses import LossReader
+from ganforge.planning.plan import DataPlan, LossPlan, Part, PhasePlan, Plan
 from ganforge.recipes.document import Table
 from ganforge.recipes.grammar import AUGMENTOR_KEYS, HOOK_KEYS, LOSS_KEYS, METRIC_KEYS, NETWORK_KEYS
 from ganforge.recipes.problems import RecipeError

@@ -8,11 +8,11 @@ from typing import Any
 
 import attrs
 
-from ganforge.composing.data import DataReader
 from ganforge.interfaces.manifest import Ref, option, option_names, options, with_options
 from ganforge.interfaces.settings import OPTIMIZERS, SCHEDULES, InitSettings
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
-from ganforge.plan import (
+from ganforge.planning.data import DataReader
+from ganforge.planning.plan import (
     AugmentorPlan,
     Chosen,
     DataPlan,

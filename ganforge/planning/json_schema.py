@@ -24,7 +24,7 @@ from ganforge.interfaces.settings import (
     PhaseSettings,
     TrainSettings,
 )
-from ganforge.plan import SIDES
+from ganforge.planning.plan import SIDES
 from ganforge.recipes.grammar import KIND
 from ganforge.recipes.typed_options import option_types, type_members
 from ganforge.registry.registry import Registry

@@ -7,11 +7,11 @@ from typing import Any
 
 from attrs import evolve
 
-from ganforge.composing.reader import Reader
 from ganforge.interfaces.manifest import DataDescription, ImageOptions
 from ganforge.interfaces.settings import DerivedSettings, MadeSettings, NoiseSettings
 from ganforge.interfaces.specs import ImageSpec, NoiseSpec, Spec, VectorSpec, spec_from_dict
-from ganforge.plan import DataPlan, DomainPlan, Part
+from ganforge.planning.plan import DataPlan, DomainPlan, Part
+from ganforge.planning.reader import Reader
 from ganforge.recipes.document import Table
 from ganforge.recipes.grammar import IMAGE_KEYS
 from ganforge.recipes.typed_options import structure

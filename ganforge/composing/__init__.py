@@ -1,1 +1,0 @@
-"""The readers that compose.py is made of, each building on the one before."""
