@@ -29,7 +29,7 @@ _HOME = {
     "Made": "interfaces.components",
     "Measurement": "measuring",
     "Metric": "interfaces.components",
-    "Names": "names",
+    "Names": "data.file_names",
     "NoiseSpec": "interfaces.specs",
     "Run": "runs",
     "Spec": "interfaces.specs",

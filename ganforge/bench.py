@@ -18,7 +18,7 @@ import attrs
 import torch
 
 from ganforge import machine, products
-from ganforge.feed import Feed
+from ganforge.data.feed import Feed
 from ganforge.game import Game
 from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec

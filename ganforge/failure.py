@@ -23,8 +23,8 @@ from attrs import frozen
 from torch import Tensor
 
 from ganforge import checkpoint, machine
+from ganforge.data.feed import Feed
 from ganforge.examining import Findings, examine
-from ganforge.feed import Feed
 from ganforge.finite import Broken, Guard, Moment, called
 from ganforge.game import Game
 from ganforge.interfaces.components import Made

@@ -23,8 +23,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganforge import optimizers
 from ganforge.compiling import compiled
+from ganforge.data.feed import Feed
 from ganforge.derived import derived
-from ganforge.feed import Feed
 from ganforge.interfaces.components import (
     Augmentor,
     Loss,

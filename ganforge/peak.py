@@ -22,7 +22,7 @@ import torch
 from torch.autograd.profiler import profile  # that of torch.profiler imports the compiler
 
 from ganforge import resident
-from ganforge.feed import Feed
+from ganforge.data.feed import Feed
 from ganforge.game import Game
 from ganforge.interfaces.errors import TrainingError
 from ganforge.interfaces.manifest import with_options

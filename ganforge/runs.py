@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ganforge import checkpoint
+from ganforge.data.feed import held_out_rows, held_out_split, read_rows
 from ganforge.derived import derived, resized
-from ganforge.feed import held_out_rows, held_out_split, read_rows
 from ganforge.interfaces.components import Dataset, Loss, Made, Verdict
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError, RunError

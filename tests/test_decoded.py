@@ -9,9 +9,10 @@ import pytest
 import torch
 from numbered_rows import Kept, Numbered
 
-from ganforge import DataError, Draws, decoded
-from ganforge.decoded import DecodedRows
-from ganforge.feed import Feed
+from ganforge import DataError, Draws
+from ganforge.data import decoded_cache
+from ganforge.data.decoded_cache import DecodedRows
+from ganforge.data.feed import Feed
 
 CPU = torch.device("cpu")
 SHAPE = (3, 40, 40)
@@ -69,7 +70,7 @@ def test_many_writers_at_once_do_no_harm():
 WRITER = """
 import time
 import torch
-from ganforge.decoded import DecodedRows
+from ganforge.data.decoded_cache import DecodedRows
 rows = DecodedRows("killed", 1500, (3, 40, 40))
 print("begun", flush=True)
 generator = torch.Generator()
@@ -118,8 +119,8 @@ def test_other_pixels_are_other_rows():
 
 
 def test_too_little_room_is_told_before_anything_is_decoded(monkeypatch):
-    usage = decoded.shutil.disk_usage(".")._replace(free=1000)
-    monkeypatch.setattr(decoded.shutil, "disk_usage", lambda folder: usage)
+    usage = decoded_cache.shutil.disk_usage(".")._replace(free=1000)
+    monkeypatch.setattr(decoded_cache.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(DataError, match=r"decoded rows take 0\.0 GB more in .*decoded, where 0\.0"):
         feed(Kept(16, side=6))
 

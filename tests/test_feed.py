@@ -7,7 +7,7 @@ import torch
 from numbered_rows import Numbered
 
 from ganforge import DataError, Draws
-from ganforge.feed import Feed, held_out_rows, held_out_split
+from ganforge.data.feed import Feed, held_out_rows, held_out_split
 
 CPU = torch.device("cpu")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-import ganforge.fetch
+import ganforge.data.download
 from ganforge import DataError
 from ganforge.archives import ARCHIVES, Archive, FetchOptions, RemoteFile
-from ganforge.fetch import fetch, prepare, unpack
+from ganforge.data.download import fetch, prepare, unpack
 from ganforge.plugin import Impossible
 
 PICTURE = bytes(range(256)) * 700  # more than one read of the network
@@ -304,7 +304,7 @@ def test_without_a_network_it_fails_within_seconds(tmp_path, monkeypatch):
     known_as_tiny(monkeypatch, ["https://one.example/x", "https://two.example/x"])
     monkeypatch.delenv("https_proxy", raising=False)
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
-    monkeypatch.setattr(ganforge.fetch, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(ganforge.data.download, "_CONNECT_SECONDS", 0.2)
 
     released = threading.Event()
 
@@ -363,7 +363,7 @@ def test_too_little_space_is_told_before_anything_is_asked_for(tmp_path, tiny, s
     class Usage:
         free = 1000
 
-    monkeypatch.setattr(ganforge.fetch.shutil, "disk_usage", lambda folder: Usage)
+    monkeypatch.setattr(ganforge.data.download.shutil, "disk_usage", lambda folder: Usage)
     with pytest.raises(DataError, match="has 0 MB free, 1 MB are needed"):
         tiny(tmp_path / "data", "good")
     assert server.asked == []
@@ -429,7 +429,7 @@ def test_archives_that_reach_out_or_explode_are_refused_before_anything_is_writt
 
 
 def test_too_many_files_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(ganforge.fetch, "_MOST_FILES", 1)
+    monkeypatch.setattr(ganforge.data.download, "_MOST_FILES", 1)
     with pytest.raises(DataError, match="would unpack to 2 files"):
         unpacked(tmp_path, CONTENT)
 

@@ -7,7 +7,7 @@ import torch
 from numbered_rows import Numbered
 
 from ganforge import DataError, Draws
-from ganforge.feed import Feed
+from ganforge.data.feed import Feed
 
 
 class Painted(Numbered):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ganforge import Draws
-from ganforge.order import Order, Shuffled
+from ganforge.data.sampler import Order, Shuffled
 
 
 def epoch_of(order, epoch, per_epoch):

@@ -11,8 +11,9 @@ import pytest
 import torch
 from numbered_rows import Numbered, Stubborn
 
-from ganforge import DataError, Draws, reading
-from ganforge.feed import Feed
+from ganforge import DataError, Draws
+from ganforge.data import row_loader
+from ganforge.data.feed import Feed
 
 CPU = torch.device("cpu")
 HERE = Path(__file__).parent
@@ -132,9 +133,9 @@ def test_what_is_asked_beside_the_run_does_not_disturb_it(streamed):
 def test_turns_that_read_nothing_do_not_start_anew(streamed, monkeypatch):
     held, ahead = feed(Numbered(60, side=6)), streamed(Numbered(60, side=6), 0)
     begun = []
-    start = reading.Threads.ahead
+    start = row_loader.Threads.ahead
     monkeypatch.setattr(
-        reading.Threads, "ahead", lambda self, batches: begun.append(1) or start(self, batches)
+        row_loader.Threads, "ahead", lambda self, batches: begun.append(1) or start(self, batches)
     )
     for update in range(20):
         ahead.follow(update)
@@ -145,7 +146,7 @@ def test_turns_that_read_nothing_do_not_start_anew(streamed, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="spawn is the only way there, and tried above")
 def test_processes_that_start_anew_give_the_same(streamed, monkeypatch):
-    monkeypatch.setattr(reading, "START", "spawn")
+    monkeypatch.setattr(row_loader, "START", "spawn")
     held, ahead = feed(Numbered(40, side=6)), streamed(Numbered(40, side=6), 1)
     for update in range(3):
         ahead.follow(update)
@@ -156,8 +157,8 @@ def test_processes_that_start_anew_give_the_same(streamed, monkeypatch):
     ("room", "processes", "ahead"), [(10**9, 4, 2), (600, 4, 1), (300, 3, 1), (10, 1, 1)]
 )
 def test_little_shared_memory_means_fewer_workers_and_batches(monkeypatch, room, processes, ahead):
-    monkeypatch.setattr(reading, "shared_room", lambda: room)
-    workers = reading.Workers({}, 4, 100)
+    monkeypatch.setattr(row_loader, "shared_room", lambda: room)
+    workers = row_loader.Workers({}, 4, 100)
     assert (workers._count, workers._ahead) == (processes, ahead)
     workers.close()
 
@@ -228,7 +229,7 @@ import sys, time
 import torch
 from numbered_rows import Numbered
 from ganforge import Draws
-from ganforge.feed import Feed
+from ganforge.data.feed import Feed
 
 if __name__ == "__main__":
     feed = Feed(Numbered(200), ("image",), batch=8, draws=Draws(0), device=torch.device("cpu"),
@@ -317,11 +318,11 @@ def test_a_feed_that_is_closed_has_no_workers(streamed):
 
 
 def test_left_out_workers_are_the_cores_that_a_process_has_to_itself_less_one(monkeypatch):
-    monkeypatch.setattr(reading, "_cores", lambda: 64)
+    monkeypatch.setattr(row_loader, "_cores", lambda: 64)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert reading.workers_here(torch.device("cpu")) == 0
-    assert reading.workers_here(torch.device("cuda", 0)) == 8
+    assert row_loader.workers_here(torch.device("cpu")) == 0
+    assert row_loader.workers_here(torch.device("cuda", 0)) == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
-    assert reading.workers_here(torch.device("cuda", 3)) == 3
-    monkeypatch.setattr(reading, "_cores", lambda: 1)
-    assert reading.workers_here(torch.device("cuda")) == 1
+    assert row_loader.workers_here(torch.device("cuda", 3)) == 3
+    monkeypatch.setattr(row_loader, "_cores", lambda: 1)
+    assert row_loader.workers_here(torch.device("cuda")) == 1

@@ -60,7 +60,7 @@ def command(
     folder = find_run(words[0] if len(words) == 2 else None)
     opened = open_folder(folder, step, device, plugin_files, without)
     plan = opened.generator_plan(generator)
-    from ganforge.images import write_png
+    from ganforge.data.images import write_png
     from ganforge.lab.sums import summed
 
     found = summed(opened, plan, groups, label=label, text=text, spread=spread)
@@ -73,7 +73,7 @@ def _sheet(found: Sum) -> np.ndarray:
     """Samples and their mean, a row a group; below, the result amidst its neighbours."""
     import torch
 
-    from ganforge.images import grid, tiled
+    from ganforge.data.images import grid, tiled
 
     rows = [
         tiled([grid(samples, len(samples)), grid(mean, 1)], 2)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.archives import ARCHIVES, Archive, known
 from ganforge.commands import compose_recipe, recipe_options, with_registry
 from ganforge.commands.list_ import component_record
 from ganforge.commands.tables import print_tables
+from ganforge.data.archives import ARCHIVES, Archive, known
 from ganforge.interfaces.errors import DataError
 from ganforge.registry.registry import Registry
 
@@ -98,7 +98,7 @@ def _megabytes(size: int) -> str:
 )
 def fetch(name: str, folder: Path | None) -> None:
     """Download a known archive, verified by its SHA-256. The same command again resumes."""
-    from ganforge.fetch import fetch as fetch_archive
+    from ganforge.data.download import fetch as fetch_archive
 
     archive = known(name)
     folder = folder or _folder(archive)
@@ -184,7 +184,7 @@ def _faults(dataset: Dataset, on_progress: Callable[[int, int], None]) -> tuple[
 
 def _faults_of(dataset: Dataset, split: str, domain: str, count: int) -> Iterator[str | None]:
     """For each row what is wrong with it, or None."""
-    from ganforge.images import THREADS
+    from ganforge.data.images import THREADS
 
     def fault(index: int) -> str | None:
         try:

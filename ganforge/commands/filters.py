@@ -61,7 +61,7 @@ def command(
         raise GanforgeError(f"cannot write {out.name}: --out takes FILE.png")
     folder = find_run(run)
     opened = open_folder(folder, step, device, plugin_files, without)
-    from ganforge.images import write_png
+    from ganforge.data.images import write_png
     from ganforge.lab.filters import look, sheet
     from ganforge.lab.subjects import address_of
 

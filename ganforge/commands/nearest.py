@@ -69,7 +69,7 @@ def command(
         raise GanforgeError(
             f"generator '{plan.name}' makes {plan.target_spec}, which no data shows"
         )
-    from ganforge.images import write_png
+    from ganforge.data.images import write_png
     from ganforge.lab import features
 
     samples = opened.sample(count, label=label, text=text, seed=seed, generator=plan.name)
@@ -91,7 +91,7 @@ def _sheet(samples: Tensor, training: Tensor, eyes: list[Eye]) -> np.ndarray:
     """For each way to look a block: a line is a sample and what is nearest to it."""
     import torch
 
-    from ganforge.images import grid, tiled
+    from ganforge.data.images import grid, tiled
     from ganforge.lab.copies import nearest
 
     blocks = []

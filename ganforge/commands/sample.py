@@ -198,7 +198,7 @@ class _Request:
 
 
 def _write_grid(out: Path, made: _Request, numbered: bool) -> None:
-    from ganforge.images import grid, write_png
+    from ganforge.data.images import grid, write_png
 
     images = made.images()
     if numbered:
@@ -207,7 +207,7 @@ def _write_grid(out: Path, made: _Request, numbered: bool) -> None:
 
 
 def _write_folder(out: Path, made: _Request) -> None:
-    from ganforge.images import grid, write_png
+    from ganforge.data.images import grid, write_png
 
     width = max(6, len(str(made.count - 1)))
     for start in range(0, made.count, _CHUNK):
@@ -242,7 +242,7 @@ def _with_numbers(images: Tensor, seed: int) -> Tensor:
     import torch
     from PIL import Image, ImageDraw
 
-    from ganforge.images import grid
+    from ganforge.data.images import grid
 
     times = max(1, -(-_LEGIBLE // min(images.shape[2:])))
     large = images.repeat_interleave(times, 2).repeat_interleave(times, 3)

@@ -155,9 +155,9 @@ def _say_warnings(registry: Registry) -> None:
 
 def _fetch(plans: Sequence[Plan]) -> None:
     """Bring the data before runs begin that would all want it at once. Raises DataError."""
-    from ganforge.archives import FetchOptions
     from ganforge.commands.data import progress_bar
-    from ganforge.fetch import prepare
+    from ganforge.data.archives import FetchOptions
+    from ganforge.data.download import prepare
 
     for plan in plans:
         options = plan.data.options

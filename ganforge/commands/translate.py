@@ -75,7 +75,7 @@ def command(
     """
     folder, inputs = _run_and_inputs(words)
     jobs = list(_jobs(inputs, out))
-    from ganforge.images import check_images
+    from ganforge.data.images import check_images
 
     check_images([job.source for job in jobs])
     opened = open_folder(folder, step, device, plugin_files, without)
@@ -129,7 +129,7 @@ def _jobs(inputs: Iterable[Path], out: Path) -> Iterator[Job]:
 
 def _found(path: Path) -> Iterator[tuple[Path, Path]]:
     """(file, its name below the input)."""
-    from ganforge.images import image_files
+    from ganforge.data.images import image_files
 
     if path.is_dir():
         for file in image_files(path):
@@ -190,7 +190,7 @@ def _translate_part(run: Run, plan: GeneratorPlan, jobs: Sequence[Job], at: Size
     import numpy as np
     import torch
 
-    from ganforge.images import grid, read_image, write_png
+    from ganforge.data.images import grid, read_image, write_png
 
     fit = run.plan.data.image.fit
     channels = _shape(plan)[0]
@@ -233,7 +233,7 @@ def _shape(plan: GeneratorPlan) -> tuple[int, int, int]:
 
 def _own_size(plan: GeneratorPlan, file: Path) -> tuple[int, int]:
     """A file's own (height, width), less the few pixels that the network cannot take."""
-    from ganforge.images import image_size
+    from ganforge.data.images import image_size
     from ganforge.interfaces.manifest import Impossible
 
     _, height, width = image_size(file)

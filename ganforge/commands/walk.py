@@ -116,7 +116,7 @@ def _write(out: Path, walk: Walk, frames: int) -> None:
     """A strip has a line for each leg, ending where the next begins; a GIF goes there and back."""
     import torch
 
-    from ganforge.images import grid, write_gif, write_png
+    from ganforge.data.images import grid, write_gif, write_png
 
     if out.suffix.lower() == ".gif":
         images = [grid(image[None], 1) for image in walk.images]

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ganforge import __version__
-from ganforge.feed import held_out_rows, held_out_split
+from ganforge.data.feed import held_out_rows, held_out_split
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, spec_to_dict
 from ganforge.lab.tracing import Traced, plain, traced

@@ -10,7 +10,7 @@ from attrs import frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganforge.images import grid, tiled
+from ganforge.data.images import grid, tiled
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.answers import Answers, Layer, answers, layers_of, peaks, weights_of
 from ganforge.lab.subjects import IMAGES, Subject, subjects

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import ganforge.fetch
+import ganforge.data.download
 from ganforge import DataError
 from ganforge.archives import ARCHIVES, Archive, RemoteFile
 from ganforge.commands.data import command
@@ -93,7 +93,7 @@ def test_fetch_puts_an_archive_below_data_or_where_it_is_told(run, tiny, monkeyp
         part.write_bytes(tiny)
         report.there(len(tiny))
 
-    monkeypatch.setattr(ganforge.fetch, "_receive", receive)
+    monkeypatch.setattr(ganforge.data.download, "_receive", receive)
     result = run("fetch", "tiny")
     assert result.exit_code == 0
     assert 'data.root = "data/tiny"' in result.output and "licence: free" in result.output

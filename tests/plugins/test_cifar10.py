@@ -18,7 +18,7 @@ from playing import QUIET, training_of
 
 from ganforge import DataError, ImageOptions
 from ganforge.archives import ARCHIVES, Archive, RemoteFile
-from ganforge.fetch import prepare
+from ganforge.data.download import prepare
 from ganforge.plugin import ImageSpec, Impossible, LabelSpec
 
 ROWS = {"data_batch_1.bin": 20, "test_batch.bin": 10}  # other files: 10
@@ -195,7 +195,7 @@ def test_the_archive_is_fetched_verified_and_read(tmp_path, tiny, monkeypatch):
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(tiny)
 
-    monkeypatch.setattr("ganforge.fetch._receive", receive)
+    monkeypatch.setattr("ganforge.data.download._receive", receive)
     options = Cifar10Options(root=tmp_path / "data")
     assert options.must_fetch()
     prepare(options)

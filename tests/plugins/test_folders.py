@@ -25,7 +25,7 @@ from PIL import Image
 from playing import QUIET, plan_of, training_of
 
 from ganforge import DataError, Draws, ImageOptions
-from ganforge.feed import Feed, held_out_rows
+from ganforge.data.feed import Feed, held_out_rows
 from ganforge.plugin import ImageSpec, Impossible, LabelSpec
 from ganforge.recipes.problems import RecipeError
 
@@ -571,7 +571,7 @@ def test_real_photographs_are_fed(tmp_path):
     archive = Path(os.environ.get("GANFORGE_TEST_DATA", "")) / "horse2deer.zip"
     if "GANFORGE_TEST_DATA" not in os.environ or not archive.is_file():
         pytest.skip("needs photographs: GANFORGE_TEST_DATA, a folder that holds horse2deer.zip")
-    from ganforge.fetch import unpack
+    from ganforge.data.download import unpack
 
     unpack(archive, tmp_path)
     domains = {"horse": "trainA", "deer": "trainB"}
@@ -588,7 +588,7 @@ def test_real_photographs_have_their_folders_as_labels(tmp_path):
     archive = Path(os.environ.get("GANFORGE_TEST_DATA", "")) / "cifar_small.zip"
     if "GANFORGE_TEST_DATA" not in os.environ or not archive.is_file():
         pytest.skip("needs photographs: GANFORGE_TEST_DATA, a folder that holds cifar_small.zip")
-    from ganforge.fetch import unpack
+    from ganforge.data.download import unpack
 
     unpack(archive, tmp_path)
     (root,) = (path for path in tmp_path.iterdir() if path.is_dir())

@@ -14,7 +14,7 @@ from ganforge_mnist.idx import SPLITS
 from ganforge_mnist.plugin import MnistOptions, describe, ganforge_components
 
 from ganforge import DataError, Draws, ImageOptions
-from ganforge.feed import Feed, held_out_split
+from ganforge.data.feed import Feed, held_out_split
 from ganforge.plugin import ImageSpec, Impossible, LabelSpec
 
 ROWS = {"train": 30, "test": 12}

@@ -24,7 +24,7 @@ from ganforge_shards.plugin import TarShardsOptions, describe_tar_shards
 from PIL import Image
 
 from ganforge import DataError, Draws, ImageOptions
-from ganforge.feed import Feed
+from ganforge.data.feed import Feed
 from ganforge.planning.compose import compose
 from ganforge.plugin import Impossible, LabelSpec
 from ganforge.recipes.recipe import load

@@ -14,7 +14,7 @@ from attrs import frozen
 from PIL import Image
 from torch import Tensor
 
-from ganforge.images import grid
+from ganforge.data.images import grid
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec
 from ganforge.lab import filters

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ganforge.reading import Reader, Rows, refuse
+from ganforge.data.row_loader import Reader, Rows, refuse
 
 
 class Filling:

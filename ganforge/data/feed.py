@@ -15,15 +15,15 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from ganforge.decoded import DecodedRows
-from ganforge.filling import Filling
-from ganforge.images import THREADS, one_line
+from ganforge.data.decoded_cache import DecodedRows
+from ganforge.data.images import THREADS, one_line
+from ganforge.data.lazy_rows import Filling
+from ganforge.data.row_loader import Reader, Rows, Threads, Wanted, Workers, refuse
+from ganforge.data.sampler import Order
 from ganforge.interfaces.components import Dataset
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import DataError
 from ganforge.interfaces.specs import ImageSpec
-from ganforge.order import Order
-from ganforge.reading import Reader, Rows, Threads, Wanted, Workers, refuse
 
 Progress = Callable[[int, int], None]
 _Place = tuple[int, int, int]  # an update, and which rows of it: from, up to

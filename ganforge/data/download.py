@@ -28,7 +28,7 @@ from stat import S_IFMT, S_IFREG
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from ganforge.archives import Archive, FetchOptions, RemoteFile, known
+from ganforge.data.archives import Archive, FetchOptions, RemoteFile, known
 from ganforge.interfaces.errors import DataError
 
 Progress = Callable[[int, int], None]  # bytes that are there, bytes in all

@@ -20,8 +20,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from ganforge.decoded import DecodedRows
-from ganforge.images import THREADS, one_line
+from ganforge.data.decoded_cache import DecodedRows
+from ganforge.data.images import THREADS, one_line
 from ganforge.interfaces.components import Dataset
 from ganforge.interfaces.errors import DataError
 

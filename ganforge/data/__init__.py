@@ -1,0 +1,1 @@
+"""Files to batches, in an order that is computed by index."""
