@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 import attrs
 import torch
 
-from ganforge import machine, products
 from ganforge.data.feed import Feed
 from ganforge.game import Game
+from ganforge.hardware import machine, matmul
 from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, unseen
@@ -114,7 +114,7 @@ def ways(plan: Plan, usual: machine.Machine, *, compiles: bool = False) -> Itera
                 yield Way(layout=layout)
     if usual.device.type == "cpu" and usual.threads > 1:
         yield Way(threads=usual.threads // 2)
-    if usual.device.type == "cpu" and usual.precision == "fp32" and products.offered():
+    if usual.device.type == "cpu" and usual.precision == "fp32" and matmul.offered():
         yield Way(products="torch" if usual.products == "onednn" else "onednn")
     if compiles and not usual.compiles:
         yield Way(compile=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from ganforge import machine
+from ganforge.hardware import machine
 from ganforge.interfaces.manifest import with_options
 from ganforge.launch import Wait, build_feed, unseen
 from ganforge.planning.plan import Plan

@@ -22,11 +22,12 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from ganforge import checkpoint, machine
+from ganforge import checkpoint
 from ganforge.data.feed import Feed
 from ganforge.examining import Findings, examine
 from ganforge.finite import Broken, Guard, Moment, called
 from ganforge.game import Game
+from ganforge.hardware import machine
 from ganforge.interfaces.components import Made
 from ganforge.interfaces.errors import GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options

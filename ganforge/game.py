@@ -22,9 +22,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganforge import optimizers
-from ganforge.compiling import compiled
 from ganforge.data.feed import Feed
 from ganforge.derived import derived
+from ganforge.hardware.compilation import compiled
+from ganforge.hardware.machine import Machine
+from ganforge.hardware.matmul import by_onednn
+from ganforge.hardware.processes import Ranks, over_the_whole_batch
 from ganforge.interfaces.components import (
     Augmentor,
     Loss,
@@ -34,7 +37,6 @@ from ganforge.interfaces.components import (
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.interfaces.specs import Spec
-from ganforge.machine import Machine
 from ganforge.networks import build_loss, build_networks, build_views
 from ganforge.planning.plan import (
     Chosen,
@@ -44,9 +46,7 @@ from ganforge.planning.plan import (
     Plan,
     Side,
 )
-from ganforge.products import by_onednn
 from ganforge.raised import blaming
-from ganforge.ranks import Ranks, over_the_whole_batch
 from ganforge.registry.registry import Registry
 from ganforge.turn import Batch, Turn
 

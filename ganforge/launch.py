@@ -11,22 +11,23 @@ from typing import Any, Protocol
 
 import attrs
 
-from ganforge import checkpoint, machine
+from ganforge import checkpoint
 from ganforge.data.archives import FetchOptions
 from ganforge.data.download import prepare
 from ganforge.data.feed import Feed
 from ganforge.data.row_loader import is_worker_trouble, worker_trouble, workers_here
 from ganforge.game import Game
+from ganforge.hardware import machine
+from ganforge.hardware.machine import Machine
+from ganforge.hardware.processes import Ranks, joined, refuse_uneven
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options
-from ganforge.machine import Machine
 from ganforge.memory import largest_batch
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.planning.resolved_recipe import differences, lock_of, resolved_tables, to_toml
 from ganforge.raised import needs_more_items, remembers_no_memory
-from ganforge.ranks import Ranks, joined, refuse_uneven
 from ganforge.recipes.recipe import Recipe, load
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder, write_whole

@@ -21,14 +21,14 @@ import attrs
 import torch
 from torch.autograd.profiler import profile  # that of torch.profiler imports the compiler
 
-from ganforge import resident
 from ganforge.data.feed import Feed
 from ganforge.game import Game
+from ganforge.hardware import resident_memory
+from ganforge.hardware.machine import Machine, keeps_freed_memory
 from ganforge.interfaces.errors import TrainingError
 from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, fitting, too_few_items, unseen
-from ganforge.machine import Machine, keeps_freed_memory
 from ganforge.planning.plan import PhasePlan, Plan
 from ganforge.raised import needs_more_items
 from ganforge.registry.registry import Registry
@@ -173,7 +173,7 @@ def forecast(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unse
     looks = list(stage.looks())
     networks, gradients, copied = stage.standing()
     stage.leave()
-    occupied = resident.occupied()
+    occupied = resident_memory.occupied()
     on_host = decided.device.type == "cpu"
     data = feed.held_bytes - feed.absent_bytes if on_host else 0
     feed.close()
@@ -324,7 +324,7 @@ def room(device: torch.device) -> int:
     """Bytes that a run can have on a device; 0 where nobody says."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return resident.available() if device.type == "cpu" else 0
+    return resident_memory.available() if device.type == "cpu" else 0
 
 
 def in_words(size: int) -> str:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ganforge import checkpoint, optimizers
 from ganforge.finite import Broken, Guard, Moment
 from ganforge.game import Game, Player
+from ganforge.hardware.processes import Ranks, running_statistics, shares
 from ganforge.interfaces.components import Loss
 from ganforge.interfaces.errors import Elsewhere, PluginError, RunError, TrainingError
 from ganforge.planning.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.raised import blaming
-from ganforge.ranks import Ranks, running_statistics, shares
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run

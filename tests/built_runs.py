@@ -9,8 +9,8 @@ from making_data import small_settings
 from small_runs import write_recipe
 
 import ganforge
+from ganforge.hardware.machine import decide
 from ganforge.launch import build_training
-from ganforge.machine import decide
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.recipes.recipe import load

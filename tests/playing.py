@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from ganforge import Dataset
+from ganforge.hardware.machine import decide
 from ganforge.launch import build_training
-from ganforge.machine import decide
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.plugin import (

@@ -21,12 +21,12 @@ from making_data import REGISTRY, small_settings
 from playing import CYCLE, ONE_PAIR, plan_of, registry
 
 from ganforge import Hook, Loss, checkpoint
+from ganforge.hardware.machine import decide
+from ganforge.hardware.processes import Ranks, joined
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.launch import Request, build_training, launch
-from ganforge.machine import decide
 from ganforge.planning.compose import compose
 from ganforge.plugin import Component, option_names
-from ganforge.ranks import Ranks, joined
 from ganforge.recipes.recipe import load
 from ganforge.runfolder import RunFolder
 from ganforge.trainer import Training

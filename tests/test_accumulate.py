@@ -12,8 +12,8 @@ from making_data import REGISTRY, small_settings
 from playing import ONE_PAIR, plan_of, registry
 from torch import nn
 
+from ganforge.hardware.machine import decide
 from ganforge.launch import build_training
-from ganforge.machine import decide
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.plugin import option_names, with_options

@@ -21,9 +21,9 @@ from playing import registry
 
 from ganforge import GanforgeError, Verdict
 from ganforge.game import Player
+from ganforge.hardware.machine import decide
 from ganforge.interfaces.vocabulary import split
 from ganforge.launch import build_training
-from ganforge.machine import decide
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import SIDES, Plan
 from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_names

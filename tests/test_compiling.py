@@ -9,10 +9,10 @@ import torch
 from playing import training_of
 from small_runs import DIGITS, write_recipe
 
-from ganforge.compiling import offered
+from ganforge.hardware.compilation import offered
+from ganforge.hardware.machine import decide
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.settings import TrainSettings
-from ganforge.machine import decide
 
 
 @pytest.fixture

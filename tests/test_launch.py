@@ -15,8 +15,9 @@ from attrs import evolve
 from playing import ONE_PAIR, recipe_file, registry
 from small_runs import PLAIN, draw_pictures, write_recipe
 
-from ganforge import archives, checkpoint, machine
+from ganforge import archives, checkpoint
 from ganforge.archives import Archive, RemoteFile
+from ganforge.hardware import machine
 from ganforge.interfaces.errors import DataError, RunError, TrainingError
 from ganforge.interfaces.settings import TrainSettings
 from ganforge.launch import Request, launch

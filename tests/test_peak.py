@@ -9,7 +9,7 @@ import torch
 from memory import foretold, taken
 from small_runs import DIGITS, draw_pictures, write_recipe
 
-from ganforge import resident
+from ganforge.hardware import resident_memory
 from ganforge.peak import Forecast, Growth, held, in_words
 
 MB = 10**6
@@ -91,12 +91,12 @@ def test_bytes_for_people(size, words):
 
 
 def test_memory_that_is_used_is_occupied():
-    before = resident.occupied()
+    before = resident_memory.occupied()
     if not before:
         pytest.skip("this system does not say")
     kept = torch.ones(20_000_000)
-    assert resident.occupied() - before > 70 * MB
-    assert kept.sum() and resident.available() > 100 * MB
+    assert resident_memory.occupied() - before > 70 * MB
+    assert kept.sum() and resident_memory.available() > 100 * MB
 
 
 @pytest.mark.parametrize(("limit", "left"), [("1000\n", [700]), ("max\n", [])])
@@ -104,7 +104,7 @@ def test_limits_of_containers_count(tmp_path, limit, left):
     files = {"max": limit, "current": "500\n", "stat": "anon 300\ninactive_file 200\n"}
     for name, text in files.items():
         (tmp_path / f"memory.{name}").write_text(text, encoding="ascii")
-    assert list(resident._left_to_groups(tmp_path)) == left
+    assert list(resident_memory._left_to_groups(tmp_path)) == left
 
 
 # --- the command ----------------------------------------------------------------------------------

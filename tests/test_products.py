@@ -10,25 +10,25 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from ganforge import machine, products
+from ganforge.hardware import machine, matmul
+from ganforge.hardware.machine import decide
+from ganforge.hardware.matmul import LEAST, by_onednn, fits, linear
 from ganforge.interfaces.settings import TrainSettings
-from ganforge.machine import decide
-from ganforge.products import LEAST, by_onednn, fits, linear
 
-pytestmark = pytest.mark.skipif(not products.offered(), reason="this PyTorch has no such products")
+pytestmark = pytest.mark.skipif(not matmul.offered(), reason="this PyTorch has no such products")
 
 
 @pytest.fixture
 def asked(monkeypatch) -> list[tuple[int, ...]]:
     """The shapes of what oneDNN is asked to multiply."""
     shapes: list[tuple[int, ...]] = []
-    before = products.linear
+    before = matmul.linear
 
     def noting(rows, weight, bias):
         shapes.append((*rows.shape, len(weight)))
         return before(rows, weight, bias)
 
-    monkeypatch.setattr(products, "linear", noting)
+    monkeypatch.setattr(matmul, "linear", noting)
     return shapes
 
 
@@ -121,5 +121,5 @@ def test_the_processor_decides_unless_the_recipe_does(intel, wanted, taken, monk
 
 
 def test_elsewhere_pytorch_multiplies(monkeypatch) -> None:
-    monkeypatch.setattr(products, "offered", lambda: False)
+    monkeypatch.setattr(matmul, "offered", lambda: False)
     assert decide(TrainSettings(steps=1, device="cpu", products="onednn")).products == "torch"

@@ -19,9 +19,9 @@ from playing_together import AS_THE_GRADIENT, GAMES, PLAIN, small_request
 
 from ganforge import checkpoint
 from ganforge.failure import build, read, replay
+from ganforge.hardware.processes import Ranks, refuse_uneven, shares
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.launch import launch
-from ganforge.ranks import Ranks, refuse_uneven, shares
 from ganforge.runfolder import RunFolder
 
 TESTS = Path(__file__).parent

@@ -85,7 +85,7 @@ def _images_per_second(plan: Plan, timed: Timed) -> float:
 
 
 def _show(plan: Plan, found: list[Timed]) -> None:
-    from ganforge import machine
+    from ganforge.hardware import machine
 
     usual = machine.decide(plan.train).locked()
     said = ", ".join(f"{key} {value}" for key, value in usual.items())

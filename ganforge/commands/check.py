@@ -87,7 +87,7 @@ def _forecast(registry: Registry, plan: Plan, params: Mapping[str, Any]) -> Fore
     than there is."""
     for name, level in _QUIET.items():
         os.environ.setdefault(name, level)
-    from ganforge import machine  # imports torch: only where something is built
+    from ganforge.hardware import machine  # imports torch: only where something is built
     from ganforge.launch import Request, with_data
     from ganforge.peak import forecast, room
 

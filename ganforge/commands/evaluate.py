@@ -229,7 +229,7 @@ def _opened(
 ) -> list[Run]:
     """The run at each step that is asked for, ascending; of none, the last and the best if there
     is one. Imports torch."""
-    from ganforge.machine import find_device
+    from ganforge.hardware.machine import find_device
     from ganforge.runs import Run
 
     where = find_device(device)

@@ -40,7 +40,7 @@ def open_folder(
 ) -> Run:
     """Open a run. Imports torch, so everything that can be wrong before is checked before."""
     registry = open_registry(plugin_files, without)
-    from ganforge.machine import find_device
+    from ganforge.hardware.machine import find_device
     from ganforge.runs import Run
 
     return Run(folder, step=step, device=find_device(device), registry=registry)

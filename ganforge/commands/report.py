@@ -163,8 +163,8 @@ def _look(
     if not any(entry.state for entry in entries):
         return
     registry = open_registry(plugin_files, without)
+    from ganforge.hardware.machine import find_device
     from ganforge.lab.report import made, page
-    from ganforge.machine import find_device
     from ganforge.runs import Run
 
     device = find_device("auto")

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 from attrs import evolve
 
+from ganforge.hardware.machine import decide
 from ganforge.launch import build_training
-from ganforge.machine import decide
 from ganforge.planning.compose import compose
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import load

@@ -19,10 +19,10 @@ from statistics import median
 
 from torch.utils.flop_counter import FlopCounterMode
 
+from ganforge.hardware.machine import decide
+from ganforge.hardware.processes import Ranks, joined
 from ganforge.launch import build_training
-from ganforge.machine import decide
 from ganforge.planning.compose import compose
-from ganforge.ranks import Ranks, joined
 from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder

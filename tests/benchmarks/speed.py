@@ -41,9 +41,9 @@ from torch.utils.flop_counter import flop_registry
 sys.path.insert(0, str(Path(__file__).parent))
 import textbook
 
+from ganforge.hardware.machine import decide, has_native_bf16
 from ganforge.images import write_png
 from ganforge.launch import build_training
-from ganforge.machine import decide, has_native_bf16
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry

@@ -19,8 +19,8 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from ganforge.hardware.machine import decide
 from ganforge.launch import build_training
-from ganforge.machine import decide
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry

@@ -9,9 +9,9 @@ import torch
 from playing import training_of
 from small_runs import CYCLE, DIGITS, write_recipe
 
-from ganforge import products
 from ganforge.bench import Timed, Way, together, ways
-from ganforge.machine import Machine
+from ganforge.hardware import matmul
+from ganforge.hardware.machine import Machine
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
@@ -30,7 +30,7 @@ def test_each_switch_is_tried_and_nothing_is_written(ganforge_cli, workdir) -> N
     assert said.status == 0, said.err
     assert "digits: batch 4" in said.out
     assert "as it is: device cpu, precision fp32, threads 2, layout auto, products" in said.out
-    others = ["products torch", "products onednn"] if products.offered() else []
+    others = ["products torch", "products onednn"] if matmul.offered() else []
     for way in ("layout contiguous", "layout channels_last", "threads 1", *others):
         assert way in said.out
     assert sorted(workdir.rglob("*")) == before

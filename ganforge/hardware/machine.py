@@ -17,12 +17,12 @@ import attrs
 import torch
 from torch import nn
 
-from ganforge import compiling, products
+from ganforge.hardware import compilation, matmul
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from ganforge.ranks import Ranks
+    from ganforge.hardware.processes import Ranks
 
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -105,7 +105,7 @@ def decide(train: TrainSettings, ranks: Ranks | None = None) -> Machine:
     if ranks is not None and device.type not in ("cpu", "cuda"):
         raise GanforgeError(f"several processes play on CPUs or CUDA, not on '{device}'")
     if train.compile:
-        compiling.refuse_without_compiler(device)
+        compilation.refuse_without_compiler(device)
     if train.compile and ranks is not None:
         raise GanforgeError("`train.compile` is for one process: leave it out for several")
     precision = train.precision
@@ -134,7 +134,7 @@ def decide(train: TrainSettings, ranks: Ranks | None = None) -> Machine:
 
 def _products(wanted: str, device: torch.device) -> str:
     """What multiplies matrices: oneDNN where it is wanted and there."""
-    if device.type != "cpu" or not products.offered():
+    if device.type != "cpu" or not matmul.offered():
         return "torch"
     if wanted == "auto":
         return "torch" if _is_intel() else "onednn"
