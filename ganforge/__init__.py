@@ -17,7 +17,7 @@ _HOME = {
     "Discriminator": "interfaces.components",
     "Draw": "interfaces.draws",
     "Draws": "interfaces.draws",
-    "Dropout": "dropout",
+    "Dropout": "game.dropout",
     "GanforgeError": "interfaces.errors",
     "Generator": "interfaces.components",
     "Hook": "interfaces.components",

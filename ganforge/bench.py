@@ -18,7 +18,7 @@ import attrs
 import torch
 
 from ganforge.data.feed import Feed
-from ganforge.game import Game
+from ganforge.game.game import Game
 from ganforge.hardware import machine, matmul
 from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec

@@ -24,9 +24,10 @@ from torch import Tensor
 
 from ganforge import checkpoint
 from ganforge.data.feed import Feed
-from ganforge.examining import Findings, examine
-from ganforge.finite import Broken, Guard, Moment, called
-from ganforge.game import Game
+from ganforge.game.game import Game
+from ganforge.game.nan_examination import Findings, examine
+from ganforge.game.nan_guard import Broken, Guard, Moment, called
+from ganforge.game.turn import Batch
 from ganforge.hardware import machine
 from ganforge.interfaces.components import Made
 from ganforge.interfaces.errors import GanforgeError, RunError, TrainingError
@@ -34,7 +35,6 @@ from ganforge.interfaces.manifest import with_options
 from ganforge.planning.plan import SIDES, PhasePlan, Plan
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
-from ganforge.turn import Batch
 
 if TYPE_CHECKING:
     from ganforge.trainer import Training

@@ -16,7 +16,8 @@ from ganforge.data.archives import FetchOptions
 from ganforge.data.download import prepare
 from ganforge.data.feed import Feed
 from ganforge.data.row_loader import is_worker_trouble, worker_trouble, workers_here
-from ganforge.game import Game
+from ganforge.game.error_attribution import needs_more_items, remembers_no_memory
+from ganforge.game.game import Game
 from ganforge.hardware import machine
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.processes import Ranks, joined, refuse_uneven
@@ -27,7 +28,6 @@ from ganforge.memory import largest_batch
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.planning.resolved_recipe import differences, lock_of, resolved_tables, to_toml
-from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.recipes.recipe import Recipe, load
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder, write_whole

@@ -6,11 +6,11 @@ import gc
 
 import torch
 
+from ganforge.game.error_attribution import needs_more_items, remembers_no_memory
+from ganforge.game.turn import Batch, Turn
 from ganforge.interfaces.errors import TrainingError
 from ganforge.planning.plan import SIDES
-from ganforge.raised import needs_more_items, remembers_no_memory
 from ganforge.trainer import Training
-from ganforge.turn import Batch, Turn
 
 
 def largest_batch(training: Training) -> TrainingError:

@@ -22,7 +22,8 @@ import torch
 from torch.autograd.profiler import profile  # that of torch.profiler imports the compiler
 
 from ganforge.data.feed import Feed
-from ganforge.game import Game
+from ganforge.game.error_attribution import needs_more_items
+from ganforge.game.game import Game
 from ganforge.hardware import resident_memory
 from ganforge.hardware.machine import Machine, keeps_freed_memory
 from ganforge.interfaces.errors import TrainingError
@@ -30,7 +31,6 @@ from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, fitting, too_few_items, unseen
 from ganforge.planning.plan import PhasePlan, Plan
-from ganforge.raised import needs_more_items
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from ganforge import checkpoint
 from ganforge.data.feed import held_out_rows, held_out_split, read_rows
-from ganforge.derived import derived, resized
+from ganforge.game.derived_domains import derived, resized
+from ganforge.game.networks import build_loss, build_network, build_views
 from ganforge.hardware.machine import find_device
 from ganforge.interfaces.components import Dataset, Loss, Made, Verdict
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
-from ganforge.networks import build_loss, build_network, build_views
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.recipe import load

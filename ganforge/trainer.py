@@ -15,18 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganforge import checkpoint, optimizers
-from ganforge.finite import Broken, Guard, Moment
-from ganforge.game import Game, Player
+from ganforge import checkpoint
+from ganforge.game import optimizers
+from ganforge.game.error_attribution import blaming
+from ganforge.game.game import Game, Player
+from ganforge.game.nan_guard import Broken, Guard, Moment
+from ganforge.game.turn import Batch, Turn
 from ganforge.hardware.processes import Ranks, running_statistics, shares
 from ganforge.interfaces.components import Loss
 from ganforge.interfaces.errors import Elsewhere, PluginError, RunError, TrainingError
 from ganforge.planning.plan import LossPlan, PhasePlan, Plan, Side
-from ganforge.raised import blaming
 from ganforge.registry.registry import Registry
 from ganforge.runfolder import RunFolder
 from ganforge.runs import Run
-from ganforge.turn import Batch, Turn
 from ganforge.watching import build_hooks, manager_of
 
 _FEWEST = 4  # images in a batch, for it to say how much they differ

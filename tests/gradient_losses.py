@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from playing import QUIET, training_of
 
+from ganforge.game.turn import Batch, Turn
 from ganforge.planning.plan import LossPlan
 from ganforge.trainer import Training
-from ganforge.turn import Batch, Turn
 
 NORMS = ("none", "batch", "spectral", "weight")
 

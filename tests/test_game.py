@@ -5,8 +5,8 @@ import torch
 from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
 from ganforge import Discriminator, Generator
+from ganforge.game.networks import initialise
 from ganforge.interfaces.errors import PluginError
-from ganforge.networks import initialise
 from ganforge.plugin import Component, Ref, option, options
 from ganforge.trainer import parts_of
 

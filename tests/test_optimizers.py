@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from ganforge import optimizers
+from ganforge.game import optimizers
 from ganforge.interfaces.settings import OPTIMIZERS, Adam, Constant, ConstantThenLinear, Cosine
 from ganforge.planning.plan import Chosen
 

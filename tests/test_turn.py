@@ -5,9 +5,9 @@ import torch
 from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
 from ganforge import Discriminator, Loss, Verdict
+from ganforge.game.turn import Batch, Turn
 from ganforge.plugin import Component
 from ganforge.recipes.problems import RecipeError
-from ganforge.turn import Batch, Turn
 
 
 class Judge(Discriminator):

@@ -14,8 +14,8 @@ from ganforge.commands.tables import print_tables
 from ganforge.interfaces.errors import TrainingError
 
 if TYPE_CHECKING:
-    from ganforge.examining import Findings
     from ganforge.failure import Failure
+    from ganforge.game.nan_examination import Findings
 
 
 @click.command()
@@ -45,8 +45,8 @@ def command(
 
 
 def _show(failure: Failure, findings: Findings) -> None:
-    from ganforge.examining import TOGETHER
-    from ganforge.finite import called
+    from ganforge.game.nan_examination import TOGETHER
+    from ganforge.game.nan_guard import called
 
     at = failure.at
     title = f"{failure.run.name}, step {at.step:,}: {at.side} turn, batch {at.update:,}"

@@ -9,12 +9,12 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
+from ganforge.game.networks import build_networks
 from ganforge.interfaces.components import Augmentor, Made
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.lab.passing import Still
-from ganforge.networks import build_networks
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import ganforge
+from ganforge.game.networks import build_networks
 from ganforge.interfaces.draws import Draws
 from ganforge.lab import answers, filters, subjects
 from ganforge.lab.answers import layers_of
 from ganforge.lab.passing import Guided, guided_modules
 from ganforge.lab.subjects import Subject
-from ganforge.networks import build_networks
 
 
 def reading(network, images):

@@ -13,11 +13,11 @@ from making_data import data_settings, make_mnist
 from playing import QUIET, recipe_file, training_of
 
 from ganforge import Draw, Draws, ImageSpec, VectorSpec
+from ganforge.game.turn import Batch, Turn
 from ganforge.planning.compose import compose
 from ganforge.plugin import Impossible
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.turn import Batch, Turn
 
 (COMPONENT,) = ganforge_components()
 OPERATORS = {"finite": finite_differences, "sobel": sobel}

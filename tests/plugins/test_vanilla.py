@@ -20,8 +20,8 @@ from playing import ONE_PAIR, training_of
 from torch import nn
 
 from ganforge import AttributeSpec, Dropout, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
+from ganforge.game.turn import Batch, Turn
 from ganforge.plugin import Impossible
-from ganforge.turn import Batch, Turn
 
 COMPONENTS = {(c.kind, c.name): c for c in ganforge_components()}
 SIZES = [(1, 28, 28), (3, 32, 32), (1, 48, 80), (2, 1, 7)]

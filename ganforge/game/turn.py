@@ -24,7 +24,7 @@ from ganforge.interfaces.vocabulary import FORCED, TRANSLATION, VERDICT, split
 from ganforge.planning.plan import GeneratorPlan, Side
 
 if TYPE_CHECKING:
-    from ganforge.game import Game
+    from ganforge.game.game import Game
 
 
 # Inputs that one forward of a discriminator may take side by side.

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganforge.game.error_attribution import blaming
 from ganforge.interfaces.components import Augmentor
 from ganforge.interfaces.draws import Draw
 from ganforge.planning.plan import DomainPlan
-from ganforge.raised import blaming
 
 
 def derived(domain: DomainPlan, images: Tensor, view: Augmentor | None, draw: Draw) -> Tensor:

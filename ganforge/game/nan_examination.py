@@ -12,11 +12,18 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from ganforge.finite import Moment, called, gradients_of, not_finite_of, term_names, weights_of
-from ganforge.game import Game, Player
+from ganforge.game.game import Game, Player
+from ganforge.game.nan_guard import (
+    Moment,
+    called,
+    gradients_of,
+    not_finite_of,
+    term_names,
+    weights_of,
+)
+from ganforge.game.turn import Turn
 from ganforge.interfaces.components import Made
 from ganforge.trainer import all_parts_of
-from ganforge.turn import Turn
 
 TOGETHER = "together"  # the norm of the gradient that the update would take
 

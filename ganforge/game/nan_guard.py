@@ -21,8 +21,8 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from ganforge import optimizers
-from ganforge.game import Game, Player
+from ganforge.game import optimizers
+from ganforge.game.game import Game, Player
 from ganforge.interfaces.components import Augmentor
 from ganforge.planning.plan import Side
 

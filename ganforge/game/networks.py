@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from ganforge.game.error_attribution import blaming
 from ganforge.interfaces.components import (
     Augmentor,
     Discriminator,
@@ -21,7 +22,6 @@ from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.specs import Spec
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
-from ganforge.raised import blaming
 from ganforge.registry.parameter_names import takes_labels
 from ganforge.registry.registry import Registry
 

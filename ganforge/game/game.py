@@ -21,9 +21,12 @@ from attrs import define, evolve, field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ganforge import optimizers
 from ganforge.data.feed import Feed
-from ganforge.derived import derived
+from ganforge.game import optimizers
+from ganforge.game.derived_domains import derived
+from ganforge.game.error_attribution import blaming
+from ganforge.game.networks import build_loss, build_networks, build_views
+from ganforge.game.turn import Batch, Turn
 from ganforge.hardware.compilation import compiled
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.matmul import by_onednn
@@ -37,7 +40,6 @@ from ganforge.interfaces.components import (
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.interfaces.specs import Spec
-from ganforge.networks import build_loss, build_networks, build_views
 from ganforge.planning.plan import (
     Chosen,
     LossPlan,
@@ -46,9 +48,7 @@ from ganforge.planning.plan import (
     Plan,
     Side,
 )
-from ganforge.raised import blaming
 from ganforge.registry.registry import Registry
-from ganforge.turn import Batch, Turn
 
 
 @define(eq=False)

@@ -1,0 +1,1 @@
+"""One update: the networks, what losses may read, and how a turn is played."""
