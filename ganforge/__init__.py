@@ -27,11 +27,11 @@ _HOME = {
     "Loss": "interfaces.components",
     "LossContext": "interfaces.components",
     "Made": "interfaces.components",
-    "Measurement": "measuring",
+    "Measurement": "runs.measurement",
     "Metric": "interfaces.components",
     "Names": "data.file_names",
     "NoiseSpec": "interfaces.specs",
-    "Run": "runs",
+    "Run": "runs.run",
     "Spec": "interfaces.specs",
     "TextSpec": "interfaces.specs",
     "Training": "trainer",
@@ -41,8 +41,8 @@ _HOME = {
     "as_one_hot": "interfaces.components",
     "as_vectors": "interfaces.components",
     "map_channels": "interfaces.components",
-    "open_run": "runs",
-    "train": "runs",
+    "open_run": "runs.run",
+    "train": "runs.run",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -25,7 +25,7 @@ from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, unseen
 from ganforge.planning.plan import Plan
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 from ganforge.trainer import Training
 
 TURN = 0.25  # seconds of one turn, so that starting and stopping the clock counts for nothing

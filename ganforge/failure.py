@@ -22,7 +22,6 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from ganforge import checkpoint
 from ganforge.data.feed import Feed
 from ganforge.game.game import Game
 from ganforge.game.nan_examination import Findings, examine
@@ -34,7 +33,8 @@ from ganforge.interfaces.errors import GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options
 from ganforge.planning.plan import SIDES, PhasePlan, Plan
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs import checkpoint
+from ganforge.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ganforge.trainer import Training

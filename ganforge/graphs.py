@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.recipes.suggestions import nearest
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import attrs
 
-from ganforge import checkpoint
 from ganforge.data.archives import FetchOptions
 from ganforge.data.download import prepare
 from ganforge.data.feed import Feed
@@ -30,7 +29,8 @@ from ganforge.planning.plan import Plan
 from ganforge.planning.resolved_recipe import differences, lock_of, resolved_tables, to_toml
 from ganforge.recipes.recipe import Recipe, load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder, write_whole
+from ganforge.runs import checkpoint
+from ganforge.runs.run_folder import RunFolder, write_whole
 from ganforge.trainer import Training
 
 Say = Callable[[str], None]

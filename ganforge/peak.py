@@ -32,8 +32,8 @@ from ganforge.interfaces.specs import ImageSpec
 from ganforge.launch import Wait, build_feed, fitting, too_few_items, unseen
 from ganforge.planning.plan import PhasePlan, Plan
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
-from ganforge.runs import Run
+from ganforge.runs.run import Run
+from ganforge.runs.run_folder import RunFolder
 from ganforge.trainer import Training, updates_before
 
 ROWS = (4, 8)  # of the batch, that a step is played with; as many as are there are played whole

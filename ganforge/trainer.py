@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganforge import checkpoint
 from ganforge.game import optimizers
 from ganforge.game.error_attribution import blaming
 from ganforge.game.game import Game, Player
@@ -26,8 +25,9 @@ from ganforge.interfaces.components import Loss
 from ganforge.interfaces.errors import Elsewhere, PluginError, RunError, TrainingError
 from ganforge.planning.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
-from ganforge.runs import Run
+from ganforge.runs import checkpoint
+from ganforge.runs.run import Run
+from ganforge.runs.run_folder import RunFolder
 from ganforge.watching import build_hooks, manager_of
 
 _FEWEST = 4  # images in a batch, for it to say how much they differ

@@ -15,8 +15,8 @@ from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
-from ganforge.runs import Run
+from ganforge.runs.run import Run
+from ganforge.runs.run_folder import RunFolder
 
 REGISTRY = Registry.load(only=())
 RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}

@@ -23,7 +23,7 @@ from ganforge.plugin import (
 )
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 from ganforge.trainer import Training
 
 

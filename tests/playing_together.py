@@ -20,7 +20,7 @@ import torch
 from making_data import REGISTRY, small_settings
 from playing import CYCLE, ONE_PAIR, plan_of, registry
 
-from ganforge import Hook, Loss, checkpoint
+from ganforge import Hook, Loss
 from ganforge.hardware.machine import decide
 from ganforge.hardware.processes import Ranks, joined
 from ganforge.interfaces.errors import GanforgeError
@@ -28,7 +28,8 @@ from ganforge.launch import Request, build_training, launch
 from ganforge.planning.compose import compose
 from ganforge.plugin import Component, option_names
 from ganforge.recipes.recipe import load
-from ganforge.runfolder import RunFolder
+from ganforge.runs import checkpoint
+from ganforge.runs.run_folder import RunFolder
 from ganforge.trainer import Training
 
 MLP = 'use = "mlp"\nhidden = [12]\n'  # of the generator, with BatchNorm

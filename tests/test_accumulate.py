@@ -18,7 +18,7 @@ from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.plugin import option_names, with_options
 from ganforge.recipes.recipe import load
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 
 RECIPES = sorted(REGISTRY.recipes())
 DRAWS_WORDS = ("sequence-times", "sequence-times-reinforce")  # in each forward others

@@ -30,7 +30,7 @@ from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.registry.parameter_names import loss_needs, takes_labels
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 from ganforge.testing.situations import items
 from ganforge.trainer import Training
 

@@ -30,7 +30,7 @@ from ganforge.plugin import (
     options,
 )
 from ganforge.recipes.problems import RecipeError
-from ganforge.runs import Run
+from ganforge.runs.run import Run
 
 WORDS = TextSpec(("", "left", "right", "dot"), 3)
 CHARACTERS = TextSpec(("", *"0123456789:"), 5, "character")
@@ -334,7 +334,7 @@ def test_an_encoder_that_a_phase_does_not_train_stays(tmp_path):
 
 
 def test_an_interrupted_game_with_an_encoder_goes_on_bit_for_bit(tmp_path):
-    from ganforge import checkpoint
+    from ganforge.runs import checkpoint
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

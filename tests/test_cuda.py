@@ -6,11 +6,12 @@ import pytest
 import torch
 from playing import ONE_PAIR, training_of
 
-from ganforge import Loss, checkpoint
+from ganforge import Loss
 from ganforge.hardware.machine import decide, has_native_bf16
 from ganforge.interfaces.errors import TrainingError
 from ganforge.interfaces.settings import TrainSettings
 from ganforge.plugin import Component
+from ganforge.runs import checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

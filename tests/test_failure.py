@@ -10,10 +10,11 @@ import torch
 from playing import CYCLE, ONE_PAIR, plan_of, registry, training_of
 from torch import nn
 
-from ganforge import Discriminator, Loss, checkpoint, failure
+from ganforge import Discriminator, Loss, failure
 from ganforge.interfaces.errors import RunError, TrainingError
 from ganforge.planning.resolved_recipe import resolved_tables, to_toml
 from ganforge.plugin import Component
+from ganforge.runs import checkpoint
 
 
 @pytest.fixture(autouse=True)

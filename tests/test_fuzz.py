@@ -28,7 +28,7 @@ from playing import registry
 from small_runs import PLAIN, write_recipe
 
 import ganforge
-from ganforge import GanforgeError, checkpoint
+from ganforge import GanforgeError
 from ganforge.graphs import read_log, usual_panels
 from ganforge.images import image_size, read_image
 from ganforge.planning.compose import compose
@@ -36,7 +36,8 @@ from ganforge.planning.plan import Plan
 from ganforge.plugin import KINDS, option_names
 from ganforge.recipes.problems import RecipeError, render, to_json
 from ganforge.recipes.recipe import load
-from ganforge.runfolder import RunFolder
+from ganforge.runs import checkpoint
+from ganforge.runs.run_folder import RunFolder
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
 TEXTS = {path.stem: path.read_bytes() for path in RECIPES}

@@ -15,7 +15,7 @@ from attrs import evolve
 from playing import ONE_PAIR, recipe_file, registry
 from small_runs import PLAIN, draw_pictures, write_recipe
 
-from ganforge import archives, checkpoint
+from ganforge import archives
 from ganforge.archives import Archive, RemoteFile
 from ganforge.hardware import machine
 from ganforge.interfaces.errors import DataError, RunError, TrainingError
@@ -23,7 +23,8 @@ from ganforge.interfaces.settings import TrainSettings
 from ganforge.launch import Request, launch
 from ganforge.recipes.problems import RecipeError
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs import checkpoint
+from ganforge.runs.run_folder import RunFolder
 from ganforge.trainer import Training
 
 SAVING = ONE_PAIR.replace("checkpoint = { off = true }", "checkpoint = { every = 2, keep = 9 }")
@@ -56,7 +57,7 @@ def networks(folder, step=None):
 @pytest.fixture
 def trainer_elsewhere():
     """A function that makes another process hold a run folder; it returns the process."""
-    code = "import sys, time; from pathlib import Path; from ganforge.runfolder import RunFolder\n"
+    code = "import sys, time; from pathlib import Path; from ganforge.runs.run_folder import RunFolder\n"
     code += "with RunFolder(Path(sys.argv[1])).held(): print('held', flush=True); time.sleep(60)"
     started = []
 

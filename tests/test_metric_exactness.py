@@ -610,8 +610,8 @@ WIDENED = ("class-accuracy", "reconstruction")
 
 # Wherever items are taken in parts.
 PARTS = (
-    "ganforge.runs._BATCH",
-    "ganforge.runs._TRANSLATED",
+    "ganforge.runs.run._BATCH",
+    "ganforge.runs.run._TRANSLATED",
     "ganforge_checkerboard.checkerboard.AT_ONCE",
     "ganforge_captioned_shapes.truth.AT_ONCE",
     "ganforge_judge.judge.AT_ONCE",

@@ -11,14 +11,14 @@ from making_data import data_settings
 from playing import CYCLE, ONE_PAIR, plan_of, recipe_file, registry
 
 import ganforge
-from ganforge import checkpoint
 from ganforge.launch import Request, launch
 from ganforge.planning.compose import compose
 from ganforge.planning.resolved_recipe import differences, resolved_tables, to_toml
 from ganforge.plugin import Component, Ref, option, options
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs import checkpoint
+from ganforge.runs.run_folder import RunFolder
 
 REGISTRY = Registry.load(only=())
 RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}

@@ -14,7 +14,7 @@ from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
 from ganforge.launch import Request, launch
 from ganforge.recipes.problems import RecipeError
-from ganforge.runs import Run, class_number, noise_of
+from ganforge.runs.run import Run, class_number, noise_of
 
 AVERAGED = DIGITS.replace("hidden = [6]", "hidden = [6]\nema = 0.9", 1).replace(
     "[hooks.samples]",
@@ -355,7 +355,7 @@ def classified(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classified")
     path = write_recipe(folder, CLASSIFIED)
     launch(Request(recipe=path, out=folder / "run"), lambda line: None)
-    return Run(ganforge.runs.RunFolder(folder / "run"))
+    return Run(ganforge.runs.run.RunFolder(folder / "run"))
 
 
 def test_a_discriminator_of_a_run_is_frozen_and_in_eval_mode(classified):

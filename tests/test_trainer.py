@@ -11,9 +11,10 @@ import pytest
 import torch
 from playing import CYCLE, ONE_PAIR, training_of
 
-from ganforge import Hook, Loss, checkpoint
+from ganforge import Hook, Loss
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component
+from ganforge.runs import checkpoint
 from ganforge.trainer import updates_before
 
 

@@ -10,7 +10,7 @@ import click
 from ganforge.commands.opening import look_options, open_folder
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.formula import parsed
-from ganforge.runfolder import find_run
+from ganforge.runs.run_folder import find_run
 
 if TYPE_CHECKING:
     import numpy as np

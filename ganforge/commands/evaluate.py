@@ -24,11 +24,11 @@ from ganforge.recipes.problems import Problem, RecipeError
 from ganforge.recipes.recipe import Recipe
 from ganforge.recipes.typed_options import unstructure
 from ganforge.registry.registry import NotFound, Registry
-from ganforge.runfolder import RunFolder, find_run
+from ganforge.runs.run_folder import RunFolder, find_run
 
 if TYPE_CHECKING:
-    from ganforge.measuring import Measurement
-    from ganforge.runs import Run
+    from ganforge.runs.measurement import Measurement
+    from ganforge.runs.run import Run
 
 
 SEEDS_APART = 1_000_000  # so that sets of samples of different sampling seeds share none
@@ -230,7 +230,7 @@ def _opened(
     """The run at each step that is asked for, ascending; of none, the last and the best if there
     is one. Imports torch."""
     from ganforge.hardware.machine import find_device
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
     where = find_device(device)
     runs = {}
@@ -289,7 +289,7 @@ def _evaluate(todo: list[_Todo], as_json: bool, force: bool) -> None:
 
 def _measured(name: str, run: Run, seeds: Sequence[int]) -> Measurement:
     """A metric of a run, with several sampling seeds their mean."""
-    from ganforge.measuring import Measurement
+    from ganforge.runs.measurement import Measurement
 
     part = run.plan.metrics[name]
     metric = run.registry.load_target(part.component)
@@ -313,7 +313,7 @@ def _measured(name: str, run: Run, seeds: Sequence[int]) -> Measurement:
 
 def _compare(measured: Sequence[tuple[str, Measurement]], force: bool) -> None:
     """A table for each metric that several runs have. Raises RunError where protocols differ."""
-    from ganforge.measuring import difference
+    from ganforge.runs.measurement import difference
 
     refused = []
     for name in dict.fromkeys(measurement.name for _, measurement in measured):
@@ -332,7 +332,7 @@ def _compare(measured: Sequence[tuple[str, Measurement]], force: bool) -> None:
 
 
 def _show_compared(name: str, measured: Sequence[tuple[str, Measurement]]) -> None:
-    from ganforge.measuring import figure_text
+    from ganforge.runs.measurement import figure_text
 
     def cell(measurement: Measurement, key: str) -> str:
         if key not in measurement.figures:
@@ -369,7 +369,7 @@ def _line(measurement: Measurement, run: Run, seeds: Sequence[int]) -> str:
     """One measurement as a line of JSON, with all that it takes to repeat it."""
     import torch
 
-    from ganforge.measuring import for_json, or_null
+    from ganforge.runs.measurement import for_json, or_null
 
     part = run.plan.metrics[measurement.name]
     provider = {part.component.provider: part.component.version}

@@ -11,7 +11,7 @@ import click
 from ganforge.commands import plugin_options
 from ganforge.commands.opening import open_folder
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runfolder import find_run
+from ganforge.runs.run_folder import find_run
 
 if TYPE_CHECKING:
     from ganforge.lab.answers import Answers

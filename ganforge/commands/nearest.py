@@ -11,7 +11,7 @@ import click
 
 from ganforge.commands.opening import look_options, open_folder
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runfolder import find_run
+from ganforge.runs.run_folder import find_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ganforge.lab.copies import Copying
     from ganforge.lab.features import Eye
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 _SHOWN = 5  # nearest images beside each sample
 _MOST = 20_000  # training images; of more, evenly spread ones

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ganforge.commands import open_registry, plugin_options
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,7 +41,7 @@ def open_folder(
     """Open a run. Imports torch, so everything that can be wrong before is checked before."""
     registry = open_registry(plugin_files, without)
     from ganforge.hardware.machine import find_device
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
     return Run(folder, step=step, device=find_device(device), registry=registry)
 

@@ -12,13 +12,13 @@ import click
 from ganforge.commands import open_registry, plugin_options, warn
 from ganforge.commands.graph import names_of
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runfolder import RunFolder, find_run, write_whole
+from ganforge.runs.run_folder import RunFolder, find_run, write_whole
 from ganforge.sweeps.folder import is_sweep, runs_below
 
 if TYPE_CHECKING:
     from ganforge.lab.report.contents import Entry
     from ganforge.lab.report.page import Report
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 _EVERY = 5.0  # seconds between two looks at a run that is watched
 
@@ -165,7 +165,7 @@ def _look(
     registry = open_registry(plugin_files, without)
     from ganforge.hardware.machine import find_device
     from ganforge.lab.report import made, page
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
     device = find_device("auto")
     opened: list[tuple[str, Run]] = []

@@ -17,7 +17,7 @@ from ganforge.commands import open_registry, plugin_options, recipe_options, say
 from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import print_tables
 from ganforge.interfaces.errors import Elsewhere, GanforgeError
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ganforge.launch import Outcome, Request

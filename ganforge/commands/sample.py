@@ -11,13 +11,13 @@ import click
 
 from ganforge.commands.opening import look_options, open_folder, say_made
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runfolder import find_run
+from ganforge.runs.run_folder import find_run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 _COUNT = 64
 _LINES = 20  # of text

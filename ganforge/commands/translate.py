@@ -13,12 +13,12 @@ import click
 
 from ganforge.commands.opening import look_options, open_folder, say_made
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError
-from ganforge.runfolder import RunFolder, find_run
+from ganforge.runs.run_folder import RunFolder, find_run
 
 if TYPE_CHECKING:
     from ganforge.interfaces.specs import Spec
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 _BATCH = 8  # images of the run's size that are translated at once
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)  # of which networks want sides to be

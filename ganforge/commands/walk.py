@@ -10,13 +10,13 @@ import click
 
 from ganforge.commands.opening import look_options, open_folder
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runfolder import find_run
+from ganforge.runs.run_folder import find_run
 
 if TYPE_CHECKING:
     from ganforge.lab.places import Place
     from ganforge.lab.walking import Walk
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 _FRAMES = {".png": 8, ".gif": 24}  # from stop to stop
 _MILLISECONDS = 60

@@ -20,7 +20,7 @@ from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
     from ganforge.interfaces.draws import Draw
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 
 @define(eq=False)  # not frozen, which torch.compile cannot follow

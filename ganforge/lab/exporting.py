@@ -21,11 +21,11 @@ from ganforge.data.feed import held_out_rows, held_out_split
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, spec_to_dict
 from ganforge.lab.tracing import Traced, plain, traced
-from ganforge.runfolder import write_whole
+from ganforge.runs.run_folder import write_whole
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 _ITEMS = 5  # that a generator is followed with; no other size of it should be the same
 _LARGEST = 64_000_000  # bytes of held-out rows

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ganforge.interfaces.components import Verdict
 
 if TYPE_CHECKING:
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 _AT_ONCE = 64
 _SIDE = 32  # px; larger images are averaged down before their pixels are compared

@@ -16,7 +16,7 @@ from ganforge.lab.answers import Answers, Layer, answers, layers_of, peaks, weig
 from ganforge.lab.subjects import IMAGES, Subject, subjects
 
 if TYPE_CHECKING:
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 DEEPER = 4  # layers shown where none is named
 EACH = 4  # patches of a filter

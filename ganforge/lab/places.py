@@ -20,7 +20,7 @@ from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, TextSpec,
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 Place = dict[str, Tensor]  # source -> [1, ...]
 

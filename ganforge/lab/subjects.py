@@ -18,7 +18,7 @@ from ganforge.lab.passing import Still
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan
 
 if TYPE_CHECKING:
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 IMAGES = 256  # that filters are tried on
 AT_ONCE = 64

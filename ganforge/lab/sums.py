@@ -16,7 +16,7 @@ from ganforge.lab.places import Place, made, noise_of, place
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 
 @frozen

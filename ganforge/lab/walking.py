@@ -14,7 +14,7 @@ from ganforge.lab.places import Place, along, made, noise_of
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 
 @frozen

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal
 from attrs import define, field, frozen
 
 from ganforge.interfaces.errors import RunError
-from ganforge.runfolder import LOCK, RunFolder
+from ganforge.runs.run_folder import LOCK, RunFolder
 from ganforge.sweeps.grid import Command, Planned
 
 _PROMPT = "$ ganforge "  # begins what a new process writes into the log

@@ -23,7 +23,7 @@ from ganforge.planning.plan import Plan
 from ganforge.planning.resolved_recipe import differences, resolved_tables
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 
 SEED = "train.seed"
 

@@ -19,10 +19,10 @@ from typing import Any
 from attrs import define, field, frozen
 
 from ganforge.interfaces.errors import GanforgeError, PluginError, RunError
-from ganforge.measuring import figure_text
 from ganforge.planning.plan import Plan
 from ganforge.recipes.problems import RecipeError
 from ganforge.registry.registry import Registry
+from ganforge.runs.measurement import figure_text
 from ganforge.sweeps.children import End
 from ganforge.sweeps.grid import Command, Planned, Variation, folder_of, plan_of, planned
 

@@ -10,7 +10,7 @@ import torch
 
 from ganforge.interfaces.components import Metric
 from ganforge.interfaces.errors import GanforgeError, PluginError
-from ganforge.measuring import Measurement
+from ganforge.runs.measurement import Measurement
 from ganforge.testing.cases import Failed, NotTried, Subject
 from ganforge.testing.playing import NAME, training
 

@@ -25,7 +25,7 @@ from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 from ganforge.trainer import Training
 
 WARM_UP = 3

@@ -47,7 +47,7 @@ from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 
 WARM_UP = 8  # steps before a loop is timed, in which kernels are chosen and memory is reserved
 

@@ -24,7 +24,7 @@ from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 
 HOOKS = ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")
 

@@ -23,7 +23,7 @@ from ganforge.graphs import (
     running_median,
     usual_panels,
 )
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 
 
 def make_run(name: str, *, lines: int = 90, level: float = 1.0, **others: float) -> RunFolder:

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from small_runs import CYCLE, PLAIN, write_recipe
 
 from ganforge.interfaces.errors import DataError
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 from ganforge.trainer import Training
 
 

@@ -16,7 +16,7 @@ from small_runs import PLAIN, write_recipe
 
 from ganforge import GanforgeError
 from ganforge.commands import sweep as command
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 from ganforge.sweeps import children, grid, standing
 from ganforge.sweeps.children import End, Tail
 from ganforge.sweeps.folder import is_sweep, open_folder, runs_below

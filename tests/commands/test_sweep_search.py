@@ -17,7 +17,7 @@ from small_runs import PLAIN, write_recipe
 
 from ganforge import GanforgeError
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder
+from ganforge.runs.run_folder import RunFolder
 from ganforge.sweeps import grid
 from ganforge.sweeps.children import End
 

@@ -17,8 +17,9 @@ from playing import ONE_PAIR, training_of
 from torch import nn
 from torch.nn import functional as F
 
-from ganforge import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec, checkpoint
+from ganforge import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
 from ganforge.plugin import Impossible
+from ganforge.runs import checkpoint
 
 COMPONENTS = {component.kind: component for component in ganforge_components()}
 SIZES = [(28, 28), (32, 32), (64, 64), (48, 80), (37, 23), (6, 100), (5, 3), (1, 1)]

@@ -15,10 +15,11 @@ from ganforge_watch import disk
 from playing import ONE_PAIR, QUIET, plan_of, training_of
 from small_runs import PLAIN, write_recipe
 
-from ganforge import GanforgeError, Metric, Run, checkpoint
+from ganforge import GanforgeError, Metric, Run
 from ganforge.interfaces.errors import RunError
 from ganforge.plugin import Component
 from ganforge.recipes.problems import RecipeError
+from ganforge.runs import checkpoint
 
 FIGURES = {2: 3.0, 4: 1.0, 6: float("nan"), 8: 2.0, 10: 5.0, 11: 4.0}  # by step
 BARE = ONE_PAIR.replace(QUIET, "\n[hooks]\nprogress = { off = true }\nsamples = { off = true }\n")

@@ -329,7 +329,7 @@ def test_nothing_depends_on_how_many_images_are_looked_at_at_once(tmp_path, monk
     run = run_of(tmp_path)
     expected, _ = measured(run)
     monkeypatch.setattr(metric, "AT_ONCE", 3)
-    monkeypatch.setattr("ganforge.runs._BATCH", 5)
+    monkeypatch.setattr("ganforge.runs.run._BATCH", 5)
     for path in cache.iterdir():
         path.unlink()
     found, _ = measured(run)

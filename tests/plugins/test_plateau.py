@@ -12,8 +12,8 @@ from ganforge_plateau.lower_lr import LowerLr
 from ganforge_plateau.plugin import EarlyStoppingOptions, LowerLrOptions, check
 from playing import ONE_PAIR, training_of
 
-from ganforge import checkpoint
 from ganforge.plugin import Impossible
+from ganforge.runs import checkpoint
 
 LOSS = "loss/adversarial/generator"
 

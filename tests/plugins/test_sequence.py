@@ -22,16 +22,9 @@ from ganforge_sequence.reading import counts, length_of
 from playing import QUIET, training_of
 from torch.nn import functional as F
 
-from ganforge import (
-    GanforgeError,
-    ImageSpec,
-    LabelSpec,
-    NoiseSpec,
-    TextSpec,
-    VectorSpec,
-    checkpoint,
-)
+from ganforge import GanforgeError, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
 from ganforge.plugin import Impossible
+from ganforge.runs import checkpoint
 
 COMPONENTS = {(component.kind, component.name): component for component in ganforge_components()}
 TIME = TextSpec(vocabulary=("", *"0123456789:"), length=5, unit="character")

@@ -17,10 +17,11 @@ from PIL import Image
 from playing import CYCLE, ONE_PAIR, QUIET, Dots, training_of
 from rich.console import Console
 
-from ganforge import DataError, Hook, Metric, Run, checkpoint
+from ganforge import DataError, Hook, Metric, Run
 from ganforge.images import grid, tiled
 from ganforge.plugin import Component, Impossible, option, options
-from ganforge.runfolder import RunFolder
+from ganforge.runs import checkpoint
+from ganforge.runs.run_folder import RunFolder
 
 BARE = ONE_PAIR.replace(QUIET, "")
 ALL_OFF = ["hooks.progress.off=true", "hooks.metrics.off=true", "hooks.samples.off=true"]

@@ -33,10 +33,10 @@ from ganforge import (
     NoiseSpec,
     TextSpec,
     Verdict,
-    checkpoint,
     open_run,
 )
 from ganforge.plugin import Impossible
+from ganforge.runs import checkpoint
 from ganforge.trainer import Training
 
 COMPONENTS = {c.name: c for c in ganforge_components()}

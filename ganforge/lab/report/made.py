@@ -25,7 +25,7 @@ from ganforge.lab.walking import walk
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 STOPS, FRAMES = 4, 8  # of a walk, and from stop to stop
 PAIRS = 20  # of a blind comparison

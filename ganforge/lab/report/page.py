@@ -20,8 +20,8 @@ from ganforge import __version__
 from ganforge.lab.report import choices, comparison, contents, curves, sheets
 from ganforge.lab.report.comparison import Block, Group
 from ganforge.lab.report.contents import Entry
-from ganforge.measuring import figure_text
 from ganforge.planning.resolved_recipe import leaves
+from ganforge.runs.measurement import figure_text
 
 if TYPE_CHECKING:
     from ganforge.lab.report.made import FiltersShown, Pairs, WalkShown

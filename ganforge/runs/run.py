@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ganforge import checkpoint
 from ganforge.data.feed import held_out_rows, held_out_split, read_rows
 from ganforge.game.derived_domains import derived, resized
 from ganforge.game.networks import build_loss, build_network, build_views
@@ -29,7 +28,8 @@ from ganforge.planning.compose import compose
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runfolder import RunFolder, find_run
+from ganforge.runs import checkpoint
+from ganforge.runs.run_folder import RunFolder, find_run
 
 _BATCH = 64  # images made at once when sampling
 _TRANSLATED = 16  # and when translating, where images are larger

@@ -18,7 +18,7 @@ from ganforge.interfaces.errors import PluginError
 
 if TYPE_CHECKING:
     from ganforge.interfaces.components import Metric
-    from ganforge.runs import Run
+    from ganforge.runs.run import Run
 
 
 @frozen
