@@ -34,7 +34,7 @@ _HOME = {
     "Run": "runs.run",
     "Spec": "interfaces.specs",
     "TextSpec": "interfaces.specs",
-    "Training": "trainer",
+    "Training": "training.trainer",
     "VectorSpec": "interfaces.specs",
     "Verdict": "interfaces.components",
     "as_maps": "interfaces.components",

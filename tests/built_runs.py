@@ -10,13 +10,13 @@ from small_runs import write_recipe
 
 import ganforge
 from ganforge.hardware.machine import decide
-from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runs.run import Run
 from ganforge.runs.run_folder import RunFolder
+from ganforge.training.launch import build_training
 
 REGISTRY = Registry.load(only=())
 RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}

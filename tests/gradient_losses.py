@@ -9,7 +9,7 @@ from playing import QUIET, training_of
 
 from ganforge.game.turn import Batch, Turn
 from ganforge.planning.plan import LossPlan
-from ganforge.trainer import Training
+from ganforge.training.trainer import Training
 
 NORMS = ("none", "batch", "spectral", "weight")
 

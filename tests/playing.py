@@ -10,7 +10,6 @@ import torch
 
 from ganforge import Dataset
 from ganforge.hardware.machine import decide
-from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.plugin import (
@@ -24,7 +23,8 @@ from ganforge.plugin import (
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runs.run_folder import RunFolder
-from ganforge.trainer import Training
+from ganforge.training.launch import build_training
+from ganforge.training.trainer import Training
 
 
 @options

@@ -24,13 +24,13 @@ from ganforge import Hook, Loss
 from ganforge.hardware.machine import decide
 from ganforge.hardware.processes import Ranks, joined
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.launch import Request, build_training, launch
 from ganforge.planning.compose import compose
 from ganforge.plugin import Component, option_names
 from ganforge.recipes.recipe import load
 from ganforge.runs import checkpoint
 from ganforge.runs.run_folder import RunFolder
-from ganforge.trainer import Training
+from ganforge.training.launch import Request, build_training, launch
+from ganforge.training.trainer import Training
 
 MLP = 'use = "mlp"\nhidden = [12]\n'  # of the generator, with BatchNorm
 JUDGE = MLP + "dropout = 0.0\n"

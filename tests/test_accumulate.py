@@ -13,12 +13,12 @@ from playing import ONE_PAIR, plan_of, registry
 from torch import nn
 
 from ganforge.hardware.machine import decide
-from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.plugin import option_names, with_options
 from ganforge.recipes.recipe import load
 from ganforge.runs.run_folder import RunFolder
+from ganforge.training.launch import build_training
 
 RECIPES = sorted(REGISTRY.recipes())
 DRAWS_WORDS = ("sequence-times", "sequence-times-reinforce")  # in each forward others

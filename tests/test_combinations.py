@@ -23,7 +23,6 @@ from ganforge import GanforgeError, Verdict
 from ganforge.game.game import Player
 from ganforge.hardware.machine import decide
 from ganforge.interfaces.vocabulary import split
-from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import SIDES, Plan
 from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_names
@@ -32,7 +31,8 @@ from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.registry.parameter_names import loss_needs, takes_labels
 from ganforge.runs.run_folder import RunFolder
 from ganforge.testing.situations import items
-from ganforge.trainer import Training
+from ganforge.training.launch import build_training
+from ganforge.training.trainer import Training
 
 STEPS = 3
 PIXELS = ImageSpec(1, 16, 16)

@@ -101,7 +101,7 @@ def test_steps_do_not_wait_for_the_device(tmp_path):
 
 
 def test_a_batch_that_does_not_fit_is_told_in_one_line_with_one_that_does(tmp_path):
-    from ganforge.launch import _train
+    from ganforge.training.launch import _train
 
     text = CUDA.replace("width = 4", "width = 64").replace("batch = 6", "batch = 4096")
     torch.cuda.set_per_process_memory_fraction(0.02)

@@ -162,7 +162,7 @@ def test_every_plugin_file_shown_passes_the_conformance_kit(fence, workdir):
 
 def test_the_recipe_of_all_plugin_files_trains(workdir):
     """Also what only a run notices: methods of hooks, shapes, what a metric returns."""
-    from ganforge.launch import Request, launch
+    from ganforge.training.launch import Request, launch
 
     fence = next(f for f in WHOLE if f.page == FIRST_PLUGIN)
     registry_of(fence, workdir)

@@ -10,11 +10,12 @@ import torch
 from playing import CYCLE, ONE_PAIR, plan_of, registry, training_of
 from torch import nn
 
-from ganforge import Discriminator, Loss, failure
+from ganforge import Discriminator, Loss
 from ganforge.interfaces.errors import RunError, TrainingError
 from ganforge.planning.resolved_recipe import resolved_tables, to_toml
 from ganforge.plugin import Component
 from ganforge.runs import checkpoint
+from ganforge.training import failed_turn
 
 
 @pytest.fixture(autouse=True)
@@ -125,10 +126,10 @@ def snapshot(training):
 
 def replayed(training):
     """(how the replay differs from what happened, what it shows)."""
-    read = failure.read(snapshot(training))
-    game = failure.build(read, training.plan, registry(*PARTS), None)
-    findings = failure.replay(read, game)
-    return failure.difference(read, findings), findings
+    read = failed_turn.read(snapshot(training))
+    game = failed_turn.build(read, training.plan, registry(*PARTS), None)
+    findings = failed_turn.replay(read, game)
+    return failed_turn.difference(read, findings), findings
 
 
 def test_a_loss_that_is_not_finite_is_told_with_term_turn_and_step_and_plays_again(tmp_path):
@@ -161,7 +162,7 @@ def test_a_snapshot_holds_tensors_and_json_only_and_the_state_before_the_turn(tm
         "optimizers.safetensors",
         "state.json",
     ]
-    read = failure.read(folder)
+    read = failed_turn.read(folder)
     for name, value in (read.networks | read.optimizers).items():
         if name.startswith("generators.") and not _counted(name):
             assert torch.equal(value, before[name]), name
@@ -195,7 +196,7 @@ def test_without_waiting_a_gradient_is_found_later_and_the_weights_stay(tmp_path
         training.gauges()
     assert "step 3: not finite: gradient of generator 'main', parameter '" in str(caught.value)
     assert all(map(torch.equal, generator.parameters(), good))
-    assert failure.read(snapshot(training)).at.step == 3
+    assert failed_turn.read(snapshot(training)).at.step == 3
     difference, findings = replayed(training)
     assert difference == "" and findings.gradients
 
@@ -256,10 +257,10 @@ def test_what_an_encoder_had_made_before_it_was_moved_is_kept(tmp_path):
 
     training = training_of(tmp_path, PAINTING + EXTRA.format("trouble"), *COMPONENTS, *PARTS)
     stopped(training)
-    read = failure.read(snapshot(training))
+    read = failed_turn.read(snapshot(training))
     assert "encoded/text/made" in read.inputs
-    game = failure.build(read, training.plan, registry(*COMPONENTS, *PARTS), None)
-    assert failure.difference(read, failure.replay(read, game)) == ""
+    game = failed_turn.build(read, training.plan, registry(*COMPONENTS, *PARTS), None)
+    assert failed_turn.difference(read, failed_turn.replay(read, game)) == ""
 
 
 HUGE = ONE_PAIR + '\n[optimizer]\nuse = "sgd"\nlr = 1e30\n'
@@ -387,4 +388,4 @@ def _edit(folder, change):
 
 def test_a_folder_that_is_no_snapshot_is_refused(tmp_path):
     with pytest.raises(RunError, match="such as RUN/failed/step-00000812"):
-        failure.read(tmp_path)
+        failed_turn.read(tmp_path)

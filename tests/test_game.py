@@ -8,7 +8,7 @@ from ganforge import Discriminator, Generator
 from ganforge.game.networks import initialise
 from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component, Ref, option, options
-from ganforge.trainer import parts_of
+from ganforge.training.trainer import parts_of
 
 
 def _state(network):

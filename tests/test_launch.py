@@ -20,12 +20,12 @@ from ganforge.archives import Archive, RemoteFile
 from ganforge.hardware import machine
 from ganforge.interfaces.errors import DataError, RunError, TrainingError
 from ganforge.interfaces.settings import TrainSettings
-from ganforge.launch import Request, launch
 from ganforge.recipes.problems import RecipeError
 from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
 from ganforge.runs.run_folder import RunFolder
-from ganforge.trainer import Training
+from ganforge.training.launch import Request, launch
+from ganforge.training.trainer import Training
 
 SAVING = ONE_PAIR.replace("checkpoint = { off = true }", "checkpoint = { every = 2, keep = 9 }")
 

@@ -9,8 +9,8 @@ from playing import ONE_PAIR, training_of
 from ganforge import Discriminator
 from ganforge.game.error_attribution import remembers_no_memory
 from ganforge.interfaces.errors import PluginError, TrainingError
-from ganforge.launch import _train
 from ganforge.plugin import Component, option, options
+from ganforge.training.launch import _train
 
 
 @options

@@ -10,7 +10,7 @@ from memory import foretold, taken
 from small_runs import DIGITS, draw_pictures, write_recipe
 
 from ganforge.hardware import resident_memory
-from ganforge.peak import Forecast, Growth, held, in_words
+from ganforge.training.memory_estimate import Forecast, Growth, held, in_words
 
 MB = 10**6
 
@@ -124,7 +124,7 @@ def test_check_builds_and_says_how_much_memory_a_run_takes(ganforge_cli, digits,
 
 
 def test_check_warns_where_there_is_less(ganforge_cli, digits, monkeypatch):
-    monkeypatch.setattr("ganforge.peak.room", lambda device: 30 * MB)
+    monkeypatch.setattr("ganforge.training.memory_estimate.room", lambda device: 30 * MB)
     answer = ganforge_cli("check", digits, "--build")
     assert answer.status == 0
     assert answer.err.startswith("warning: 30 MB of memory are free, less than that: ")
@@ -141,7 +141,7 @@ def test_memory_that_runs_out_meanwhile_is_told_in_one_line(ganforge_cli, digits
     def out_of_memory(work, device):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr("ganforge.peak.held", out_of_memory)
+    monkeypatch.setattr("ganforge.training.memory_estimate.held", out_of_memory)
     answer = ganforge_cli("check", digits, "--build")
     assert answer.status == 1
     assert "4 rows of the batch do not fit into memory" in answer.err

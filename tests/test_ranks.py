@@ -17,12 +17,12 @@ from making_data import REGISTRY, make_data
 from playing import plan_of, registry, training_of
 from playing_together import AS_THE_GRADIENT, GAMES, PLAIN, small_request
 
-from ganforge.failure import build, read, replay
 from ganforge.hardware.processes import Ranks, refuse_uneven, shares
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.launch import launch
 from ganforge.runs import checkpoint
 from ganforge.runs.run_folder import RunFolder
+from ganforge.training.failed_turn import build, read, replay
+from ganforge.training.launch import launch
 
 TESTS = Path(__file__).parent
 STEPS = 4  # of each game

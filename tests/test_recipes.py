@@ -10,10 +10,10 @@ from making_data import data_settings, small_settings
 from PIL import Image
 
 from ganforge import ImageSpec
-from ganforge.launch import Request, launch
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
+from ganforge.training.launch import Request, launch
 
 REGISTRY = Registry.load(only=())
 RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}

@@ -11,7 +11,6 @@ from making_data import data_settings
 from playing import CYCLE, ONE_PAIR, plan_of, recipe_file, registry
 
 import ganforge
-from ganforge.launch import Request, launch
 from ganforge.planning.compose import compose
 from ganforge.planning.resolved_recipe import differences, resolved_tables, to_toml
 from ganforge.plugin import Component, Ref, option, options
@@ -19,6 +18,7 @@ from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
 from ganforge.runs.run_folder import RunFolder
+from ganforge.training.launch import Request, launch
 
 REGISTRY = Registry.load(only=())
 RECIPES = {recipe.name: recipe.path for recipe in REGISTRY.shipped()}

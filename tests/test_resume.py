@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from making_data import small_settings
 
-from ganforge.launch import Request, launch
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
 from ganforge.runs.run_folder import RunFolder
+from ganforge.training.launch import Request, launch
 
 REGISTRY = Registry.load(only=())
 RECIPES = sorted(REGISTRY.recipes())

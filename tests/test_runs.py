@@ -12,9 +12,9 @@ from small_runs import CYCLE, DIGITS, write_recipe
 import ganforge
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
-from ganforge.launch import Request, launch
 from ganforge.recipes.problems import RecipeError
 from ganforge.runs.run import Run, class_number, noise_of
+from ganforge.training.launch import Request, launch
 
 AVERAGED = DIGITS.replace("hidden = [6]", "hidden = [6]\nema = 0.9", 1).replace(
     "[hooks.samples]",

@@ -84,11 +84,11 @@ def test_a_run_goes_on_with_other_workers_and_a_cache(recipe, workdir, monkeypat
 
 def test_a_picture_that_breaks_meanwhile_ends_the_run_in_a_line(tmp_path, recipe, workdir):
     from ganforge.hardware.machine import decide
-    from ganforge.launch import _train, build_training
     from ganforge.planning.compose import compose
     from ganforge.recipes.recipe import load
     from ganforge.registry.registry import Registry
     from ganforge.runs.run_folder import RunFolder
+    from ganforge.training.launch import _train, build_training
 
     registry = Registry.load(only=())
     sets = ["train.hold=0", "train.workers=1", "hooks.progress.off=true"]

@@ -15,7 +15,7 @@ from ganforge import Hook, Loss
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component
 from ganforge.runs import checkpoint
-from ganforge.trainer import updates_before
+from ganforge.training.trainer import updates_before
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from ganforge.commands.data import progress_bar
 from ganforge.commands.tables import print_tables
 
 if TYPE_CHECKING:
-    from ganforge.bench import Timed
     from ganforge.planning.plan import Plan
     from ganforge.registry.registry import Registry
+    from ganforge.training.benchmark import Timed
 
 # Hooks that write and show: they take next to nothing of a step, and here nothing is written.
 _WRITING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "collapse-alarm")
@@ -54,8 +54,10 @@ def command(
     sets = (*sets, *quiet)
     plan = compose_recipe(registry, recipe, preview=preview, sets=sets)
 
-    from ganforge.bench import bench  # imports torch: only now that the recipe is right
-    from ganforge.launch import Request, with_data
+    from ganforge.training.benchmark import (
+        bench,  # imports torch: only now that the recipe is right
+    )
+    from ganforge.training.launch import Request, with_data
 
     request = Request(recipe=recipe, preview=preview, sets=sets)
     plan, _ = with_data(request, registry, plan, click.echo, progress_bar)
@@ -129,7 +131,7 @@ def _worth(plan: Plan, compiled: Timed, usual: Timed) -> str:
 
 def _advice(found: list[Timed]) -> Iterator[str]:
     """The lines to put into the recipe."""
-    from ganforge.bench import GAIN
+    from ganforge.training.benchmark import GAIN
 
     best = max(found, key=lambda one: one.ratio)
     if best.ratio <= 1 + GAIN:

@@ -19,7 +19,7 @@ from ganforge.recipes.problems import RecipeError, to_json
 from ganforge.registry.registry import Registry
 
 if TYPE_CHECKING:
-    from ganforge.peak import Forecast
+    from ganforge.training.memory_estimate import Forecast
 
 # Environment variables without which PyTorch's profiler speaks of itself.
 _QUIET = {"KINETO_LOG_LEVEL": "6", "TORCH_CPP_LOG_LEVEL": "ERROR"}
@@ -88,8 +88,8 @@ def _forecast(registry: Registry, plan: Plan, params: Mapping[str, Any]) -> Fore
     for name, level in _QUIET.items():
         os.environ.setdefault(name, level)
     from ganforge.hardware import machine  # imports torch: only where something is built
-    from ganforge.launch import Request, with_data
-    from ganforge.peak import forecast, room
+    from ganforge.training.launch import Request, with_data
+    from ganforge.training.memory_estimate import forecast, room
 
     quiet = params["as_json"]
     request = Request(recipe=params["recipe"], preview=params["preview"], sets=params["sets"])

@@ -237,7 +237,9 @@ def bench(
     data = compose_recipe(registry, recipe, preview=preview, sets=sets)
     _refuse_unfetched(data.data)
 
-    from ganforge.data_bench import data_bench  # imports torch: only now that the recipe is right
+    from ganforge.training.data_benchmark import (
+        data_bench,  # imports torch: only now that the recipe is right
+    )
 
     rows = [("", "rows/s", "ms per batch", "first batch")]
     found = []

@@ -14,8 +14,8 @@ from ganforge.commands.tables import print_tables
 from ganforge.interfaces.errors import TrainingError
 
 if TYPE_CHECKING:
-    from ganforge.failure import Failure
     from ganforge.game.nan_examination import Findings
+    from ganforge.training.failed_turn import Failure
 
 
 @click.command()
@@ -30,9 +30,9 @@ def command(
     SNAPSHOT is a folder RUN/failed/step-N. Shows each loss term, the gradients' norms and the first
     layer that is not finite. The data need not be there: the batch is in the snapshot.
     """
-    from ganforge import failure as failures  # imports torch
     from ganforge.planning.compose import compose
     from ganforge.recipes.recipe import load
+    from ganforge.training import failed_turn as failures  # imports torch
 
     failure = failures.read(snapshot)
     registry = open_registry(plugin_files, without)
@@ -87,7 +87,7 @@ def _broken(findings: Findings) -> list[str]:
 
 def _judge(failure: Failure, findings: Findings, elsewhere: Sequence[str]) -> None:
     """Say whether it is what happened. Raises TrainingError where it is not."""
-    from ganforge.failure import difference
+    from ganforge.training.failed_turn import difference
 
     differs = difference(failure, findings)
     if not differs:

@@ -20,8 +20,8 @@ from ganforge.interfaces.errors import Elsewhere, GanforgeError
 from ganforge.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from ganforge.launch import Outcome, Request
     from ganforge.planning.plan import Plan
+    from ganforge.training.launch import Outcome, Request
 
 # Exit status by why a run stopped: 128 and the signal's number, as shells count.
 _INTERRUPTED = {
@@ -81,7 +81,10 @@ def command(
         plan = compose(loaded, registry)
         say_warnings(registry)
 
-    from ganforge.launch import Request, launch  # imports torch: only now that the recipe is right
+    from ganforge.training.launch import (  # imports torch: only now that the recipe is right
+        Request,
+        launch,
+    )
 
     request = Request(
         recipe=recipe,

@@ -23,7 +23,7 @@ from ganforge.game.nan_guard import (
 )
 from ganforge.game.turn import Turn
 from ganforge.interfaces.components import Made
-from ganforge.trainer import all_parts_of
+from ganforge.training.trainer import all_parts_of
 
 TOGETHER = "together"  # the norm of the gradient that the update would take
 

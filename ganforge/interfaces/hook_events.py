@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ganforge.interfaces.manifest import hookspec
 
 if TYPE_CHECKING:
-    from ganforge.trainer import Training
+    from ganforge.training.trainer import Training
 
 
 class TrainingSpecs:

@@ -536,7 +536,7 @@ def train(
     plugin_files: Sequence[str | Path] = (),
 ) -> Run:
     """Train a recipe as `ganforge run` does, and open the run. `set` overrides recipe keys."""
-    from ganforge.launch import Request, launch
+    from ganforge.training.launch import Request, launch
 
     request = Request(
         recipe=recipe,

@@ -12,8 +12,8 @@ from ganforge.interfaces.components import Hook
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.testing.cases import Failed, NotTried, Subject
 from ganforge.testing.playing import NAME, training
-from ganforge.trainer import Training
-from ganforge.watching import manager_of
+from ganforge.training.hooks import manager_of
+from ganforge.training.trainer import Training
 
 
 def moments(subject: Subject) -> None:

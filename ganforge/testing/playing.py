@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from attrs import evolve
 
 from ganforge.hardware.machine import decide
-from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import load
@@ -19,7 +18,8 @@ from ganforge.registry.registry import Registry
 from ganforge.runs.run_folder import RunFolder
 from ganforge.testing.cases import NotTried, Subject
 from ganforge.testing.dots import DOTS, written
-from ganforge.trainer import Training
+from ganforge.training.launch import build_training
+from ganforge.training.trainer import Training
 
 NAME = "tried"  # of the component in the recipe
 

@@ -21,12 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganforge.hardware.machine import decide
 from ganforge.hardware.processes import Ranks, joined
-from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.registry.registry import Registry
 from ganforge.runs.run_folder import RunFolder
-from ganforge.trainer import Training
+from ganforge.training.launch import build_training
+from ganforge.training.trainer import Training
 
 WARM_UP = 3
 

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ganforge.hardware.machine import decide
-from ganforge.launch import build_training
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runs.run_folder import RunFolder
+from ganforge.training.launch import build_training
 
 HOOKS = ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")
 

@@ -9,12 +9,12 @@ import torch
 from playing import training_of
 from small_runs import CYCLE, DIGITS, write_recipe
 
-from ganforge.bench import Timed, Way, together, ways
 from ganforge.hardware import matmul
 from ganforge.hardware.machine import Machine
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
+from ganforge.training.benchmark import Timed, Way, together, ways
 
 CPU = torch.device("cpu")
 

@@ -21,7 +21,7 @@ from small_runs import CYCLE, PLAIN, write_recipe
 
 from ganforge.interfaces.errors import DataError
 from ganforge.runs.run_folder import RunFolder
-from ganforge.trainer import Training
+from ganforge.training.trainer import Training
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_stand_in_data_is_told_at_the_start_at_the_end_and_when_resuming(
     def offline(*_: object, **__: object) -> None:
         raise DataError("cannot reach the archive of horse2zebra")
 
-    monkeypatch.setattr("ganforge.launch.prepare", offline)
+    monkeypatch.setattr("ganforge.training.launch.prepare", offline)
     painted = torch.zeros(3, 16, 16, dtype=torch.uint8)
     monkeypatch.setattr(PaintedHorses, "item", lambda *_: painted)  # painting takes a while
     text = CYCLE.replace(

@@ -37,7 +37,7 @@ from ganforge import (
 )
 from ganforge.plugin import Impossible
 from ganforge.runs import checkpoint
-from ganforge.trainer import Training
+from ganforge.training.trainer import Training
 
 COMPONENTS = {c.name: c for c in ganforge_components()}
 DIGIT, LABELS, SOURCES = ImageSpec(1, 28, 28), LabelSpec(10), (NoiseSpec(6), LabelSpec(10))

@@ -23,7 +23,6 @@ from ganforge.hardware.processes import Ranks, joined, refuse_uneven
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options
-from ganforge.memory import largest_batch
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.planning.resolved_recipe import differences, lock_of, resolved_tables, to_toml
@@ -31,7 +30,8 @@ from ganforge.recipes.recipe import Recipe, load
 from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
 from ganforge.runs.run_folder import RunFolder, write_whole
-from ganforge.trainer import Training
+from ganforge.training.out_of_memory import largest_batch
+from ganforge.training.trainer import Training
 
 Say = Callable[[str], None]
 

@@ -29,12 +29,12 @@ from ganforge.hardware.machine import Machine, keeps_freed_memory
 from ganforge.interfaces.errors import TrainingError
 from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
-from ganforge.launch import Wait, build_feed, fitting, too_few_items, unseen
 from ganforge.planning.plan import PhasePlan, Plan
 from ganforge.registry.registry import Registry
 from ganforge.runs.run import Run
 from ganforge.runs.run_folder import RunFolder
-from ganforge.trainer import Training, updates_before
+from ganforge.training.launch import Wait, build_feed, fitting, too_few_items, unseen
+from ganforge.training.trainer import Training, updates_before
 
 ROWS = (4, 8)  # of the batch, that a step is played with; as many as are there are played whole
 LOOKED_AT = (1, 2)  # items that generators make

@@ -10,9 +10,9 @@ import attrs
 
 from ganforge.hardware import machine
 from ganforge.interfaces.manifest import with_options
-from ganforge.launch import Wait, build_feed, unseen
 from ganforge.planning.plan import Plan
 from ganforge.registry.registry import Registry
+from ganforge.training.launch import Wait, build_feed, unseen
 
 FEWEST = 3  # batches, however long they take
 

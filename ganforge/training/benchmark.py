@@ -22,11 +22,11 @@ from ganforge.game.game import Game
 from ganforge.hardware import machine, matmul
 from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
-from ganforge.launch import Wait, build_feed, unseen
 from ganforge.planning.plan import Plan
 from ganforge.registry.registry import Registry
 from ganforge.runs.run_folder import RunFolder
-from ganforge.trainer import Training
+from ganforge.training.launch import Wait, build_feed, unseen
+from ganforge.training.trainer import Training
 
 TURN = 0.25  # seconds of one turn, so that starting and stopping the clock counts for nothing
 WARM_UP = 2  # steps before a way is timed: kernels are chosen, memory is reserved

@@ -10,7 +10,7 @@ from ganforge.game.error_attribution import needs_more_items, remembers_no_memor
 from ganforge.game.turn import Batch, Turn
 from ganforge.interfaces.errors import TrainingError
 from ganforge.planning.plan import SIDES
-from ganforge.trainer import Training
+from ganforge.training.trainer import Training
 
 
 def largest_batch(training: Training) -> TrainingError:

@@ -37,7 +37,7 @@ from ganforge.runs import checkpoint
 from ganforge.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from ganforge.trainer import Training
+    from ganforge.training.trainer import Training
 
 _FILES = ("networks.safetensors", "optimizers.safetensors", "inputs.safetensors")
 _ENCODED = "encoded/"  # in inputs.safetensors, before NETWORK/PURPOSE

@@ -28,7 +28,7 @@ from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
 from ganforge.runs.run import Run
 from ganforge.runs.run_folder import RunFolder
-from ganforge.watching import build_hooks, manager_of
+from ganforge.training.hooks import build_hooks, manager_of
 
 _FEWEST = 4  # images in a batch, for it to say how much they differ
 
@@ -432,7 +432,9 @@ class Training:
         """The error to show; what is needed to see it again is in the run folder by then."""
         if not self.leads:
             raise Elsewhere("the first process says what is not finite")
-        from ganforge.failure import keep  # only now, since it plays the turn once more
+        from ganforge.training.failed_turn import (
+            keep,  # only now, since it plays the turn once more
+        )
 
         return keep(self, self._guard, broken, batches)
 
