@@ -29,8 +29,8 @@ from small_runs import PLAIN, write_recipe
 
 import ganforge
 from ganforge import GanforgeError
-from ganforge.graphs import read_log, usual_panels
 from ganforge.images import image_size, read_image
+from ganforge.lab.charts import read_log, usual_panels
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.plugin import KINDS, option_names

@@ -48,9 +48,9 @@ from playing import CYCLE, ONE_PAIR, QUIET, registry, training_of
 from small_runs import draw_pictures
 
 from ganforge import LabelSpec, NoiseSpec
-from ganforge.lab.copies import copying
 from ganforge.lab.features import Eye
-from ganforge.lab.walking import unevenness
+from ganforge.lab.nearest import copying
+from ganforge.lab.walk import unevenness
 from ganforge.plugin import ImageOptions
 
 EXACT, FLOAT, BATCH, SEARCH = 1e-12, 1e-6, 1e-5, 1e-4
@@ -734,7 +734,7 @@ def test_the_score_of_copying_is_that_of_a_second_implementation(copies):
 def test_the_score_of_copying_depends_neither_on_parts_nor_on_order(monkeypatch):
     samples, held_out, training = of_copies(12)
     expected = copying(samples, held_out, training, FLAT)
-    monkeypatch.setattr("ganforge.lab.copies._AT_ONCE", 7)
+    monkeypatch.setattr("ganforge.lab.nearest._AT_ONCE", 7)
     others = [permuted(x)[0] for x in (samples, held_out, training)]
     found = copying(*others, FLAT)
     assert (found.score, found.p, found.copies) == near(

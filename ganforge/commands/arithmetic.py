@@ -9,13 +9,13 @@ import click
 
 from ganforge.commands.opening import look_options, open_folder
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.lab.formula import parsed
+from ganforge.lab.sample_formula import parsed
 from ganforge.runs.run_folder import find_run
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ganforge.lab.sums import Sum
+    from ganforge.lab.latent_arithmetic import Sum
 
 
 _GAP = 8  # px between groups
@@ -61,7 +61,7 @@ def command(
     opened = open_folder(folder, step, device, plugin_files, without)
     plan = opened.generator_plan(generator)
     from ganforge.data.images import write_png
-    from ganforge.lab.sums import summed
+    from ganforge.lab.latent_arithmetic import summed
 
     found = summed(opened, plan, groups, label=label, text=text, spread=spread)
     out = out or Path(f"{folder.name}-arithmetic.png")

@@ -39,7 +39,7 @@ def command(
         raise GanforgeError(f"{out} is there already; give --out the name of a new folder")
     folder = find_run(run)
     opened = open_folder(folder, step, device, plugin_files, without)
-    from ganforge.lab.exporting import export, to_onnx
+    from ganforge.lab.export_folder import export, to_onnx
 
     try:
         names = export(opened, out, generator)

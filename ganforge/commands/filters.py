@@ -14,7 +14,7 @@ from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 
 if TYPE_CHECKING:
-    from ganforge.lab.answers import Answers
+    from ganforge.lab.filter_responses import Answers
     from ganforge.lab.filters import Look
 
 _OVERVIEW, _ALONE = 8, 16  # filters shown of each layer, and of one that was named
@@ -62,8 +62,8 @@ def command(
     folder = find_run(run)
     opened = open_folder(folder, step, device, plugin_files, without)
     from ganforge.data.images import write_png
+    from ganforge.lab.filter_networks import address_of
     from ganforge.lab.filters import look, sheet
-    from ganforge.lab.subjects import address_of
 
     address = address_of(opened, network)
     shown = filters or (_OVERVIEW if layer is None else _ALONE)

@@ -43,19 +43,19 @@ def command(
     folders = [find_run(run) for run in runs] or [find_run(None)]
     out = out or _usual_place(folders, patterns)
     _check(out)
-    from ganforge import graphs
+    from ganforge.lab import charts
 
     names = names_of(folders)
-    if len(folders) > len(graphs.COLOURS):
-        raise GanforgeError(f"at most {len(graphs.COLOURS)} runs can be told apart in one graph")
-    logs = [graphs.read_log(f, name) for f, name in zip(folders, names, strict=True)]
-    panels = graphs.chosen_panels(logs, patterns) if patterns else graphs.usual_panels(logs)
+    if len(folders) > len(charts.COLOURS):
+        raise GanforgeError(f"at most {len(charts.COLOURS)} runs can be told apart in one graph")
+    logs = [charts.read_log(f, name) for f, name in zip(folders, names, strict=True)]
+    panels = charts.chosen_panels(logs, patterns) if patterns else charts.usual_panels(logs)
     if not panels:
         raise GanforgeError(
             f"{names[0]} logged no losses, scores or accuracy; name what to draw with `--value`: "
             f"{', '.join(list(logs[0].series)[:5])}"
         )
-    graphs.write_graph(out, logs, panels, smooth or 0)
+    charts.write_graph(out, logs, panels, smooth or 0)
     steps = max(log.last for log in logs)
     click.echo(f"{', '.join(names)} up to step {steps:,}: {out}")
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ganforge.lab.copies import Copying
     from ganforge.lab.features import Eye
+    from ganforge.lab.nearest import Copying
     from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs.run import Run
 
@@ -92,7 +92,7 @@ def _sheet(samples: Tensor, training: Tensor, eyes: list[Eye]) -> np.ndarray:
     import torch
 
     from ganforge.data.images import grid, tiled
-    from ganforge.lab.copies import nearest
+    from ganforge.lab.nearest import nearest
 
     blocks = []
     for eye in eyes:
@@ -104,7 +104,7 @@ def _sheet(samples: Tensor, training: Tensor, eyes: list[Eye]) -> np.ndarray:
 
 def _score(run: Run, plan: GeneratorPlan, training: Tensor, eye: Eye) -> Copying | None:
     """None where no images are held out to compare with."""
-    from ganforge.lab.copies import copying
+    from ganforge.lab.nearest import copying
 
     of = run.plan.domains[plan.target].of or plan.target
     if not run.dataset().count("test", of):

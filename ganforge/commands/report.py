@@ -72,7 +72,7 @@ def command(
     file that needs no server and no network. Runs whose recipes differ in the seed alone are summed
     up together.
     """
-    from ganforge.lab.report import choices as chosen
+    from ganforge.lab.report import blind_choices as chosen
     from ganforge.lab.report import comparison, page
 
     folders = [folder for run in runs for folder in _named(run)] or [find_run(None)]
@@ -164,7 +164,7 @@ def _look(
         return
     registry = open_registry(plugin_files, without)
     from ganforge.hardware.machine import find_device
-    from ganforge.lab.report import made, page
+    from ganforge.lab.report import page, pictures
     from ganforge.runs.run import Run
 
     device = find_device("auto")
@@ -172,7 +172,7 @@ def _look(
     for entry in entries:
         try:
             run = Run(entry.folder, device=device, registry=registry)
-            made.opens(run)
+            pictures.opens(run)
         except GanforgeError as error:
             if entry.state:
                 report.notes.append(f"no samples of {entry.name}: {str(error).splitlines()[0]}")
@@ -180,8 +180,8 @@ def _look(
         opened.append((entry.name, run))
     if walks:
         for name, run in opened:
-            walked = list(made.walks_of(run, name, page.WALKS // len(opened)))
-            looked = list(made.filters_of(run, name, page.FILTERS // len(opened)))
+            walked = list(pictures.walks_of(run, name, page.WALKS // len(opened)))
+            looked = list(pictures.filters_of(run, name, page.FILTERS // len(opened)))
             report.notes += [line for line in (*walked, *looked) if isinstance(line, str)]
             walks_shown = [one for one in walked if not isinstance(one, str)]
             if walks_shown:
@@ -190,7 +190,7 @@ def _look(
             if filters_shown:
                 report.filters[name] = filters_shown
     if report.blind:
-        report.pairs, notes = made.pairs_of(opened, page.BLIND)
+        report.pairs, notes = pictures.pairs_of(opened, page.BLIND)
         report.notes += [f"no blind comparison of {note}" for note in notes]
 
 

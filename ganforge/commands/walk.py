@@ -13,8 +13,8 @@ from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 
 if TYPE_CHECKING:
-    from ganforge.lab.places import Place
-    from ganforge.lab.walking import Walk
+    from ganforge.lab.latent_points import Place
+    from ganforge.lab.walk import Walk
     from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs.run import Run
 
@@ -73,7 +73,7 @@ def command(
         raise GanforgeError("a walk needs two stops or more, such as --seeds 0,1")
     out = out or Path(f"{folder.name}-walk.png")
     form = out.suffix.lower()
-    from ganforge.lab.walking import walk
+    from ganforge.lab.walk import walk
 
     found = walk(opened, plan, stops, frames or _FRAMES[form], straight=straight)
     _write(out, found, frames or _FRAMES[form])
@@ -99,7 +99,7 @@ def _stops(
     run: Run, plan: GeneratorPlan, seeds: list[int], labels: str | None, texts: tuple[str, ...]
 ) -> list[Place]:
     from ganforge.interfaces.specs import LabelSpec
-    from ganforge.lab.places import place, reads_text
+    from ganforge.lab.latent_points import place, reads_text
 
     if labels is not None:
         if not any(isinstance(spec, LabelSpec) for _, spec in run.leaves(plan)):

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from ganforge.data.images import grid, tiled
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.lab.answers import Answers, Layer, answers, layers_of, peaks, weights_of
-from ganforge.lab.subjects import IMAGES, Subject, subjects
+from ganforge.lab.filter_networks import IMAGES, Subject, subjects
+from ganforge.lab.filter_responses import Answers, Layer, answers, layers_of, peaks, weights_of
 
 if TYPE_CHECKING:
     from ganforge.runs.run import Run

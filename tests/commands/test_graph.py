@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganforge.graphs import (
+from ganforge.lab.charts import (
     BLUE,
     COLOURS,
     VERMILION,

@@ -12,7 +12,7 @@ from small_runs import CYCLE, PLAIN, draw_pictures, write_recipe
 
 import ganforge
 from ganforge.lab import features
-from ganforge.lab.copies import copying, nearest
+from ganforge.lab.nearest import copying, nearest
 from ganforge.runs.run import Run
 
 TRAINING, OTHERS = 50, 300

@@ -21,9 +21,9 @@ import ganforge
 from ganforge import GanforgeError
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.specs import ImageSpec, TextSpec
-from ganforge.lab import exporting, generate
-from ganforge.lab.exporting import export
-from ganforge.lab.tracing import traced
+from ganforge.lab import export_folder, generate
+from ganforge.lab.export_folder import export
+from ganforge.lab.python_code import traced
 
 # --- draws ----------------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ def test_the_generators_of_each_recipe_are_exported_and_make_the_same(name, data
                 if value.is_floating_point() and value.dim() > 1:
                     value.add_(torch.randn(value.shape) * 0.05)
     export(run, tmp_path / "out")
-    exported = exporting._opened(tmp_path / "out")
+    exported = export_folder._opened(tmp_path / "out")
     for plan in run.plan.generators.values():
         if any(isinstance(spec, ImageSpec) for _, spec in run.leaves(plan)):
             images = torch.rand(9, *plan.source_specs[0].shape) * 2 - 1
@@ -170,7 +170,7 @@ def test_pictures_are_translated_as_the_run_does(ganforge_cli, runs, trained):
 )
 def test_mistakes_get_a_line(ganforge_cli, runs, arguments, said, capsys):
     ganforge_cli("export", "digits", "--out", "out")
-    module = exporting._opened(Path("out"))
+    module = export_folder._opened(Path("out"))
     asked = generate.argparse.Namespace(
         count=1, seed=0, label=None, text=None, input=[], generator=None, out=Path("x.png")
     )
@@ -242,7 +242,7 @@ def test_other_images_than_the_runs_are_refused(runs, monkeypatch):
         first = sorted(tensors)[0]
         return save(tensors | {first: tensors[first] + 0.1}, told)
 
-    monkeypatch.setattr(exporting, "save", spoilt)
+    monkeypatch.setattr(export_folder, "save", spoilt)
     with pytest.raises(GanforgeError, match="makes other images than the run, by up to"):
         export(ganforge.open_run("plain"), Path("out"))
 
@@ -274,7 +274,7 @@ def test_onnx_gives_the_same_numbers(ganforge_cli, runs, run, names):
         model = runtime.InferenceSession(f"out/{name}.onnx", providers=["CPUExecutionProvider"])
         plan = opened.generator_plan(name)
         for count in (2, 7):
-            sources = exporting.example(opened, plan, count, seed=2)
+            sources = export_folder.example(opened, plan, count, seed=2)
             given = {i.name: s.numpy() for i, s in zip(model.get_inputs(), sources, strict=True)}
             (theirs,) = model.run(None, given)
             ours = opened.generator(name)(*sources)

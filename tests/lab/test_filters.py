@@ -16,10 +16,10 @@ from torch.nn import functional as F
 import ganforge
 from ganforge.game.networks import build_networks
 from ganforge.interfaces.draws import Draws
-from ganforge.lab import answers, filters, subjects
-from ganforge.lab.answers import layers_of
-from ganforge.lab.passing import Guided, guided_modules
-from ganforge.lab.subjects import Subject
+from ganforge.lab import filter_networks, filter_responses, filters
+from ganforge.lab.filter_networks import Subject
+from ganforge.lab.filter_responses import layers_of
+from ganforge.lab.guided_backprop import Guided, guided_modules
 
 
 def reading(network, images):
@@ -64,20 +64,20 @@ def test_a_unit_sees_what_arithmetic_of_strides_says():
     first, second, dense = layers_of(subject)
     assert [layer.shape for layer in (first, second, dense)] == [(4, 8, 8), (3, 4, 4), (2,)]
     # Output i reads 2 i - 1 .. 2 i + 2, and below it 2 (2 i - 1) - 1 .. 2 (2 i + 2) + 2.
-    assert answers.fields(subject, first, [(1, 8 * 3 + 5)]) == [(5, 9, 9, 13)]
-    assert answers.fields(subject, second, [(0, 4 * 1 + 2), (2, 0), (1, 6)]) == [
+    assert filter_responses.fields(subject, first, [(1, 8 * 3 + 5)]) == [(5, 9, 9, 13)]
+    assert filter_responses.fields(subject, second, [(0, 4 * 1 + 2), (2, 0), (1, 6)]) == [
         (1, 5, 11, 15),
         (0, 0, 7, 7),  # cut at the edge
         (1, 5, 11, 15),
     ]
-    assert answers.fields(subject, dense, [(1, 0)]) == [(0, 0, 16, 16)]
+    assert filter_responses.fields(subject, dense, [(1, 0)]) == [(0, 0, 16, 16)]
 
 
 def test_the_widest_way_counts_and_norms_do_not():
     subject = reading(Branched(), torch.zeros(1, 1, 9, 9))
     _, second, last = layers_of(subject)
     for layer in (second, last):
-        assert answers.fields(subject, layer, [(0, 9 * 4 + 4)]) == [(2, 2, 7, 7)]
+        assert filter_responses.fields(subject, layer, [(0, 9 * 4 + 4)]) == [(2, 2, 7, 7)]
 
 
 def test_dead_and_zero_weights_do_not_narrow_a_field():
@@ -87,7 +87,9 @@ def test_dead_and_zero_weights_do_not_narrow_a_field():
             parameter.fill_(-1)
         network[2].weight.zero_()
     subject = reading(network, torch.zeros(1, 1, 7, 7))
-    assert answers.fields(subject, layers_of(subject)[1], [(0, 7 * 3 + 3)]) == [(1, 1, 6, 6)]
+    assert filter_responses.fields(subject, layers_of(subject)[1], [(0, 7 * 3 + 3)]) == [
+        (1, 1, 6, 6)
+    ]
 
 
 def test_a_unit_of_a_generator_reaches_what_its_kernels_cover():
@@ -102,9 +104,9 @@ def test_a_unit_of_a_generator_reaches_what_its_kernels_cover():
     subject = making(network, torch.randn(4, 3))
     dense, first, last = layers_of(subject)
     # Input i reaches 2 i - 1 .. 2 i + 2.
-    assert answers.fields(subject, first, [(1, 4 * 1 + 2)]) == [(1, 3, 5, 7)]
-    assert answers.fields(subject, last, [(0, 0)]) == [(0, 0, 1, 1)]
-    assert answers.fields(subject, dense, [(0, 0), (7, 0)]) == [(0, 0, 7, 7), (1, 1, 8, 8)]
+    assert filter_responses.fields(subject, first, [(1, 4 * 1 + 2)]) == [(1, 3, 5, 7)]
+    assert filter_responses.fields(subject, last, [(0, 0)]) == [(0, 0, 1, 1)]
+    assert filter_responses.fields(subject, dense, [(0, 0), (7, 0)]) == [(0, 0, 7, 7), (1, 1, 8, 8)]
 
 
 # --- patches --------------------------------------------------------------------------------------
@@ -122,8 +124,8 @@ def test_the_patch_that_excites_a_filter_is_the_one_it_was_made_for():
     images[7, 0, 0:3, 0:3] = -cross
     subject = reading(network, images)
     (layer,) = layers_of(subject)
-    (peaks,) = answers.peaks(subject, [layer])
-    found = answers.answers(subject, layer, peaks, filters=2, each=2)
+    (peaks,) = filter_responses.peaks(subject, [layer])
+    found = filter_responses.answers(subject, layer, peaks, filters=2, each=2)
     assert found.rows[0].tolist() == [13, 5] and found.rows[1, 0] == 7
     assert found.boxes[0] == ((4, 2, 7, 5), (8, 9, 11, 12))
     assert found.strength[0].tolist() == [9, 4.5]
@@ -135,7 +137,7 @@ def test_the_patch_that_excites_a_filter_is_the_one_it_was_made_for():
 
 def test_patches_at_an_edge_are_grey_where_there_is_no_image():
     image = torch.ones(1, 4, 4)
-    cut = answers._cut(image, (0, 2, 2, 4), (3, 3))
+    cut = filter_responses._cut(image, (0, 2, 2, 4), (3, 3))
     assert cut.tolist() == [[[0, 0, 0], [1, 1, 0], [1, 1, 0]]]
 
 
@@ -182,7 +184,7 @@ def test_guided_backpropagation_passes_what_is_positive_both_ways(rectify):
     subject = reading(network, images)
     layer = layers_of(subject)[-1]
     rows, zeros = torch.arange(5), torch.zeros(5, dtype=torch.long)
-    found = answers.guided(subject, layer, rows, zeros, zeros).flatten(1)
+    found = filter_responses.guided(subject, layer, rows, zeros, zeros).flatten(1)
     inner, outer = network.inner.weight.detach(), network.outer.weight.detach()[0]
     before = images.flatten(1) @ inner.T
     expected = ((before > 0) * (outer > 0) * outer) @ inner
@@ -209,8 +211,8 @@ def test_what_a_unit_adds_is_its_stamp_times_what_it_has_over_its_mean():
     noise = torch.randn(10, 2)
     subject = making(network, noise)
     first, _ = layers_of(subject)
-    (peaks,) = answers.peaks(subject, [first])
-    found = answers.answers(subject, first, peaks, filters=3, each=1)
+    (peaks,) = filter_responses.peaks(subject, [first])
+    found = filter_responses.answers(subject, first, peaks, filters=3, each=1)
     units = network[0](noise)
     for number in range(3):
         over = units[:, number].max() - units[:, number].mean()
@@ -229,7 +231,7 @@ def test_dropout_that_stays_on_is_off():
 
     network = Dropping()
     subject = making(network, torch.randn(6, 2))
-    twice = [answers.peaks(subject, layers_of(subject))[0].most for _ in range(2)]
+    twice = [filter_responses.peaks(subject, layers_of(subject))[0].most for _ in range(2)]
     assert torch.equal(*twice)
 
 
@@ -247,11 +249,11 @@ def test_weights_are_those_that_meet_pixels():
         True,
         lambda image, rows: convolution(torch.cat([image, beside], 1)),
     )
-    _, weights = answers.weights_of(subject, layers_of(subject))
+    _, weights = filter_responses.weights_of(subject, layers_of(subject))
     assert torch.equal(weights, convolution.weight[:, :3])
     dense = nn.Sequential(nn.Flatten(), nn.Linear(192, 7))
     subject = reading(dense, images)
-    _, weights = answers.weights_of(subject, layers_of(subject))
+    _, weights = filter_responses.weights_of(subject, layers_of(subject))
     assert torch.equal(weights.flatten(1), dense[1].weight)
 
 
@@ -260,11 +262,11 @@ def test_a_generator_shows_what_its_last_layer_paints():
         nn.Linear(2, 5), nn.Unflatten(1, (5, 1, 1)), nn.ConvTranspose2d(5, 3, 4), nn.Tanh()
     )
     subject = making(network, torch.randn(3, 2))
-    layer, weights = answers.weights_of(subject, layers_of(subject))
+    layer, weights = filter_responses.weights_of(subject, layers_of(subject))
     assert layer.number == 2 and torch.equal(weights, network[2].weight)
     dense = nn.Sequential(nn.Linear(2, 5), nn.Linear(5, 12), nn.Unflatten(1, (3, 2, 2)))
     subject = making(dense, torch.randn(3, 2))
-    _, weights = answers.weights_of(subject, layers_of(subject))
+    _, weights = filter_responses.weights_of(subject, layers_of(subject))
     assert torch.equal(weights.flatten(1), dense[1].weight.T)
 
 
@@ -285,7 +287,7 @@ def runs(trained, workdir):
 def test_the_untrained_network_is_that_of_step_0_and_nothing_changes(runs):
     run = ganforge.open_run("digits")
     before = {k: v.clone() for k, v in run.discriminator().state_dict().items()}
-    trained, untrained = subjects.subjects(run, "discriminators.main")
+    trained, untrained = filter_networks.subjects(run, "discriminators.main")
     built = build_networks(run.plan, run.registry, Draws(run.plan.train.seed))
     for key, value in built["discriminators.main"].state_dict().items():
         assert torch.equal(untrained.network.state_dict()[key], value)
@@ -361,7 +363,7 @@ def test_the_networks_of_each_recipe_are_looked_into(name, data, tmp_path, seen)
     if kind in seen:
         return  # another recipe has the same networks
     seen.add(kind)
-    there = [address for address, part in plan.networks.items() if subjects._of_images(part)]
+    there = [address for address, part in plan.networks.items() if filter_networks._of_images(part)]
     run = built(plan, tmp_path) if there else None
     for address in there:
         found = filters.look(run, address, filters=2, images=8, deeper=1)
@@ -375,4 +377,4 @@ def test_the_networks_of_each_recipe_are_looked_into(name, data, tmp_path, seen)
 def test_a_network_of_texts_is_refused_in_a_line(data, tmp_path):
     run = built(small_plan("sequence-times", data), tmp_path)
     with pytest.raises(ganforge.GanforgeError, match="no network of run judges or makes images"):
-        subjects.address_of(run, None)
+        filter_networks.address_of(run, None)

@@ -12,10 +12,10 @@ from small_runs import CYCLE, DIGITS, PLAIN, write_recipe
 
 import ganforge
 from ganforge import GanforgeError
-from ganforge.lab.formula import Group, parsed
-from ganforge.lab.places import along, made, place, slerp
-from ganforge.lab.sums import summed
-from ganforge.lab.walking import walk
+from ganforge.lab.latent_arithmetic import summed
+from ganforge.lab.latent_points import along, made, place, slerp
+from ganforge.lab.sample_formula import Group, parsed
+from ganforge.lab.walk import walk
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from made_runs import make_run, write_lines, write_sheet
 from PIL import Image
 
 from ganforge import GanforgeError
-from ganforge.lab.report import choices, comparison, contents, curves, page, sheets
+from ganforge.lab.report import blind_choices, comparison, contents, curves, page, sheets
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=hack()>\"'&{{7*7}}"
 
@@ -343,8 +343,8 @@ def test_nothing_of_a_run_is_taken_for_html(tmp_path):
     entries = read(evil_run(tmp_path), make_run(tmp_path / "tame"))
     for chosen in (entries, entries[:1]):
         report = page.report_of(chosen)
-        question = choices.Question("real-or-fake", EVIL, (EVIL,), (1,))
-        report.counted = [choices.Counted(question, 1, 2)]
+        question = blind_choices.Question("real-or-fake", EVIL, (EVIL,), (1,))
+        report.counted = [blind_choices.Counted(question, 1, 2)]
         report.notes = [EVIL]
         parsed = Parsed(page.write(report))
         assert [s.get("type") for s in parsed.of("script")] == ["application/json", None, None]
@@ -410,18 +410,18 @@ def test_runs_that_read_other_noise_are_said_not_to_compare_tile_by_tile(tmp_pat
 
 
 def test_wilsons_interval_is_that_of_the_textbook():
-    low, high = choices.wilson(15, 20)
+    low, high = blind_choices.wilson(15, 20)
     assert (low, high) == pytest.approx((0.531299, 0.888138), abs=1e-5)
-    assert choices.wilson(0, 10) == pytest.approx((0.0, 0.277533), abs=1e-5)
-    assert choices.wilson(10, 10)[1] == 1.0
+    assert blind_choices.wilson(0, 10) == pytest.approx((0.0, 0.277533), abs=1e-5)
+    assert blind_choices.wilson(10, 10)[1] == 1.0
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilsons_interval_holds_the_share_and_mirrors(numbers):
     hits, count = numbers
-    low, high = choices.wilson(hits, count)
+    low, high = blind_choices.wilson(hits, count)
     assert 0 <= low <= hits / count <= high <= 1
-    mirrored = choices.wilson(count - hits, count)
+    mirrored = blind_choices.wilson(count - hits, count)
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
@@ -445,10 +445,10 @@ def test_choices_of_several_people_add_up_and_a_file_given_twice_counts_once(tmp
         saved(tmp_path / "copy.json", "a", [0, 0, 1, 0]),
         saved(tmp_path / "c.json", "c", [0], kind="run-or-run", runs=["one", "two"], steps=[1, 2]),
     ]
-    first, second = choices.read(files)
+    first, second = blind_choices.read(files)
     assert (first.first, first.count, first.share, first.undecided) == (3, 6, 0.5, True)
     assert second.question.runs == ("one", "two")
-    assert choices.unknown_runs([first, second], ["one"]) == ["two"]
+    assert blind_choices.unknown_runs([first, second], ["one"]) == ["two"]
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ def test_a_file_that_holds_no_choices_is_refused_in_a_line(tmp_path, content, to
     file = tmp_path / "choices.json"
     file.write_text(content, encoding="utf-8")
     with pytest.raises(GanforgeError, match=told):
-        choices.read([file])
+        blind_choices.read([file])
 
 
 @pytest.mark.parametrize(
@@ -476,12 +476,12 @@ def test_a_file_that_holds_no_choices_is_refused_in_a_line(tmp_path, content, to
 def test_choices_that_are_damaged_are_refused(tmp_path, changes):
     file = saved(tmp_path / "c.json", "c", [0], **changes)
     with pytest.raises(GanforgeError, match="damaged"):
-        choices.read([file])
+        blind_choices.read([file])
 
 
 def test_a_missing_file_of_choices_is_a_line(tmp_path):
     with pytest.raises(GanforgeError, match="cannot read"):
-        choices.read([tmp_path / "none.json"])
+        blind_choices.read([tmp_path / "none.json"])
 
 
 # ---------------------------------------------------------------- with weights
@@ -489,7 +489,7 @@ def test_a_missing_file_of_choices_is_a_line(tmp_path):
 
 def test_the_tiles_of_a_plain_sheet_are_cut_out_and_others_are_not(tmp_path):
     from ganforge.interfaces.specs import ImageSpec
-    from ganforge.lab.report.made import cut
+    from ganforge.lab.report.pictures import cut
 
     write_sheet(tmp_path / "real.png", 100, 8)
     tiles = cut(tmp_path / "real.png", ImageSpec(1, 8, 8))
@@ -503,7 +503,7 @@ def test_the_tiles_of_a_plain_sheet_are_cut_out_and_others_are_not(tmp_path):
 
 def test_filters_of_twelve_runs_fit_into_what_is_kept_for_them():
     """Weights are noise, which no format makes small."""
-    from ganforge.lab.report.made import _fitted
+    from ganforge.lab.report.pictures import _fitted
 
     noise = np.random.default_rng(0).integers(0, 256, (900, 600), dtype=np.uint8)
     room = page.FILTERS // page.MOST_RUNS // 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_runs import make_run, write_lines
 
-from ganforge.lab.report import choices, contents, page
+from ganforge.lab.report import blind_choices, contents, page
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -70,9 +70,9 @@ def write(file: Path, *folders, **changes) -> Path:
 
 def pairs(kind="real-or-fake", runs=("one",)):
     """Pairs whose pictures say in their bytes what they are."""
-    from ganforge.lab.report.made import Pairs
+    from ganforge.lab.report.pictures import Pairs
 
-    question = choices.Question(kind, "main", runs, (100,) * len(runs))
+    question = blind_choices.Question(kind, "main", runs, (100,) * len(runs))
     picture = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' id='{}-{}'/>"
     found = tuple((picture.format("first", n), picture.format("second", n)) for n in range(6))
     return Pairs(question, found)
@@ -120,7 +120,7 @@ def three(tmp_path):
 
 def filters_shown():
     """A picture of filters, larger than a phone and than a sheet of paper."""
-    from ganforge.lab.report.made import FiltersShown
+    from ganforge.lab.report.pictures import FiltersShown
     from ganforge.lab.report.sheets import Picture
 
     svg = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='900' height='1500'/>"
@@ -228,7 +228,7 @@ def test_pairs_are_chosen_blind_counted_and_saved(visit, tmp_path):
         tab.get_by_role("link", name="Save the choices").click()
     file = tmp_path / "choices.json"
     download.value.save_as(file)
-    first, second = choices.read([file])
+    first, second = blind_choices.read([file])
     assert (first.question.kind, first.first, first.count) == ("real-or-fake", 4, 6)
     assert (second.question.runs, second.count) == (("one", "two"), 1)
 
@@ -275,7 +275,9 @@ def test_what_runs_are_called_runs_nothing(visit, tmp_path):
         protocol=EVIL,
         tables={"lock": {"data": {"domains": {"label": {"names": [EVIL]}}}}, "losses": {EVIL: {}}},
     )
-    report = [choices.Counted(choices.Question("real-or-fake", EVIL, (EVIL,), (1,)), 1, 3)]
+    report = [
+        blind_choices.Counted(blind_choices.Question("real-or-fake", EVIL, (EVIL,), (1,)), 1, 3)
+    ]
     other = make_run(tmp_path / "y", seed=1, lines=lines)
     for number, runs in enumerate(((folder,), (folder, other))):
         file = write(tmp_path / f"r{number}.html", *runs, counted=report)

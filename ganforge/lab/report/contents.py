@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 
-from ganforge.graphs import Log, read_log
 from ganforge.interfaces.errors import RunError
+from ganforge.lab.charts import Log, read_log
 from ganforge.planning.resolved_recipe import leaves
 from ganforge.runs.run_folder import RunFolder
 

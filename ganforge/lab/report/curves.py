@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from ganforge.graphs import (
+from ganforge.lab.charts import (
     COLOURS,
     DASHES,
     Array,

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 from ganforge import __version__
-from ganforge.lab.report import choices, comparison, contents, curves, sheets
+from ganforge.lab.report import blind_choices, comparison, contents, curves, sheets
 from ganforge.lab.report.comparison import Block, Group
 from ganforge.lab.report.contents import Entry
 from ganforge.planning.resolved_recipe import leaves
 from ganforge.runs.measurement import figure_text
 
 if TYPE_CHECKING:
-    from ganforge.lab.report.made import FiltersShown, Pairs, WalkShown
+    from ganforge.lab.report.pictures import FiltersShown, Pairs, WalkShown
 
 MOST_RUNS = 12
 LARGEST = 15_000_000  # bytes of a page
@@ -63,7 +63,7 @@ class Report:
     filters: dict[str, list[FiltersShown]] = field(factory=dict)
     pairs: list[Pairs] = field(factory=list)
     blind: bool = False
-    counted: list[choices.Counted] = field(factory=list)
+    counted: list[blind_choices.Counted] = field(factory=list)
     notes: list[str] = field(factory=list)
     watch: float = 0.0
 
@@ -136,7 +136,7 @@ def write(report: Report) -> str:
         differing=_differing([shown.entry for shown in report.runs]),
         recipes=[_recipe_texts(shown.entry) for shown in report.runs],
         answers=[_answer(counted) for counted in report.counted],
-        unknown=choices.unknown_runs(report.counted, (s.entry.name for s in report.runs)),
+        unknown=blind_choices.unknown_runs(report.counted, (s.entry.name for s in report.runs)),
         noises=_noises(report.runs),
         reals=_reals(report.runs),
         page=_for_script(report),
@@ -187,7 +187,7 @@ def _for_script(report: Report) -> dict[str, Any]:
             }
             for one in report.pairs
         ],
-        "choices": choices.VERSION,
+        "choices": blind_choices.VERSION,
     }
 
 
@@ -380,7 +380,7 @@ def _text(value: float | None) -> str:
     return "—" if value is None else figure_text(value).replace("-", "−")
 
 
-def _answer(counted: choices.Counted) -> dict[str, str]:
+def _answer(counted: blind_choices.Counted) -> dict[str, str]:
     """What people chose, in words."""
     question = counted.question
     low, high = (f"{100 * value:.0f} %" for value in counted.interval)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganforge.interfaces.specs import NoiseSpec
 from ganforge.lab import features
-from ganforge.lab.places import Place, along, made, noise_of
+from ganforge.lab.latent_points import Place, along, made, noise_of
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan

@@ -14,7 +14,7 @@ from ganforge.interfaces.components import Augmentor, Made
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec
-from ganforge.lab.passing import Still
+from ganforge.lab.guided_backprop import Still
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge.lab.passing import Guided, Skeleton, Still, guided_modules, hooked
-from ganforge.lab.subjects import AT_ONCE, Subject
+from ganforge.lab.filter_networks import AT_ONCE, Subject
+from ganforge.lab.guided_backprop import Guided, Skeleton, Still, guided_modules, hooked
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 _FAINT = 1e-2  # an input on which nothing that cuts large values off does so

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.lab.formula import Group
-from ganforge.lab.places import Place, made, noise_of, place
+from ganforge.lab.latent_points import Place, made, noise_of, place
+from ganforge.lab.sample_formula import Group
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan

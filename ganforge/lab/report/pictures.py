@@ -18,10 +18,10 @@ from ganforge.data.images import grid
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec
 from ganforge.lab import filters
-from ganforge.lab.places import Place, place, reads_text
-from ganforge.lab.report.choices import Question
+from ganforge.lab.latent_points import Place, place, reads_text
+from ganforge.lab.report.blind_choices import Question
 from ganforge.lab.report.sheets import Picture, address, webp
-from ganforge.lab.walking import walk
+from ganforge.lab.walk import walk
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan
