@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ganforge.planning.plan import Plan
     from ganforge.registry.registry import Registry
-    from ganforge.sweeps.children import Child, End
+    from ganforge.sweeps.child_process import Child, End
     from ganforge.sweeps.grid import Command, Planned, Variation
     from ganforge.sweeps.pool import Pool
 
@@ -233,7 +233,7 @@ def _searching(
 
 def _say_end(pool: Pool, runs: Sequence[Planned]) -> None:
     """Counts, failures, and the figures of all groups."""
-    from ganforge.sweeps.standing import print_standing
+    from ganforge.sweeps.results_table import print_standing
 
     out = pool.command.out
     hows = [end.how for end in pool.ends.values()]

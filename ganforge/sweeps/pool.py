@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from attrs import define, field
 
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.sweeps.children import Child, End, environment, is_held, stopped_before
+from ganforge.sweeps.child_process import Child, End, environment, is_held, stopped_before
 from ganforge.sweeps.grid import Command, Planned
 
 _EVERY = 0.3  # seconds between two looks

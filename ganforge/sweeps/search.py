@@ -23,7 +23,7 @@ from ganforge.planning.plan import Plan
 from ganforge.recipes.problems import RecipeError
 from ganforge.registry.registry import Registry
 from ganforge.runs.measurement import figure_text
-from ganforge.sweeps.children import End
+from ganforge.sweeps.child_process import End
 from ganforge.sweeps.grid import Command, Planned, Variation, folder_of, plan_of, planned
 
 _WAITS = (0.5, 1.0, 2.0)  # seconds between tries to be the one that makes a database's tables

@@ -17,8 +17,8 @@ from small_runs import PLAIN, write_recipe
 from ganforge import GanforgeError
 from ganforge.commands import sweep as command
 from ganforge.runs.run_folder import RunFolder
-from ganforge.sweeps import children, grid, standing
-from ganforge.sweeps.children import End, Tail
+from ganforge.sweeps import child_process, grid, results_table
+from ganforge.sweeps.child_process import End, Tail
 from ganforge.sweeps.folder import is_sweep, open_folder, runs_below
 from ganforge.sweeps.pool import Listed, Pool
 
@@ -419,9 +419,9 @@ def test_a_run_that_ended_by_itself_is_not_begun_again(recipe):
     pool.play()
     assert pool.ends == {run.name: End("stopped", "no progress")}
     run.log.write_text(run.log.read_text() + "\n$ ganforge run\nresuming\n")
-    assert not children.stopped_before(run)
+    assert not child_process.stopped_before(run)
     run.log.write_text("x\n$ ganforge run\nx stopped after step 2: interrupted by SIGBREAK\n")
-    assert not children.stopped_before(run)
+    assert not child_process.stopped_before(run)
 
 
 class Said:
@@ -439,12 +439,12 @@ class Said:
 
 def test_cores_are_split_among_runs_unless_somebody_said_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(children, "cores", lambda: 8)
-    assert children.environment(3)["OMP_NUM_THREADS"] == "2"
-    assert children.environment(99)["OMP_NUM_THREADS"] == "1"
-    assert "OMP_NUM_THREADS" not in children.environment(1)
+    monkeypatch.setattr(child_process, "cores", lambda: 8)
+    assert child_process.environment(3)["OMP_NUM_THREADS"] == "2"
+    assert child_process.environment(99)["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in child_process.environment(1)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert children.environment(3)["OMP_NUM_THREADS"] == "5"
+    assert child_process.environment(3)["OMP_NUM_THREADS"] == "5"
 
 
 def test_metrics_are_read_as_they_are_written_and_again_when_they_were_cut(tmp_path):
@@ -466,7 +466,7 @@ def test_the_live_table_shows_what_plays_and_how_others_ended(recipe):
     (run, other), _ = planned(recipe)
     screen = command.Screen(5)
     screen.ended(other, End("failed", "enough"))
-    child = children.Child(run, None, None, Tail(run.folder, step=3), first_step=1)
+    child = child_process.Child(run, None, None, Tail(run.folder, step=3), first_step=1)
     child.first_seen = time.monotonic() - 60
     console = Console(width=100, file=io.StringIO())
     console.print(screen._table([child]))
@@ -484,10 +484,10 @@ def test_a_baseline_may_be_named_by_its_folder_or_its_end(tmp_path, capsys):
         make_run(path, seed=seed, lr=value, figures={"fid": value + seed / 10})
     runs = runs_below(tmp_path / "s")
     for name in ("cycle/w=2", "w=2", str(tmp_path / "s" / "cycle" / "w=2")):
-        standing.print_standing(tmp_path / "s", runs, name)
+        results_table.print_standing(tmp_path / "s", runs, name)
         assert "differences are to w=2" in capsys.readouterr().out
     with pytest.raises(GanforgeError, match="is none of: cycle/w=1, cycle/w=2"):
-        standing.print_standing(tmp_path / "s", runs, "w=3")
+        results_table.print_standing(tmp_path / "s", runs, "w=3")
     assert not is_sweep(tmp_path / "s")
 
 

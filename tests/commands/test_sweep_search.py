@@ -19,7 +19,7 @@ from ganforge import GanforgeError
 from ganforge.registry.registry import Registry
 from ganforge.runs.run_folder import RunFolder
 from ganforge.sweeps import grid
-from ganforge.sweeps.children import End
+from ganforge.sweeps.child_process import End
 
 optuna = pytest.importorskip("optuna", reason="needs optuna (ganforge[sweep])")
 
