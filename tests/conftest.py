@@ -73,7 +73,7 @@ class Cli:
     def __call__(self, *arguments: str | Path) -> Answer:
         from click.testing import CliRunner
 
-        from ganforge.cli import main
+        from ganforge.cli.main import main
 
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         return Answer(result.exit_code, result.stdout, result.stderr)
@@ -85,7 +85,7 @@ class Cli:
         """The modules that a fresh process holds after this command."""
         code = (
             "import sys\n"
-            "from ganforge.cli import main\n"
+            "from ganforge.cli.main import main\n"
             "try: main(sys.argv[1:])\n"
             "except SystemExit: pass\n"
             "print('\\n##', *sys.modules)"

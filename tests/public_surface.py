@@ -110,7 +110,7 @@ def _of_components() -> Iterator[str]:
 def _of_commands() -> Iterator[str]:
     import click
 
-    from ganforge.cli import COMMANDS
+    from ganforge.cli.main import COMMANDS
 
     for name, (target, _) in COMMANDS.items():
         module, _, word = target.partition(":")

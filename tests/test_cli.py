@@ -10,7 +10,7 @@ import click
 import pytest
 
 from ganforge import __version__
-from ganforge.cli import COMMANDS, SECTIONS, main
+from ganforge.cli.main import COMMANDS, SECTIONS, main
 from ganforge.interfaces.errors import GanforgeError, TrainingError
 from ganforge.recipes.problems import Problem, RecipeError
 from ganforge.registry.registry import NotFound
@@ -25,7 +25,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def command() -> None:
             raise error
 
-        monkeypatch.setattr("ganforge.commands.list_.command", command)
+        monkeypatch.setattr("ganforge.cli.list_.command", command)
 
     return fail_with
 
@@ -133,7 +133,7 @@ def test_an_unexpected_error_shows_its_traceback_and_says_whose_it_is(
 
 
 def test_what_a_command_returns_is_no_exit_status(ganforge_cli, monkeypatch) -> None:
-    monkeypatch.setattr("ganforge.commands.list_.command", click.command()(lambda: 3))
+    monkeypatch.setattr("ganforge.cli.list_.command", click.command()(lambda: 3))
     assert ganforge_cli("list").status == 0
 
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import ganforge
-from ganforge.cli import COMMANDS, main
+from ganforge.cli.main import COMMANDS, main
 from ganforge.interfaces.settings import (
     OPTIMIZERS,
     SCHEDULES,
@@ -388,7 +388,7 @@ def test_every_command_that_is_written_exists_with_its_options(page):
 
 
 def test_the_page_of_components_is_the_one_that_the_command_prints():
-    from ganforge.commands.markdown import page
+    from ganforge.cli.components_page import page
 
     registry = Registry.load(only=())
     head, _, listed = (DOCS / "components.md").read_text("utf-8").partition("\n## ")

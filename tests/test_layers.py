@@ -11,7 +11,7 @@ import pytest
 from attrs import frozen
 
 import ganforge
-from ganforge.cli import COMMANDS
+from ganforge.cli.main import COMMANDS
 
 ROOT = Path(ganforge.__file__).parent.parent
 CORE = ROOT / "ganforge"
@@ -141,13 +141,13 @@ def test_importing_a_plugins_package_costs_nothing(package: str) -> None:
 
 LIGHT = [
     "ganforge",
-    "ganforge.cli",
+    "ganforge.cli.main",
     "ganforge.registry.registry",
     "ganforge.recipes.recipe",
     "ganforge.planning.compose",
 ]
 LIGHT += ["ganforge.planning.resolved_recipe", "ganforge.plugin", "ganforge.recipes.problems"]
-LIGHT += [f"ganforge.commands.{name}" for name in LIGHT_COMMANDS]
+LIGHT += [f"ganforge.cli.{name}" for name in LIGHT_COMMANDS]
 LIGHT += [f"{package}.plugin" for package in PACKAGES]
 
 

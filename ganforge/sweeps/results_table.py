@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ganforge.commands.tables import Row, print_tables
+from ganforge.cli.tables import Row, print_tables
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.report import comparison, contents
 from ganforge.lab.report.comparison import Block, Group, Summary

@@ -33,7 +33,7 @@ PICTURES = 400  # in each folder
 _RUN = """
 import re, resource, sys
 from pathlib import Path
-from ganforge.cli import main
+from ganforge.cli.main import main
 try:
     main(sys.argv[1:])
 except SystemExit as end:

@@ -14,7 +14,7 @@ from PIL import Image
 import ganforge.data.download
 from ganforge import DataError
 from ganforge.archives import ARCHIVES, Archive, RemoteFile
-from ganforge.commands.data import command
+from ganforge.cli.data import command
 
 RECIPE = """
 recipe = 1
@@ -142,7 +142,7 @@ def test_check_does_not_download(run):
 def test_help_and_list_need_no_torch(tmp_path):
     code = (
         "import sys; from click.testing import CliRunner;"
-        "from ganforge.commands.data import command;"
+        "from ganforge.cli.data import command;"
         "results = [CliRunner().invoke(command, a) for a in (['--help'], ['list'])];"
         "sys.exit(any(r.exit_code for r in results) or 'torch' in sys.modules)"
     )

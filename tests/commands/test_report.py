@@ -10,7 +10,7 @@ from made_runs import make_run
 from small_runs import DIGITS, PLAIN, write_recipe
 
 import ganforge
-from ganforge.commands import report as command
+from ganforge.cli import report as command
 
 
 @pytest.fixture(scope="module")

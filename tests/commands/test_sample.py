@@ -55,7 +55,7 @@ def test_image_i_of_a_seed_is_image_0_of_that_seed_plus_i(ganforge_cli, runs) ->
 
 
 def test_a_name_without_ending_is_a_folder_of_pictures(ganforge_cli, runs, monkeypatch) -> None:
-    monkeypatch.setattr("ganforge.commands.sample._CHUNK", 2)
+    monkeypatch.setattr("ganforge.cli.sample._CHUNK", 2)
     answer = ganforge_cli("sample", "plain", "--count", "5", "--out", "made/here")
     assert answer.out == f"5 images of plain at step 4: {Path('made', 'here')}\n"
     names = sorted(path.name for path in Path("made/here").iterdir())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.commands.show import snippet
+from ganforge.cli.show import snippet
 from ganforge.planning.compose import compose
 from ganforge.recipes.document import Source, parse
 from ganforge.recipes.recipe import load

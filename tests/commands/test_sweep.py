@@ -15,7 +15,7 @@ import pytest
 from small_runs import PLAIN, write_recipe
 
 from ganforge import GanforgeError
-from ganforge.commands import sweep as command
+from ganforge.cli import sweep as command
 from ganforge.runs.run_folder import RunFolder
 from ganforge.sweeps import child_process, grid, results_table
 from ganforge.sweeps.child_process import End, Tail

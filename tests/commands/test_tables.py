@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ganforge.commands.tables import print_tables
+from ganforge.cli.tables import print_tables
 
 TABLES = [
     ("losses", [("hinge", "both sides"), ("least-squares", "a " + "very " * 60 + "long one", "x")]),

@@ -229,7 +229,7 @@ def test_a_run_whose_files_cannot_grow_ends_in_one_line(workdir, kilobytes):
         workdir, PLAIN.replace("[hooks.samples]", "[hooks.checkpoint]\n[hooks.samples]")
     )
     code = (
-        "import resource, sys; from ganforge.cli import main\n"
+        "import resource, sys; from ganforge.cli.main import main\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({kilobytes * 1024},) * 2)\n"
         "main(sys.argv[1:])"
     )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ganforge.commands import recipe_options, say_warnings, with_registry
-from ganforge.commands.list_ import RECIPES, as_kind, component_record
-from ganforge.commands.tables import Row, print_tables
+from ganforge.cli.list_ import RECIPES, as_kind, component_record
+from ganforge.cli.options import recipe_options, say_warnings, with_registry
+from ganforge.cli.tables import Row, print_tables
 from ganforge.interfaces.manifest import KINDS, Component, ImageOptions
 from ganforge.interfaces.vocabulary import VOCABULARY
 from ganforge.recipes.document import Table, toml_text

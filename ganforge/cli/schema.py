@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ganforge.commands import with_registry
+from ganforge.cli.options import with_registry
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.registry.registry import Registry
 

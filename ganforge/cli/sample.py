@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.commands.opening import look_options, open_folder, say_made
+from ganforge.cli.run_options import look_options, open_folder, say_made
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 

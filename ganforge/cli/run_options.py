@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ganforge.commands import open_registry, plugin_options
+from ganforge.cli.options import open_registry, plugin_options
 from ganforge.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from ganforge import __version__
-from ganforge.commands import plugin_options, say_warnings
-from ganforge.commands.tables import Row, print_tables
+from ganforge.cli.options import plugin_options, say_warnings
+from ganforge.cli.tables import Row, print_tables
 from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.recipes.suggestions import nearest

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganforge.commands import open_registry, plugin_options, say_warnings
-from ganforge.commands.tables import print_tables
+from ganforge.cli.options import open_registry, plugin_options, say_warnings
+from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import TrainingError
 
 if TYPE_CHECKING:

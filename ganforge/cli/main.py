@@ -23,81 +23,81 @@ _Section = dict[str, tuple[str, str]]
 SECTIONS: dict[str, _Section] = {
     "Train": {
         "run": (
-            "ganforge.commands.run:command",
+            "ganforge.cli.run:command",
             "train a recipe; the same command again resumes",
         ),
         "sweep": (
-            "ganforge.commands.sweep:command",
+            "ganforge.cli.sweep:command",
             "recipes x values x seeds as ordinary runs, or a search",
         ),
         "check": (
-            "ganforge.commands.check:command",
+            "ganforge.cli.check:command",
             "find every mistake in a recipe before anything is built",
         ),
         "bench": (
-            "ganforge.commands.bench:command",
+            "ganforge.cli.bench:command",
             "time a recipe's steps here, and which switches make them faster",
         ),
-        "runs": ("ganforge.commands.runs:command", "runs and how far they are"),
+        "runs": ("ganforge.cli.runs:command", "runs and how far they are"),
     },
     "Look": {
-        "sample": ("ganforge.commands.sample:command", "images from a trained generator"),
+        "sample": ("ganforge.cli.sample:command", "images from a trained generator"),
         "translate": (
-            "ganforge.commands.translate:command",
+            "ganforge.cli.translate:command",
             "turn image files into another domain, such as horses into zebras",
         ),
         "walk": (
-            "ganforge.commands.walk:command",
+            "ganforge.cli.walk:command",
             "the way between samples, classes or texts, as a strip or GIF",
         ),
         "arithmetic": (
-            "ganforge.commands.arithmetic:command",
+            "ganforge.cli.arithmetic:command",
             "sums of samples, such as mean(3,8) - mean(2,5) + mean(1,4)",
         ),
         "filters": (
-            "ganforge.commands.filters:command",
+            "ganforge.cli.filters:command",
             "what a network's filters answer to, beside the untrained ones",
         ),
         "nearest": (
-            "ganforge.commands.nearest:command",
+            "ganforge.cli.nearest:command",
             "training images nearest to samples, and whether these are copies",
         ),
         "export": (
-            "ganforge.commands.export:command",
+            "ganforge.cli.export:command",
             "generators as a folder that needs neither ganforge nor the run",
         ),
         "evaluate": (
-            "ganforge.commands.evaluate:command",
+            "ganforge.cli.evaluate:command",
             "metrics of a run, each with the protocol that produced it",
         ),
         "replay": (
-            "ganforge.commands.replay:command",
+            "ganforge.cli.replay:command",
             "play a turn that was not finite again, and show where it broke",
         ),
         "graph": (
-            "ganforge.commands.graph:command",
+            "ganforge.cli.graph:command",
             "losses, scores and accuracy of runs against their steps",
         ),
         "report": (
-            "ganforge.commands.report:command",
+            "ganforge.cli.report:command",
             "runs as one HTML page: samples, graphs, metrics, walks, recipe",
         ),
     },
     "Discover": {
         "list": (
-            "ganforge.commands.list_:command",
+            "ganforge.cli.list_:command",
             "generators, losses, datasets, recipes, ... that are installed",
         ),
         "show": (
-            "ganforge.commands.show:command",
+            "ganforge.cli.show:command",
             "one of them with its options, or a recipe with every default",
         ),
-        "doctor": ("ganforge.commands.doctor:command", "versions, and trouble with plugins"),
-        "new": ("ganforge.commands.new:command", "write a plugin or a recipe to start from"),
-        "schema": ("ganforge.commands.schema:command", "a JSON Schema of recipes, for editors"),
+        "doctor": ("ganforge.cli.doctor:command", "versions, and trouble with plugins"),
+        "new": ("ganforge.cli.new:command", "write a plugin or a recipe to start from"),
+        "schema": ("ganforge.cli.schema:command", "a JSON Schema of recipes, for editors"),
     },
     "Data": {
-        "data": ("ganforge.commands.data:command", "fetch, verify and time datasets"),
+        "data": ("ganforge.cli.data:command", "fetch, verify and time datasets"),
     },
 }
 COMMANDS: _Section = {name: entry for part in SECTIONS.values() for name, entry in part.items()}

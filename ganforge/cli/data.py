@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.commands import compose_recipe, recipe_options, with_registry
-from ganforge.commands.list_ import component_record
-from ganforge.commands.tables import print_tables
+from ganforge.cli.list_ import component_record
+from ganforge.cli.options import compose_recipe, recipe_options, with_registry
+from ganforge.cli.tables import print_tables
 from ganforge.data.archives import ARCHIVES, Archive, known
 from ganforge.interfaces.errors import DataError
 from ganforge.registry.registry import Registry

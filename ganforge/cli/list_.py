@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from ganforge.commands import with_registry
-from ganforge.commands.tables import print_tables
+from ganforge.cli.options import with_registry
+from ganforge.cli.tables import print_tables
 from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.recipes.suggestions import nearest
 from ganforge.registry.registry import LoadFailure, Registry, ShippedRecipe
@@ -58,7 +58,7 @@ def command(
     if plugin is not None:
         components = _of_plugin(components, plugin, registry)
     if as_markdown and kind != RECIPES:
-        from ganforge.commands.markdown import page
+        from ganforge.cli.components_page import page
 
         click.echo(page(components, registry), nl=False)
     elif as_json:

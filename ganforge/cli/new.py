@@ -11,7 +11,7 @@ from string import Template
 import click
 
 from ganforge import __version__
-from ganforge.commands import with_registry
+from ganforge.cli.options import with_registry
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import KINDS, Component
 from ganforge.registry.registry import Registry
@@ -135,7 +135,7 @@ def _package(name: str, kind: str) -> Iterator[tuple[str, str]]:
 
 
 def _text(folder: str, name: str) -> str:
-    template = files("ganforge").joinpath("templates", folder, name)
+    template = files("ganforge.cli").joinpath("templates", folder, name)
     return template.read_text(encoding="utf-8")
 
 

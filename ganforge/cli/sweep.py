@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganforge.commands import open_registry, plugin_options, recipe_options, warn
+from ganforge.cli.options import open_registry, plugin_options, recipe_options, warn
 from ganforge.interfaces.errors import DataError, GanforgeError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _say_warnings(registry: Registry) -> None:
 
 def _fetch(plans: Sequence[Plan]) -> None:
     """Bring the data before runs begin that would all want it at once. Raises DataError."""
-    from ganforge.commands.data import progress_bar
+    from ganforge.cli.data import progress_bar
     from ganforge.data.archives import FetchOptions
     from ganforge.data.download import prepare
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from ganforge.commands import open_registry, plugin_options, recipe_options, say_warnings
-from ganforge.commands.data import progress_bar
-from ganforge.commands.tables import print_tables
+from ganforge.cli.data import progress_bar
+from ganforge.cli.options import open_registry, plugin_options, recipe_options, say_warnings
+from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import Elsewhere, GanforgeError
 from ganforge.runs.run_folder import RunFolder
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganforge.commands.opening import look_options, open_folder
+from ganforge.cli.run_options import look_options, open_folder
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 

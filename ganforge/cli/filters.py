@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.commands import plugin_options
-from ganforge.commands.opening import open_folder
+from ganforge.cli.options import plugin_options
+from ganforge.cli.run_options import open_folder
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 

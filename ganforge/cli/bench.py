@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.commands import compose_recipe, recipe_options, with_registry
-from ganforge.commands.data import progress_bar
-from ganforge.commands.tables import print_tables
+from ganforge.cli.data import progress_bar
+from ganforge.cli.options import compose_recipe, recipe_options, with_registry
+from ganforge.cli.tables import print_tables
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import Plan

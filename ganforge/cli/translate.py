@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import click
 
-from ganforge.commands.opening import look_options, open_folder, say_made
+from ganforge.cli.run_options import look_options, open_folder, say_made
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError
 from ganforge.runs.run_folder import RunFolder, find_run
 

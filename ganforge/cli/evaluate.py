@@ -13,8 +13,8 @@ import click
 from attrs import evolve, frozen
 
 from ganforge import __version__
-from ganforge.commands import open_registry, plugin_options, say_warnings, warn
-from ganforge.commands.tables import print_tables
+from ganforge.cli.options import open_registry, plugin_options, say_warnings, warn
+from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import Impossible, with_options
 from ganforge.planning.plan import Plan

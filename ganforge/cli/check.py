@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.commands import compose_recipe, recipe_options, warn, with_registry
-from ganforge.commands.data import progress_bar
-from ganforge.commands.tables import Row, print_tables
+from ganforge.cli.data import progress_bar
+from ganforge.cli.options import compose_recipe, recipe_options, warn, with_registry
+from ganforge.cli.tables import Row, print_tables
 from ganforge.planning.plan import GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.problems import RecipeError, to_json
 from ganforge.registry.registry import Registry
@@ -63,7 +63,7 @@ def command(
     if (recipe is None) == (plugin is None):
         raise click.UsageError("name a recipe, or a plugin with `--plugin NAME`")
     if recipe is None:
-        from ganforge.commands.conformance import check_plugin
+        from ganforge.cli.plugin_check import check_plugin
 
         ctx.exit(check_plugin(registry, str(plugin), as_json))
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganforge.commands.opening import look_options, open_folder
+from ganforge.cli.run_options import look_options, open_folder
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.sample_formula import parsed
 from ganforge.runs.run_folder import find_run

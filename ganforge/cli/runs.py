@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ganforge.commands.tables import print_tables
+from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.runs.run_folder import RunFolder, find_runs
 from ganforge.sweeps.folder import is_sweep, runs_below
