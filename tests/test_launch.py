@@ -57,7 +57,8 @@ def networks(folder, step=None):
 @pytest.fixture
 def trainer_elsewhere():
     """A function that makes another process hold a run folder; it returns the process."""
-    code = "import sys, time; from pathlib import Path; from ganforge.runs.run_folder import RunFolder\n"
+    code = "import sys, time\nfrom pathlib import Path\n"
+    code += "from ganforge.runs.run_folder import RunFolder\n"
     code += "with RunFolder(Path(sys.argv[1])).held(): print('held', flush=True); time.sleep(60)"
     started = []
 

@@ -33,7 +33,8 @@ def test_bf16_is_native_only_where_onednn_may_use_it(limit, allowed):
 
 def test_auto_is_fp32_in_a_process_that_is_held_to_avx2():
     code = (
-        "from ganforge.hardware.machine import decide; from ganforge.interfaces.settings import TrainSettings; "
+        "from ganforge.hardware.machine import decide; "
+        "from ganforge.interfaces.settings import TrainSettings; "
         "print(decide(TrainSettings(device='cpu')).precision)"
     )
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
