@@ -7,17 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganforge.recipes.document import (
-    Entry,
-    Source,
-    Table,
-    item_span,
-    parse,
-    read,
-    toml_text,
-    written,
-)
+from ganforge.recipes.document import parse, read
 from ganforge.recipes.problems import RecipeError
+from ganforge.recipes.source import Source, written
+from ganforge.recipes.toml_tables import Entry, Table, item_span, toml_text
 
 
 def parsed(text: str) -> Table:

@@ -8,7 +8,6 @@ import pytest
 from attrs import evolve
 from rich.console import Console
 
-from ganforge.recipes.document import Source, Span
 from ganforge.recipes.problems import (
     Problem,
     RecipeError,
@@ -17,6 +16,7 @@ from ganforge.recipes.problems import (
     render,
     to_json,
 )
+from ganforge.recipes.source import Source, Span
 
 TEXT = """\
 recipe = 1

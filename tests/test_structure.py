@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.settings import TrainSettings
 from ganforge.plugin import ImageOptions, Impossible, Ref, option, options
-from ganforge.recipes.document import Source, parse, toml_text
+from ganforge.recipes.document import parse
 from ganforge.recipes.problems import Problem, render
+from ganforge.recipes.source import Source
+from ganforge.recipes.toml_tables import toml_text
 from ganforge.recipes.typed_options import OptionRow, option_rows, structure, unstructure
 
 VALUES = st.recursive(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.recipes.document import Source, parse
+from ganforge.recipes.document import parse
 from ganforge.recipes.problems import RecipeError, render
+from ganforge.recipes.source import Source
 
 
 def told(text: str) -> str:

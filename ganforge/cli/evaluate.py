@@ -18,10 +18,10 @@ from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import Impossible, with_options
 from ganforge.planning.plan import Plan
-from ganforge.recipes.document import Table
 from ganforge.recipes.grammar import DATA_KEYS, slug
 from ganforge.recipes.problems import Problem, RecipeError
 from ganforge.recipes.recipe import Recipe
+from ganforge.recipes.toml_tables import Table
 from ganforge.recipes.typed_options import unstructure
 from ganforge.registry.registry import NotFound, Registry
 from ganforge.runs.run_folder import RunFolder, find_run

@@ -69,7 +69,7 @@ def command(
     else:
         _print([_row(record) for record in records])
         if swept:
-            from ganforge.sweeps.results_table import print_standing
+            from ganforge.cli.results_table import print_standing
 
             click.echo("")
             whole = [run for run, it in zip(found, records, strict=True) if it["state"] != "broken"]

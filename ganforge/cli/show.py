@@ -15,8 +15,8 @@ from ganforge.cli.options import recipe_options, say_warnings, with_registry
 from ganforge.cli.tables import Row, print_tables
 from ganforge.interfaces.manifest import KINDS, Component, ImageOptions
 from ganforge.interfaces.vocabulary import VOCABULARY
-from ganforge.recipes.document import Table, toml_text
 from ganforge.recipes.suggestions import nearest
+from ganforge.recipes.toml_tables import Table, toml_text
 from ganforge.recipes.typed_options import OptionRow, option_rows
 from ganforge.registry.parameter_names import loss_needs
 from ganforge.registry.registry import NotFound, Registry

@@ -233,7 +233,7 @@ def _searching(
 
 def _say_end(pool: Pool, runs: Sequence[Planned]) -> None:
     """Counts, failures, and the figures of all groups."""
-    from ganforge.sweeps.results_table import print_standing
+    from ganforge.cli.results_table import print_standing
 
     out = pool.command.out
     hows = [end.how for end in pool.ends.values()]

@@ -12,10 +12,10 @@ from typing import Any
 from ganforge.interfaces.settings import NoiseSettings, PhaseSettings, TrainSettings
 from ganforge.planning.losses import LossReader
 from ganforge.planning.plan import DataPlan, LossPlan, Part, PhasePlan, Plan
-from ganforge.recipes.document import Table
 from ganforge.recipes.grammar import AUGMENTOR_KEYS, HOOK_KEYS, LOSS_KEYS, METRIC_KEYS, NETWORK_KEYS
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import ALWAYS_ON, Recipe
+from ganforge.recipes.toml_tables import Table
 from ganforge.recipes.typed_options import structure
 from ganforge.registry.registry import Registry
 

@@ -12,8 +12,8 @@ from ganforge.interfaces.settings import DerivedSettings, MadeSettings, NoiseSet
 from ganforge.interfaces.specs import ImageSpec, NoiseSpec, Spec, VectorSpec, spec_from_dict
 from ganforge.planning.plan import DataPlan, DomainPlan, Part
 from ganforge.planning.reader import Reader
-from ganforge.recipes.document import Table
 from ganforge.recipes.grammar import IMAGE_KEYS
+from ganforge.recipes.toml_tables import Table
 from ganforge.recipes.typed_options import structure
 
 

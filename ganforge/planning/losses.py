@@ -18,8 +18,8 @@ from ganforge.planning.plan import (
     LossPlan,
     Part,
 )
-from ganforge.recipes.document import Table
 from ganforge.recipes.suggestions import nearest
+from ganforge.recipes.toml_tables import Table
 from ganforge.registry.parameter_names import loss_needs
 
 _SHARES = {"start": 0.0, "stop": 1.0}

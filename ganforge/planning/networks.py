@@ -22,7 +22,8 @@ from ganforge.planning.plan import (
     NetworkSettings,
     Part,
 )
-from ganforge.recipes.document import Span, Table
+from ganforge.recipes.source import Span
+from ganforge.recipes.toml_tables import Table
 from ganforge.recipes.typed_options import structure
 from ganforge.registry.parameter_names import takes_labels
 

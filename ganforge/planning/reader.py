@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import Component, Impossible, Kind
 from ganforge.planning.plan import Part
-from ganforge.recipes.document import Entry, Span, Table, item_span
 from ganforge.recipes.grammar import KIND
 from ganforge.recipes.problems import Problem
 from ganforge.recipes.recipe import Recipe
+from ganforge.recipes.source import Span
 from ganforge.recipes.suggestions import nearest
+from ganforge.recipes.toml_tables import Entry, Table, item_span
 from ganforge.recipes.typed_options import structure
 from ganforge.registry.registry import NotFound, Registry
 

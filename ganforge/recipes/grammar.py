@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from attrs import evolve
 
-from ganforge.recipes.document import Entry, Span, Table, toml_text
 from ganforge.recipes.problems import Problem
+from ganforge.recipes.source import Span
 from ganforge.recipes.suggestions import foreign, nearest
+from ganforge.recipes.toml_tables import Entry, Table, toml_text
 
 VERSION = 1
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.recipes.document import Span
+from ganforge.recipes.source import Span
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -241,3 +241,13 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
+
+
+def backslash_problem(token: str, span: Span) -> Problem:
+    """The problem of a double-quoted path with backslashes; token: with its quotes."""
+    inner = token.strip('"').replace("\\\\", "\\")
+    label = f"write '{inner}'"
+    if re.match(r"[A-Za-z]:|[~.]|\w+\\\w", inner):  # a path
+        label += f' or "{inner.replace(chr(92), "/")}"'
+    message = 'a backslash in "..." begins an escape, such as \\n for a new line'
+    return Problem(message, span, label=label)

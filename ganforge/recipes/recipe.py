@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from ganforge.recipes.document import Entry, Source, Span, Table, parse, read
+from ganforge.recipes.document import parse, read
 from ganforge.recipes.grammar import (
     DATA_KEYS,
     KIND,
@@ -26,7 +26,9 @@ from ganforge.recipes.grammar import (
     slug,
 )
 from ganforge.recipes.problems import SET, Problem, RecipeError
+from ganforge.recipes.source import Source, Span
 from ganforge.recipes.suggestions import nearest
+from ganforge.recipes.toml_tables import Entry, Table
 
 # Hooks that need no table.
 ALWAYS_ON = ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")

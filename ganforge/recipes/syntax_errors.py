@@ -14,8 +14,9 @@ from typing import Any
 
 from attrs import frozen
 
-from ganforge.recipes.document import DEEPEST, Source, Span, Table, backslash_problem, parse
-from ganforge.recipes.problems import Problem, RecipeError
+from ganforge.recipes.problems import Problem, RecipeError, backslash_problem
+from ganforge.recipes.source import Source, Span
+from ganforge.recipes.toml_tables import DEEPEST, Table, tables_of
 
 MOST = 20  # errors told at once
 _FARTHEST = 400  # lines that one statement may have for its first one to be found
@@ -274,8 +275,8 @@ class _Broken:
         """How far a path exists before the statement, and where its last part is written."""
         try:
             text = "\n".join(self.lines[: self.start])
-            table: Any = parse(Source(self.source.name, text, self.source.folder))
-        except RecipeError:
+            table: Any = tables_of(Source(self.source.name, text, self.source.folder))
+        except (ValueError, RecursionError, RecipeError):
             return 0, None
         found: tuple[int, Span | None] = (0, None)
         for depth, name in enumerate(path, 1):

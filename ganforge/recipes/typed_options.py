@@ -18,9 +18,10 @@ import attrs
 
 from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.manifest import Impossible, Ref
-from ganforge.recipes.document import Entry, Span, Table, item_span, toml_text, written
 from ganforge.recipes.problems import SET, Problem
+from ganforge.recipes.source import Span, written
 from ganforge.recipes.suggestions import foreign, nearest
+from ganforge.recipes.toml_tables import Entry, Table, item_span, toml_text
 
 # Words of other languages for true and false.
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

@@ -11,8 +11,9 @@ import pytest
 
 from ganforge.cli.show import snippet
 from ganforge.planning.compose import compose
-from ganforge.recipes.document import Source, parse
+from ganforge.recipes.document import parse
 from ganforge.recipes.recipe import load
+from ganforge.recipes.source import Source
 from ganforge.registry.registry import Registry
 
 REGISTRY = Registry.load()

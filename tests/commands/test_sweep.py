@@ -15,9 +15,10 @@ import pytest
 from small_runs import PLAIN, write_recipe
 
 from ganforge import GanforgeError
+from ganforge.cli import results_table
 from ganforge.cli import sweep as command
 from ganforge.runs.run_folder import RunFolder
-from ganforge.sweeps import child_process, grid, results_table
+from ganforge.sweeps import child_process, grid
 from ganforge.sweeps.child_process import End, Tail
 from ganforge.sweeps.folder import is_sweep, open_folder, runs_below
 from ganforge.sweeps.pool import Listed, Pool
