@@ -42,7 +42,7 @@ _HOME = {
     "as_vectors": "interfaces.components",
     "map_channels": "interfaces.components",
     "open_run": "runs.run",
-    "train": "runs.run",
+    "train": "training.launch",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -20,7 +20,7 @@ from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
     from ganforge.interfaces.draws import Draw
-    from ganforge.runs.run import Run
+    from ganforge.interfaces.protocols import OpenedRun
 
 
 @define(eq=False)  # not frozen, which torch.compile cannot follow
@@ -307,7 +307,7 @@ class Metric(ABC):
         self.options = options
 
     @abstractmethod
-    def measure(self, run: Run) -> Mapping[str, float]:
+    def measure(self, run: OpenedRun) -> Mapping[str, float]:
         """Named figures; lower-case words joined by `-`, parts joined by `/`."""
 
     @staticmethod

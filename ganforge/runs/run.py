@@ -525,37 +525,3 @@ def class_number(spec: LabelSpec, label: int | str | None) -> int | None:
         return int(label)
     names = ", ".join(spec.names) if spec.names else f"0 to {spec.classes - 1}"
     raise GanforgeError(f"there is no label '{label}'; there are: {names}")
-
-
-def train(
-    recipe: str | Path,
-    *,
-    set: Mapping[str, Any] | None = None,
-    preview: bool = False,
-    out: str | Path | None = None,
-    plugin_files: Sequence[str | Path] = (),
-) -> Run:
-    """Train a recipe as `ganforge run` does, and open the run. `set` overrides recipe keys."""
-    from ganforge.training.launch import Request, launch
-
-    request = Request(
-        recipe=recipe,
-        preview=preview,
-        out=None if out is None else Path(out),
-        sets=tuple(_settings(set or {})),
-        plugin_files=tuple(Path(file) for file in plugin_files),
-    )
-    outcome = launch(request, print)
-    return Run(outcome.folder, plugin_files=request.plugin_files)
-
-
-def _settings(values: Mapping[str, Any], below: str = "") -> Iterator[str]:
-    """KEY=VALUE for each value, also of tables within tables."""
-    import tomli_w
-
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{below}{key}.")
-        else:
-            plain = value.as_posix() if isinstance(value, Path) else value
-            yield below + key + tomli_w.dumps({"v": plain}).strip().removeprefix("v")

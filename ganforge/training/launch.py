@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from ganforge.planning.resolved_recipe import differences, lock_of, resolved_tab
 from ganforge.recipes.recipe import Recipe, load
 from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
+from ganforge.runs.run import Run
 from ganforge.runs.run_folder import RunFolder, write_whole
 from ganforge.training.out_of_memory import largest_batch
 from ganforge.training.trainer import Training
@@ -491,3 +492,38 @@ def _inexact(
     was["torch"] = saved.state.get("torch", torch.__version__)
     now = {**lock_of(plan)["versions"], **decided.facts(), "torch": torch.__version__}
     return [f"{key} {was[key]} -> {now[key]}" for key in now if was.get(key, now[key]) != now[key]]
+
+
+# --- from Python ----------------------------------------------------------------------------------
+
+
+def train(
+    recipe: str | Path,
+    *,
+    set: Mapping[str, Any] | None = None,
+    preview: bool = False,
+    out: str | Path | None = None,
+    plugin_files: Sequence[str | Path] = (),
+) -> Run:
+    """Train a recipe as `ganforge run` does, and open the run. `set` overrides recipe keys."""
+    request = Request(
+        recipe=recipe,
+        preview=preview,
+        out=None if out is None else Path(out),
+        sets=tuple(_settings(set or {})),
+        plugin_files=tuple(Path(file) for file in plugin_files),
+    )
+    outcome = launch(request, print)
+    return Run(outcome.folder, plugin_files=request.plugin_files)
+
+
+def _settings(values: Mapping[str, Any], below: str = "") -> Iterator[str]:
+    """KEY=VALUE for each value, also of tables within tables."""
+    import tomli_w
+
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{below}{key}.")
+        else:
+            plain = value.as_posix() if isinstance(value, Path) else value
+            yield below + key + tomli_w.dumps({"v": plain}).strip().removeprefix("v")
