@@ -7,6 +7,7 @@ from playing import CYCLE, ONE_PAIR, plan_of, recipe_file, registry
 from ganforge.planning.compose import compose
 from ganforge.plugin import (
     Component,
+    DataDescription,
     ImageSpec,
     Impossible,
     LabelSpec,
@@ -1203,7 +1204,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path):
     p = 2
     [hooks.sampels]
     """
-    assert [line for line, *_ in told(tmp_path, text)] == [4, 6, 8, 10, 15, 17, 18]
+    assert [line for line, *_ in told(tmp_path, text)] == [4, 6, 8, 10, 13, 15, 17, 18]
 
 
 def test_mistakes_in_train_and_noise_hide_no_others(tmp_path):
@@ -1309,3 +1310,136 @@ def test_what_a_loss_needs_may_follow_from_its_options(tmp_path):
     assert plan.losses["extra"].needs == {"generator": ("fake_scores",)}
     (problem,) = told(tmp_path, text + "moody = true\n", mood)
     assert problem[2].endswith(f"it asks for 'fake_labels', but {UNLABELLED}")
+
+
+# --- what a run would only meet later -------------------------------------------------------------
+
+
+def test_a_phase_may_have_any_name_and_must_train_something(tmp_path):
+    lines = ("[train.phases.all]", 'train = ["generator", "discriminator"]', "losses = []")
+    told_of = told(tmp_path, in_table(ONE, "batch = 6", *lines))
+    message = "phase 'all' trains nothing: none of its losses plays on a network that it trains"
+    assert (7, "[train.phases.all]", message, "") in told_of
+
+
+def test_a_run_that_weights_are_taken_from_must_be_there_where_a_run_starts(tmp_path):
+    text = in_table(ONE, "[generator]", 'init = { run = "runs/gone" }')
+    recipe = load(recipe_file(tmp_path, text))
+    with pytest.raises(RecipeError) as caught:
+        compose(recipe, registry(), starts=True)
+    (problem,) = caught.value.problems
+    gone = tmp_path / "runs" / "gone"
+    assert problem.message == (
+        f"`init` of generators.main: {gone.as_posix()} is no run with a checkpoint"
+    )
+    assert problem.span.line == 8
+    compose(recipe, registry())  # a run that goes on has its weights already
+
+
+def test_a_run_that_weights_are_taken_from_must_have_the_network(tmp_path):
+    checkpoint = tmp_path / "runs" / "other" / "checkpoints" / "step-00000004"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text("{}", encoding="utf-8")
+    resolved = tmp_path / "runs" / "other" / "resolved.toml"
+    resolved.write_text("[generators.horse]\n[discriminators.horse]\n", encoding="utf-8")
+    text = in_table(ONE, "[discriminator]", 'init = { run = "runs/other" }')
+    with pytest.raises(RecipeError, match=r"has no network discriminators\.main; there are: gen"):
+        compose(load(recipe_file(tmp_path, text)), registry(), starts=True)
+    resolved.write_text("[discriminators.main]\n", encoding="utf-8")
+    compose(load(recipe_file(tmp_path, text)), registry(), starts=True)
+
+
+@attrs.frozen
+class Points(ImageSpec):
+    """A third party's own kind of data."""
+
+
+def describing(result):
+    """A dataset of the dots' options that describes itself by this."""
+    dots = registry().find("dataset", "dots")
+    own = {"name": "own", "provider": "acme", "version": "2"}
+    if callable(result):
+        return attrs.evolve(dots, describe=result, **own)
+    return attrs.evolve(dots, describe=lambda options, image: result, **own)
+
+
+def test_a_kind_of_data_that_nothing_can_open_again_is_refused(tmp_path):
+    text = altered(ONE, ('"dots"', '"own"'))
+    own = describing(DataDescription(domains={"image": Points(1, 8, 8)}))
+    ((_, marked, message, _, note),) = told(tmp_path, text, own)
+    assert marked == "[data]"
+    assert message == (
+        "`describe` of dataset 'own' returned Points for domain 'image'; the kinds of data are: "
+        "ImageSpec, NoiseSpec, LabelSpec, AttributeSpec, TextSpec, VectorSpec"
+    )
+    assert note == "this is a mistake in acme 2"
+
+
+def raising(*_, **__):
+    return {}["none"]
+
+
+RESULTS = [
+    (raising, "raised KeyError: 'none' (tests/test_compose.py:"),
+    (lambda: None, "raised TypeError: "),
+    (None, "returned None, not a DataDescription"),
+    (DataDescription(domains={"noise": ImageSpec(1, 8, 8)}), "returned a domain 'noise'"),
+    (
+        DataDescription(domains={"image": ImageSpec(1, 8, 8)}, aligned=(("image", "lbl"),)),
+        "returned 'lbl' among what belongs together, but no domain of that name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("result", "what"), RESULTS, ids=lambda v: v if isinstance(v, str) else "")
+def test_what_a_datasets_describe_must_not_do_is_told_as_its_plugins(tmp_path, result, what):
+    text = altered(ONE, ('"dots"', '"own"'))
+    ((_, marked, message, _, note),) = told(tmp_path, text, describing(result))
+    assert (marked, note) == ("[data]", "this is a mistake in acme 2")
+    assert message.startswith(f"`describe` of dataset 'own' {what}")
+
+
+@pytest.mark.parametrize("kind", ["generator", "discriminator", "loss", "hook", "metric"])
+def test_what_the_check_of_a_plugin_raises_is_told_as_its_plugins(tmp_path, kind):
+    needs = {"generator": ("fake_scores",), "discriminator": ("real_scores",)}
+    odd = made_up(kind, check=raising, **({"needs": needs} if kind == "loss" else {}))
+    text = f"{ONE}[{kind + ('es' if kind == 'loss' else 's')}.odd]\n"
+    if kind in ("generator", "discriminator"):
+        text = altered(ONE, (f'[{kind}]\nuse = "mlp"', f'[{kind}]\nuse = "odd"'))
+    ((_, _, message, _, note),) = told(tmp_path, text, odd)
+    assert message.startswith(f"`check` of {kind} 'odd' raised KeyError: 'none' (tests/test_com")
+    assert note == "this is a mistake in tests 0"
+
+
+@pytest.mark.parametrize(
+    ("views", "what"),
+    [(raising, "raised KeyError"), (lambda *_: None, "returned None"), (lambda *_: {}, "returned")],
+)
+def test_what_the_views_of_a_plugin_must_not_be_is_told_as_its_plugins(tmp_path, views, what):
+    text = ONE + "[augmentors.odd]\n"
+    ((_, marked, message, *_),) = told(tmp_path, text, made_up("augmentor", views=views))
+    assert marked == "[augmentors.odd]"
+    assert message.startswith(f"`views` of augmentor 'odd' {what}")
+
+
+@pytest.mark.parametrize("offers", [raising, lambda _: 3])
+def test_what_a_network_must_not_offer_is_told_as_its_plugins(tmp_path, offers):
+    text = altered(ONE, ('[discriminator]\nuse = "mlp"', '[discriminator]\nuse = "odd"'))
+    ((_, marked, message, *_),) = told(tmp_path, text, made_up("discriminator", offers=offers))
+    assert marked == "[discriminator]"
+    assert message.startswith("`offers` of discriminator 'odd' r")
+
+
+@pytest.mark.parametrize("needs", [raising, lambda _: 3, lambda _: {"generator": (3,)}])
+def test_what_a_loss_must_not_need_is_told_as_its_plugins(tmp_path, needs):
+    text = ONE + "[losses.odd]\n"
+    ((_, marked, message, *_),) = told(tmp_path, text, made_up("loss", needs=needs))
+    assert marked == "[losses.odd]"
+    assert message.startswith("`needs` of loss 'odd' r")
+
+
+@pytest.mark.parametrize(("of", "what"), [("b", "'b', which stands below it"), ("a", "itself")])
+def test_a_domain_is_made_of_one_that_stands_above_it(tmp_path, of, what):
+    text = f'{ONE}[domains.a]\nof = "{of}"\n[domains.b]\nof = "image"\n'
+    note = "a domain is made of one of the data's, or of one that stands above it"
+    assert told(tmp_path, text) == [(14, f'"{of}"', f"domain 'a' is made of {what}", "", note)]

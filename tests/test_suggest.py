@@ -3,9 +3,10 @@
 import attrs
 import pytest
 
+from ganforge.cli.main import COMMANDS
 from ganforge.interfaces.settings import Adam, NoiseSettings, TrainSettings
 from ganforge.plugin import ImageOptions
-from ganforge.recipes.suggestions import _FOREIGN, foreign, nearest
+from ganforge.recipes.suggestions import _COMMANDS, _FOREIGN, foreign, nearest
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,9 @@ def test_a_name_that_differs_only_in_its_dashes_comes_first():
         ("generate", "command", "sample"),
         ("validate", "command", "check"),
         ("batch_size", "command", None),
+        ("tune", "command", "sweep"),
+        ("interpolate", "command", "walk"),
+        ("download", "command", "data"),
         ("train", "losses", None),
         ("rainbow", "data", None),
     ],
@@ -119,3 +123,10 @@ def test_every_answer_exists():
         table, _, key = address.partition(".")
         if key and table in tables and address not in others:
             assert key in {attribute.name for attribute in attrs.fields(tables[table])}, address
+
+
+def test_every_command_is_known_by_the_words_of_other_tools():
+    assert set(_COMMANDS) == set(COMMANDS)
+    words = [word for aliases in _COMMANDS.values() for word in aliases.split()]
+    assert len(words) == len(set(words))  # one word leads to one command
+    assert not set(words) & set(COMMANDS)

@@ -67,7 +67,7 @@ def command(
 
         ctx.exit(check_plugin(registry, str(plugin), as_json))
     try:
-        plan = compose_recipe(registry, recipe, preview=preview, sets=sets)
+        plan = compose_recipe(registry, recipe, preview=preview, sets=sets, starts=True)
     except RecipeError as error:
         if not as_json:
             raise

@@ -75,17 +75,23 @@ def open_registry(plugin_files: Sequence[Path] = (), without: Sequence[str] = ()
 
 
 def compose_recipe(
-    registry: Registry, recipe: str, *, preview: bool = False, sets: Sequence[str] = ()
+    registry: Registry,
+    recipe: str,
+    *,
+    preview: bool = False,
+    sets: Sequence[str] = (),
+    starts: bool = False,
 ) -> Plan:
     """The plan of a recipe, given as a path or as the name of a shipped one.
 
+    starts: whether what a run takes from other runs must be there.
     Raises RecipeError with every mistake. Warnings go to standard error.
     """
     from ganforge.planning.compose import compose
     from ganforge.recipes.recipe import load
 
     loaded = load(recipe, preview=preview, sets=tuple(sets), shipped=registry.recipes())
-    plan = compose(loaded, registry)
+    plan = compose(loaded, registry, starts=starts)
     say_warnings(registry)
     return plan
 

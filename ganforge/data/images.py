@@ -293,6 +293,10 @@ def _pillow() -> Any:
     return Image
 
 
+class _FloatingPoint(DataError):
+    """A picture whose numbers do not say what is black and what is white."""
+
+
 @contextmanager
 def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Image]:
     """The file, header read; whatever goes wrong with it inside the block becomes a DataError."""
@@ -305,7 +309,9 @@ def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Im
                 size = f"{image.size[0]} x {image.size[1]}"
                 raise DataError(f"{path} is {size} px, too small to be of use: delete it")
             if image.mode == "F":
-                raise DataError(f"{path} holds floating-point pixels of unknown range: {_AGAIN}")
+                raise _FloatingPoint(
+                    f"{path} holds floating-point pixels of unknown range: {_AGAIN}"
+                )
             yield image
     except (GanforgeError, MemoryError):
         raise
@@ -457,9 +463,11 @@ def image_spec(paths: Sequence[Path], image: ImageOptions) -> ImageSpec:
     Without `size` all files must agree in size; without `channels` it is 3 unless all are grey.
     Of more than 20,000 files, so many are looked at. Files that cannot be read are passed over
     here: all are told at once when they are decoded.
-    Raises Impossible, which names the option to set, and DataError if no file can be read.
+    Raises Impossible, which names the option to set, and DataError if no file can be read, and for
+    TIFF files of floating-point pixels.
     """
     paths = evenly(paths)
+    _refuse_floating_point(paths)
     height = width = 0  # where `size` decides
     if image.size is None:
         looked = zip(paths, _each(_readable_size, paths), strict=True)
@@ -478,6 +486,24 @@ def _readable_size(path: Path) -> tuple[int, int, int] | None:
         return image_size(path)
     except DataError:
         return None
+
+
+def _refuse_floating_point(paths: Sequence[Path]) -> None:
+    """One DataError for all pictures of floating-point pixels, by their headers."""
+    tiffs = [path for path in paths if path.suffix.lower() in (".tif", ".tiff")]
+
+    def fault(path: Path) -> str | None:
+        try:
+            image_size(path)
+        except _FloatingPoint as error:
+            return str(error)
+        except DataError:
+            return None
+        return None
+
+    faults = [found for found in _each(fault, tiffs) if found]
+    if faults:
+        raise DataError(one_line(faults, len(paths)))
 
 
 def _refuse_uneven(sizes: Mapping[Path, tuple[int, int, int]]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from attrs import asdict, field, frozen
 
@@ -183,7 +183,8 @@ class VectorSpec(Spec):
         return f"vector of {self.dim}"
 
 
-_KINDS: dict[str, type[Spec]] = {
+# Every kind of data by its name; what reads data, writes runs and draws sheets knows these alone.
+KINDS_OF_DATA: dict[str, type[Spec]] = {
     cls.kind: cls for cls in (ImageSpec, NoiseSpec, LabelSpec, AttributeSpec, TextSpec, VectorSpec)
 }
 
@@ -201,9 +202,6 @@ def spec_from_dict(data: Mapping[str, Any]) -> Spec:
     """The spec written by `spec_to_dict`. Raises GanforgeError when it is none."""
     fields = dict(data)
     try:
-        return _KINDS[fields.pop("kind")](**fields)
+        return KINDS_OF_DATA[fields.pop("kind")](**fields)
     except (KeyError, TypeError) as error:
         raise GanforgeError(f"not a domain's spec: {dict(data)!r}") from error
-
-
-DISTRIBUTIONS: tuple[str, ...] = get_args(Distribution)

@@ -7,18 +7,22 @@ from typing import Any
 
 from attrs import evolve
 
-from ganforge.interfaces.manifest import DataDescription, ImageOptions
+from ganforge.interfaces.manifest import Component, DataDescription, ImageOptions
 from ganforge.interfaces.settings import DerivedSettings, MadeSettings, NoiseSettings
 from ganforge.interfaces.specs import ImageSpec, NoiseSpec, Spec, VectorSpec, spec_from_dict
 from ganforge.planning.plan import DataPlan, DomainPlan, Part
-from ganforge.planning.reader import Reader
+from ganforge.planning.reader import IMPLIED, UNKNOWN, Reader, UnknownSpec, all_known
 from ganforge.recipes.grammar import IMAGE_KEYS
-from ganforge.recipes.toml_tables import Table
+from ganforge.recipes.toml_tables import Entry, Table
 from ganforge.recipes.typed_options import structure
 
 
 class DataReader(Reader):
     """`[data]`, `[noise]` and `[domains.NAME]`."""
+
+    data_plan: DataPlan
+    domains: Mapping[str, DomainPlan]
+    data_is_known: bool = True
 
     def data(self) -> DataPlan | None:
         if "data" not in self.root:
@@ -34,15 +38,38 @@ class DataReader(Reader):
         part = self.part("data", "dataset", table, skip={"use"} | image_keys)
         others = {entry.key for entry in table} - image_keys
         image = structure(table, ImageOptions, owner="[data]", problems=self.problems, skip=others)
+        fallback = table.entry("fallback")
+        if fallback is not None and isinstance(fallback.value, str):
+            self.find("dataset", fallback.value, fallback.value_span)
         if part is None or image is None:
             return None
         description = self.describe(part, image, table)
-        fallback = table.entry("fallback")
-        if fallback is not None:
-            self.find("dataset", fallback.value, fallback.value_span)
         if description is None:
             return None
         return DataPlan(part.name, part.component, part.options, image, description)
+
+    def unknown_data(self) -> DataPlan:
+        """Stands in for data that has a problem: any name that is written may be its domain's."""
+        self.data_is_known = False
+        usual: Any = ImageOptions
+        component = Component("dataset", "unknown", "")
+        return DataPlan("data", component, (), usual(), DataDescription(domains={}))
+
+    def mentioned(self) -> list[str]:
+        """The names of domains that networks and domains refer to."""
+        keys = {"generators": ("from", "to"), "discriminators": ("on", "given"), "domains": ("of",)}
+        values = [
+            table.get(key)
+            for kind, names in keys.items()
+            for _, table in self.table(kind).tables()
+            for key in names
+        ]
+        several = [v if isinstance(v, list) else [v] for v in values]
+        return [n for names in several for n in names if isinstance(n, str) and _is_plain(n)]
+
+    def domain_names(self) -> list[str]:
+        """The domains that may be referred to."""
+        return [name for name in self.domains if name not in (UNKNOWN, IMPLIED)]
 
     def describe(self, part: Part, image: ImageOptions, table: Table) -> DataDescription | None:
         locked = self.lock().get("data")
@@ -52,7 +79,7 @@ class DataReader(Reader):
             self.problem(f"dataset '{part.component.id}' does not describe itself", table.span)
             return None
         described: DataDescription | None = self.refused(
-            part.component.describe, table, part.options, image
+            part.component, "describe", table, part.options, image
         )
         return described
 
@@ -64,10 +91,18 @@ class DataReader(Reader):
         }
         for name, spec in data.description.domains.items():
             domains[name] = DomainPlan(name=name, spec=spec, origin="data")
+        named = self.table("domains").entries
+        guessed = [] if self.data_is_known else self.mentioned()
+        for name in (UNKNOWN, IMPLIED, *guessed):
+            if name not in domains and name not in named:
+                domains[name] = DomainPlan(name=name, spec=UnknownSpec(), origin="data")
         for name, table in self.table("domains").tables():
             plan = self.domain(name, table, domains)
             if plan is not None:
                 domains[name] = plan
+            elif name not in domains:
+                made: Any = "made" if "vector" in table else "derived" if "of" in table else "drawn"
+                domains[name] = DomainPlan(name=name, spec=UnknownSpec(), origin=made)
         return domains
 
     def domain(self, name: str, table: Table, known: Mapping[str, DomainPlan]) -> DomainPlan | None:
@@ -89,55 +124,79 @@ class DataReader(Reader):
                 return None
             spec = NoiseSpec(settings.dim, settings.distribution)
             return DomainPlan(name=name, spec=spec, origin="drawn")
-        if self.known_name(of, "domain", known) is None:
-            return None
-        derived = structure(
+        return self.derived(name, of, table, known)
+
+    def derived(
+        self, name: str, of: Entry, table: Table, known: Mapping[str, DomainPlan]
+    ) -> DomainPlan | None:
+        """A domain made of the images of another one."""
+        settings = structure(
             table,
             DerivedSettings,
             owner=f"domain '{name}'",
             problems=self.problems,
             skip={"of", "view"},
         )
-        parent = known[of.value].spec
-        if derived is None:
+        view = self.view(name, table)
+        below = isinstance(of.value, str) and of.value in self.table("domains")
+        if below and of.value not in known:
+            self.problem(
+                f"domain '{name}' is made of itself"
+                if of.value == name
+                else f"domain '{name}' is made of '{of.value}', which stands below it",
+                of.value_span,
+                "a domain is made of one of the data's, or of one that stands above it",
+            )
             return None
+        there = [n for n in known if n not in (UNKNOWN, IMPLIED)]
+        if self.known_name(of, "domain", there) is None or settings is None:
+            return None
+        parent = known[of.value].spec
+        root = known[of.value].of or of.value
+        if not all_known(parent):
+            return DomainPlan(name=name, spec=parent, origin="derived", of=root)
         if not isinstance(parent, ImageSpec):
             self.problem(f"domain '{name}' resizes '{of.value}', which is no image", of.value_span)
             return None
-        grey = derived.channels == 1 and parent.channels == 3
-        if derived.channels not in (None, parent.channels) and not grey:
+        grey = settings.channels == 1 and parent.channels == 3
+        if settings.channels not in (None, parent.channels) and not grey:
             self.problem(
-                f"domain '{name}' cannot have {derived.channels} channels, since '{of.value}' has "
+                f"domain '{name}' cannot have {settings.channels} channels, since '{of.value}' has "
                 f"{parent.channels}" + (": 1 makes it grey" if parent.channels == 3 else ""),
                 table.entries["channels"].value_span,
             )
             return None
-        height, width = derived.pixels(parent.height, parent.width)
+        height, width = settings.pixels(parent.height, parent.width)
         if known[of.value].view is not None:
             self.problem(f"domain '{name}' is made of '{of.value}', which is a view", of.value_span)
             return None
-        resized = ImageSpec(derived.channels or parent.channels, height, width)
-        root = known[of.value].of or of.value
+        resized = ImageSpec(settings.channels or parent.channels, height, width)
         plan = DomainPlan(name=name, spec=resized, origin="derived", of=root, resized=resized)
-        return plan if "view" not in table else self.viewed(plan, table)
+        return plan if "view" not in table else self.viewed(plan, view, table)
 
-    def viewed(self, domain: DomainPlan, table: Table) -> DomainPlan | None:
-        """A derived domain as what one view of an augmentor makes of it."""
+    def view(self, name: str, table: Table) -> Part | None:
+        """The augmentor that a derived domain is seen through."""
         entry = table.entry("view")
-        assert entry is not None
+        if entry is None:
+            return None
         if not isinstance(entry.value, Table):
             self.problem(
-                f"'view' of domain '{domain.name}' takes a table",
+                f"'view' of domain '{name}' takes a table",
                 entry.value_span,
                 'write `view = { use = "gradient-image", mode = "only" }`',
             )
             return None
-        view = self.part("view", "augmentor", entry.value, {"use"})
+        return self.part("view", "augmentor", entry.value, {"use"})
+
+    def viewed(self, domain: DomainPlan, view: Part | None, table: Table) -> DomainPlan | None:
+        """A derived domain as what one view of an augmentor makes of it."""
+        entry = table.entry("view")
+        assert entry is not None
         if view is None:
             return None
-        views: dict[str, Spec] | None = {"plain": domain.spec}
+        views: Mapping[str, Spec] | None = {"plain": domain.spec}
         if view.component.views is not None:
-            views = self.refused(view.component.views, table, view.options, domain.spec)
+            views = self.refused(view.component, "views", table, view.options, domain.spec)
         if views is None:
             return None
         if len(views) > 1:
@@ -148,6 +207,11 @@ class DataReader(Reader):
             )
             return None
         return evolve(domain, spec=next(iter(views.values())), view=view)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is a domain's, not that of a generator whose output is read."""
+    return not name.startswith("generators.")
 
 
 def description_from_dict(data: Mapping[str, Any]) -> DataDescription:

@@ -18,6 +18,7 @@ from ganforge.planning.plan import (
     LossPlan,
     Part,
 )
+from ganforge.planning.reader import UNKNOWN, StandIn, all_known
 from ganforge.recipes.suggestions import nearest
 from ganforge.recipes.toml_tables import Table
 from ganforge.registry.parameter_names import loss_needs
@@ -29,6 +30,7 @@ class LossReader(NetworkReader):
     """`[losses.NAME]`."""
 
     discriminators: Mapping[str, DiscriminatorPlan]
+    losses_are_known: bool = True  # False: a loss has a problem, so what it trains is not known
 
     def loss_plans(self, parts: Mapping[str, Part]) -> dict[str, LossPlan]:
         if not self.table("losses").entries and not self.recipe.problems:
@@ -37,34 +39,22 @@ class LossReader(NetworkReader):
                 None,
                 'write a table such as `[losses.adversarial]` with `use = "non-saturating"`',
             )
-        plans = {}
-        for name, part in parts.items():
-            plan = self.loss(part)
-            if plan is not None:
-                plans[name] = plan
-        return plans
+        self.losses_are_known = bool(parts)
+        return {name: self.loss(part) for name, part in parts.items()}
 
-    def loss(self, part: Part) -> LossPlan | None:
+    def loss(self, part: Part) -> LossPlan:
         table = self.table("losses").get(part.name)
-        try:
-            found = loss_needs(part.component, part.options)
-            needs = {side: tuple(names) for side, names in found.items()}
-        except GanforgeError as error:
-            self.problem(str(error), table.span)
-            return None
-        for side, names in needs.items():
-            for name in names:
-                if name not in VOCABULARY:
-                    close = nearest(name, VOCABULARY)
-                    self.problem(
-                        f"loss '{part.component.id}' asks for '{name}' ({side}), which is not in "
-                        "the vocabulary",
-                        table.span,
-                        f"close: {', '.join(close)}" if close else "see docs/first-plugin.md",
-                    )
-                    return None
+        needs = self.needs(part, table)
         of_contests = any(reads_verdict(n) for names in needs.values() for n in names)
-        on = self.plays_on(part, table, needs, of_contests)
+        before = len(self.problems)
+        if needs:
+            on = self.plays_on(part, table, needs, of_contests)
+            self.losses_are_known &= len(self.problems) == before
+        else:
+            on = ()
+            self.losses_are_known = False
+            networks = {*self.generators, *self.discriminators}
+            self.chosen_names(table, networks, "network")
         share = {key: self.share(table, key, default) for key, default in _SHARES.items()}
         if share["start"] >= share["stop"]:
             entry = table.entry("stop") or table.entry("start")
@@ -85,6 +75,30 @@ class LossReader(NetworkReader):
             share["start"],
             share["stop"],
         )
+
+    def needs(self, part: Part, table: Table) -> dict[str, tuple[str, ...]]:
+        """Side -> what a loss reads there; nothing where that is not known, which is told."""
+        if isinstance(part, StandIn) and not part.component.target:
+            return {}
+        told = callable(part.component.needs) and not isinstance(part, StandIn)
+        if told and self.refused(part.component, "needs", table, part.options) is None:
+            return {}
+        try:
+            found = loss_needs(part.component, part.options)
+        except GanforgeError as error:
+            self.problem(str(error), table.span)
+            return {}
+        needs = {side: tuple(names) for side, names in found.items()}
+        strange = [(side, n) for side, names in needs.items() for n in names if n not in VOCABULARY]
+        for side, name in strange:
+            close = nearest(name, VOCABULARY)
+            self.problem(
+                f"loss '{part.component.id}' asks for '{name}' ({side}), which is not in "
+                "the vocabulary",
+                table.span,
+                f"close: {', '.join(close)}" if close else "see docs/first-plugin.md",
+            )
+        return {} if strange else needs
 
     def plays_on(
         self, part: Part, table: Table, needs: Mapping[str, tuple[str, ...]], of_contests: bool
@@ -115,8 +129,10 @@ class LossReader(NetworkReader):
         """Why a discriminator's contests, or a generator, cannot give what a loss asks for."""
         generators = (
             [g for g in self.generators.values() if g.target == self.discriminators[name].on]
-            if of_contests
+            if of_contests and self.discriminators[name].on != UNKNOWN
             else [self.generators[name]]
+            if not of_contests
+            else []
         )
         for need in asked:
             reason = self.lacking_verdict(name, need) if of_contests else ""
@@ -129,7 +145,7 @@ class LossReader(NetworkReader):
     def lacking_verdict(self, discriminator: str, need: str) -> str:
         plan = self.discriminators[discriminator]
         source, quantity = split(need)
-        declared = plan.component.offered(plan.options)
+        declared = self.offered(plan, self.table("discriminators").get(discriminator))
         scored = "scores" in declared or "reconstruction" not in declared
         if quantity in ("scores", "gradient") and not scored:
             return f"discriminator '{plan.component.name}' reconstructs, and gives no scores"
@@ -139,6 +155,8 @@ class LossReader(NetworkReader):
             return f"discriminator '{plan.component.name}' offers no {quantity}"
         if (source == "mismatched" or quantity == "given") and not plan.given:
             return f"discriminator '{discriminator}' is given no condition (`given = ...`)"
+        if not all_known(self.domains[plan.on].spec):
+            return ""
         domain = self.domains[plan.on].of or plan.on
         apart = self.data_plan.description.labelled.get(domain)
         needs_labels = quantity == "labels" and source in ("real", "mismatched", "mixed")
@@ -154,28 +172,35 @@ class LossReader(NetworkReader):
     def lacking_made(self, generator: GeneratorPlan, need: str) -> str:
         source, quantity = split(need)
         edge = f"generator '{generator.name}'"
+        sources_are_known = all_known(*generator.source_specs)
         if need in ("truth", "real_log_probs"):
             reason = self.lacking_pairs(generator, need)
             if reason:
                 return reason
         if need == "cycled" and self.inverse(generator) is None:
+            if not self.knows_all_generators() or UNKNOWN in self.all_sources():
+                return ""
             return f"no generator leads back from '{generator.target}' to '{generator.sources[0]}'"
         back = self.inverse(generator) if need == "cycled" else None
         if back is not None and len(back.sources) > 1:
             return f"the way back, generator '{back.name}', reads more than one source"
-        if need == "same" and generator.source_specs != (generator.target_spec,):
+        both_are_known = sources_are_known and all_known(generator.target_spec)
+        alike = generator.source_specs == (generator.target_spec,)
+        if need == "same" and both_are_known and not alike:
             return (
                 f"{edge} turns {', '.join(map(str, generator.source_specs))} into "
                 f"{generator.target_spec}: only the same shape can stay the same"
             )
         if need in ("source", "cycled") and isinstance(generator.source_specs[0], NoiseSpec):
             return f"{edge} starts from noise, not from data"
-        if source == "twin" and not any(isinstance(s, NoiseSpec) for s in generator.source_specs):
+        draws = any(isinstance(s, NoiseSpec) for s in generator.source_specs)
+        if source == "twin" and sources_are_known and not draws:
             return f"{edge} draws no noise, so it makes nothing twice"
         labelled = any(isinstance(s, LabelSpec) for s in generator.source_specs)
-        if quantity == "labels" and source in ("fake", "twin") and not labelled:
+        lacks_labels = sources_are_known and not labelled
+        if quantity == "labels" and source in ("fake", "twin") and lacks_labels:
             return f'{edge} is given no label (`from = ["noise", "label"]`)'
-        offered = generator.component.offered(generator.options)
+        offered = self.offered(generator, self.table("generators").get(generator.name))
         known = offered or generator.component.provider == "ganforge"
         if quantity in ("posterior", "log_probs") and quantity not in offered and known:
             return f"generator '{generator.component.name}' offers no {quantity}"
@@ -184,6 +209,8 @@ class LossReader(NetworkReader):
     def lacking_pairs(self, generator: GeneratorPlan, need: str) -> str:
         """Why no row of a generator's target belongs to what it reads."""
         target, sources = self.domains[generator.target], self.leaves(generator)
+        if not all_known(target.spec, *(domain.spec for domain in sources)):
+            return ""
         if target.origin not in ("data", "derived"):
             return f"the data has no '{generator.target}'"
         read = {d.of or d.name for d in sources if d.origin in ("data", "derived")}
@@ -194,6 +221,10 @@ class LossReader(NetworkReader):
         if unpaired:
             return f"the rows of '{unpaired[0]}' and '{generator.target}' are no pairs"
         return ""
+
+    def all_sources(self) -> set[str]:
+        """What any generator reads."""
+        return {source for plan in self.generators.values() for source in plan.sources}
 
     def leaves(self, generator: GeneratorPlan) -> list[DomainPlan]:
         """The domains that a generator reads, also through others."""

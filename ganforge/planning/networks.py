@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import Ref, option, option_names, options, with_options
 from ganforge.interfaces.settings import OPTIMIZERS, SCHEDULES, InitSettings
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
@@ -15,28 +16,28 @@ from ganforge.planning.data import DataReader
 from ganforge.planning.plan import (
     AugmentorPlan,
     Chosen,
-    DataPlan,
     DiscriminatorPlan,
-    DomainPlan,
     GeneratorPlan,
     NetworkSettings,
     Part,
 )
+from ganforge.planning.reader import IMPLIED, UNKNOWN, StandIn, UnknownSpec, all_known
 from ganforge.recipes.source import Span
 from ganforge.recipes.toml_tables import Table
 from ganforge.recipes.typed_options import structure
 from ganforge.registry.parameter_names import takes_labels
+from ganforge.runs.run_folder import RunFolder
 
 
 class NetworkReader(DataReader):
     """`[generators.NAME]`, `[discriminators.NAME]` and `[augmentors.NAME]`."""
 
-    data_plan: DataPlan
-    domains: Mapping[str, DomainPlan]
     generators: Mapping[str, GeneratorPlan]
     augmentors: Mapping[str, AugmentorPlan]
+    guards_are_known: bool = True  # False: a discriminator guards what it cannot, which is told
 
-    def network_settings(self, key: str, part: Part) -> NetworkSettings | None:
+    def network_settings(self, key: str, part: Part) -> NetworkSettings:
+        """The reserved keys of a network. Where they are wrong the defaults stand in."""
         table = self.table(key).get(part.name)
         self.misplaced(key, table)
         own = structure(
@@ -48,20 +49,18 @@ class NetworkReader(DataReader):
         )
         optimizer = self.chosen(table, "optimizer", OPTIMIZERS, "adam")
         schedule = self.chosen(table, "schedule", SCHEDULES, "constant")
-        if own is None or optimizer is None or schedule is None:
-            return None
+        usual: Any = _NetworkKeys
+        own = own or usual(freeze=table.get("freeze") is True)
         return NetworkSettings(
             optimizer=optimizer,
             schedule=schedule,
             clip=own.clip,
-            init=self.init(table, part.name),
+            init=self.init(table, f"{key}.{part.name}"),
             freeze=own.freeze,
             refs=self.refs(part, table),
         )
 
-    def chosen(
-        self, table: Table, key: str, choices: Mapping[str, type], default: str
-    ) -> Chosen | None:
+    def chosen(self, table: Table, key: str, choices: Mapping[str, type], default: str) -> Chosen:
         """The network's optimizer or schedule, over that of `[optimizer]`."""
         whole = self.table("optimizer")
         common = whole.get("schedule") if key == "schedule" else whole
@@ -73,7 +72,7 @@ class NetworkReader(DataReader):
         if use not in choices:
             entry = merged.entry("use")
             self.unknown(key, str(use), choices, entry.value_span if entry else None)
-            return None
+            return Chosen(default, choices[default]())
         options = structure(
             merged,
             choices[use],
@@ -81,9 +80,10 @@ class NetworkReader(DataReader):
             problems=self.problems,
             skip={"use", "schedule"} if key == "optimizer" else {"use"},
         )
-        return None if options is None else Chosen(use, options)
+        return Chosen(use, choices[use]() if options is None else options)
 
-    def init(self, table: Table, name: str) -> InitSettings | None:
+    def init(self, table: Table, address: str) -> InitSettings | None:
+        name = address.partition(".")[2]
         entry = table.entry("init")
         if entry is None:
             return None
@@ -103,16 +103,21 @@ class NetworkReader(DataReader):
             run = entry.value.entry("run")
             folder = run.value_span.source.folder if run else Path()
             settings = with_options(settings, run=(folder / settings.run).resolve().as_posix())
+            fault = lacks_weights(address, settings) if self.starts else ""
+            if fault:
+                self.problem(fault, run.value_span if run else entry.value_span)
         return settings
 
     def refs(self, part: Part, table: Table) -> dict[str, str]:
         """Options that name other networks, as addresses."""
         refs = {}
-        for attribute in attrs.fields(type(part.options)):
+        written = isinstance(part, StandIn)  # then there are no options, but perhaps this one
+        for attribute in attrs.fields(part.component.options):
             if attribute.type not in (Ref, "Ref", Ref | None, "Ref | None"):
                 continue
-            value = getattr(part.options, attribute.name)
-            if value is None:
+            name = attribute.name
+            value = table.get(name) if written else getattr(part.options, name)
+            if not isinstance(value, str) or not value:
                 continue
             address = self.network(value, table.entry(attribute.name))
             if address is not None:
@@ -140,7 +145,7 @@ class NetworkReader(DataReader):
             )
         edges = {name: self.edge(name) for name in parts}
         plans: dict[str, GeneratorPlan] = {}
-        waiting = [name for name, edge in edges.items() if edge is not None]
+        waiting = list(edges)
         while waiting:  # a generator that reads another's output comes after it
             ready = [n for n in waiting if not _upstream(edges[n]) & set(waiting)]
             if not ready:
@@ -150,38 +155,38 @@ class NetworkReader(DataReader):
                 )
                 break
             for name in ready:
-                plan = self.generator(parts[name], edges[name], plans)
-                if plan is not None:
-                    plans[name] = plan
+                plans[name] = self.generator(parts[name], edges[name], plans)
             waiting = [n for n in waiting if n not in ready]
         return {name: plans[name] for name in parts if name in plans}
 
-    def edge(self, name: str) -> tuple[tuple[str, ...], str] | None:
-        """(sources, target) of a generator, names checked."""
+    def edge(self, name: str) -> tuple[tuple[str, ...], str]:
+        """(sources, target) of a generator, names checked; UNKNOWN for those that are told."""
         table = self.table("generators").get(name)
         sources = self.names(table.entry("from")) if "from" in table else ("noise",)
-        if sources is None:
-            return None
+        sources = tuple(self.source(source, table) for source in sources or (UNKNOWN,))
+        return sources, self.target(name, table) or UNKNOWN
+
+    def source(self, name: str, table: Table) -> str:
         known = {f"generators.{n}" for n, _ in self.table("generators").tables()}
-        for source in sources:
-            if source not in self.domains and source not in known:
-                there = self.domains.keys() | known
-                self.unknown("domain", source, there, self.place(table.entry("from"), source))
-                return None
-            if source in self.domains and self.domains[source].origin == "made":
-                self.problem(
-                    f"the data has no '{source}', which generators make",
-                    self.place(table.entry("from"), source),
-                    f"write `generators.NAME`, of the one that makes '{source}'",
-                )
-                return None
-        target = self.target(name, table)
-        return None if target is None else (sources, target)
+        place = self.place(table.entry("from"), name)
+        if name in self.domains and self.domains[name].origin == "made":
+            self.problem(
+                f"the data has no '{name}', which generators make",
+                place,
+                f"write `generators.NAME`, of the one that makes '{name}'",
+            )
+        elif name in self.domains or name in known:
+            return name
+        else:
+            self.unknown("domain", name, {*self.domain_names(), *known}, place)
+        return UNKNOWN
 
     def target(self, name: str, table: Table) -> str | None:
         entry = table.entry("to")
         if entry is not None:
-            return self.known_name(entry, "domain", self.domains)
+            return self.known_name(entry, "domain", self.domain_names())
+        if not self.data_is_known:
+            return IMPLIED
         images = self.image_domains()
         if len(images) == 1:
             return images[0]
@@ -207,18 +212,16 @@ class NetworkReader(DataReader):
     def generator(
         self,
         part: Part,
-        edge: tuple[tuple[str, ...], str] | None,
+        edge: tuple[tuple[str, ...], str],
         done: Mapping[str, GeneratorPlan],
-    ) -> GeneratorPlan | None:
-        assert edge is not None
+    ) -> GeneratorPlan:
         sources, target = edge
         table = self.table("generators").get(part.name)
         upstream = {f"generators.{n}": plan.target_spec for n, plan in done.items()}
-        if any(s not in self.domains and s not in upstream for s in sources):
-            return None  # what it reads has a problem of its own
         specs = tuple(self.domains[s].spec if s in self.domains else upstream[s] for s in sources)
         spec = self.domains[target].spec
-        self.refused(part.component.check, table, part.options, specs, spec)
+        if all_known(*specs, spec):
+            self.refused(part.component, "check", table, part.options, specs, spec)
         settings = self.network_settings("generators", part)
         ema = table.get("ema")
         if ema is not None and not (isinstance(ema, float) and 0 < ema < 1):
@@ -228,18 +231,12 @@ class NetworkReader(DataReader):
                 entry.value_span if entry else None,
             )
             ema = None
-        if settings is None:
-            return None
         return GeneratorPlan(
             part.name, part.component, part.options, sources, target, specs, spec, settings, ema
         )
 
     def discriminator_plans(self, parts: Mapping[str, Part]) -> dict[str, DiscriminatorPlan]:
-        plans = {}
-        for name, part in parts.items():
-            plan = self.discriminator(part)
-            if plan is not None:
-                plans[name] = plan
+        plans = {name: self.discriminator(part) for name, part in parts.items()}
         self.generators = self.on_their_sides(plans)
         return plans
 
@@ -259,7 +256,7 @@ class NetworkReader(DataReader):
         table = self.table("discriminators").get(name)
         entry = table.entry("on")
         if entry is not None:
-            return self.known_name(entry, "domain", self.domains)
+            return self.known_name(entry, "domain", self.domain_names())
         made = {generator.target for generator in self.generators.values()}
         if len(made) == 1:
             return next(iter(made))
@@ -272,50 +269,53 @@ class NetworkReader(DataReader):
             )
         return None
 
-    def discriminator(self, part: Part) -> DiscriminatorPlan | None:
+    def condition(self, part: Part, name: str, place: Span | None) -> str:
+        """A domain that a discriminator is given; UNKNOWN where it is told that it cannot be."""
+        if name not in self.domains:
+            self.unknown("domain", name, self.domain_names(), place)
+            return UNKNOWN
+        makers = [g.name for g in self.generators.values() if g.target == name]
+        made = self.domains[name].origin == "made"
+        if made and len(makers) != 1 and self.knows_all_generators():
+            self.problem(
+                f"discriminator '{part.name}' is given '{name}', which "
+                + (f"{', '.join(makers)} make" if makers else "no generator makes"),
+                place,
+                "exactly one generator must make it",
+            )
+        return name if not made or len(makers) == 1 else UNKNOWN
+
+    def discriminator(self, part: Part) -> DiscriminatorPlan:
         table = self.table("discriminators").get(part.name)
-        on = self.guarded(part.name)
-        given = self.names(table.entry("given")) or ()
-        for name in given:
-            if name not in self.domains:
-                self.unknown("domain", name, self.domains, self.place(table.entry("given"), name))
-                return None
-            makers = [g.name for g in self.generators.values() if g.target == name]
-            if (
-                self.domains[name].origin == "made"
-                and len(makers) != 1
-                and self.knows_all_generators()
-            ):
-                self.problem(
-                    f"discriminator '{part.name}' is given '{name}', which "
-                    + (f"{', '.join(makers)} make" if makers else "no generator makes"),
-                    self.place(table.entry("given"), name),
-                    "exactly one generator must make it",
-                )
-                return None
+        on = self.guarded(part.name) or UNKNOWN
+        conditions = table.entry("given")
+        given = tuple(
+            self.condition(part, name, self.place(conditions, name))
+            for name in self.names(conditions) or ()
+        )
         settings = self.network_settings("discriminators", part)
-        if on is None or settings is None:
-            return None
         if self.domains[on].origin in ("made", "drawn"):
             entry = table.entry("on")
             self.problem(
                 f"discriminator '{part.name}' guards '{on}', of which the data has no rows",
                 entry.value_span if entry else table.span,
             )
-            return None
+            on = UNKNOWN
+            self.guards_are_known = False
         judged = self.judged(part.name, on)
-        if judged is None:
-            return None
         specs = tuple(self.domains[name].spec for name in given)
         labels = self.labels(on)
-        beside = {"labels": labels} if takes_labels(part.component.check) else {}
-        self.refused(part.component.check, table, part.options, judged, specs, **beside)
-        for name, augmentor in self.augmentors.items():
-            if part.name in augmentor.on:
-                before = self.table("augmentors").get(name)
-                self.refused(augmentor.component.check, before, augmentor.options, judged, specs)
+        if all_known(judged, *specs):
+            beside = {"labels": labels} if takes_labels(part.component.check) else {}
+            self.refused(part.component, "check", table, part.options, judged, specs, **beside)
+            for name, augmentor in self.augmentors.items():
+                if part.name in augmentor.on:
+                    before = self.table("augmentors").get(name)
+                    options = augmentor.options
+                    self.refused(augmentor.component, "check", before, options, judged, specs)
         made = {generator.target for generator in self.generators.values()}
-        if on not in made and self.knows_all_generators():
+        if on != UNKNOWN and on not in made and self.knows_all_generators():
+            self.guards_are_known = False
             entry = table.entry("on")
             self.problem(
                 f"discriminator '{part.name}' guards '{on}', which no generator makes",
@@ -339,20 +339,29 @@ class NetworkReader(DataReader):
     def knows_all_generators(self) -> bool:
         """Whether none has a problem of its own, which would look like others' problems too."""
         tables = list(self.table("generators").tables())
-        return bool(tables) and len(self.generators) == len(tables)
+        targets = {generator.target for generator in self.generators.values()}
+        implied = IMPLIED in targets and any(
+            "on" in table for _, table in self.table("discriminators").tables()
+        )
+        complete = bool(tables) and len(self.generators) == len(tables)
+        return complete and UNKNOWN not in targets and not implied
 
-    def judged(self, discriminator: str, on: str) -> Spec | None:
+    def judged(self, discriminator: str, on: str) -> Spec:
         """The spec of what a discriminator sees, through its augmentors in order."""
         views = {"plain": self.domains[on].spec}
         for name, augmentor in self.augmentors.items():
-            if discriminator not in augmentor.on or augmentor.component.views is None:
+            if discriminator not in augmentor.on:
+                continue
+            if isinstance(augmentor, StandInAugmentor) or not all_known(*views.values()):
+                return UnknownSpec()
+            if augmentor.component.views is None:
                 continue
             table = self.table("augmentors").get(name)
             seen: dict[str, Spec] = {}
             for spec in views.values():
-                made = self.refused(augmentor.component.views, table, augmentor.options, spec)
+                made = self.refused(augmentor.component, "views", table, augmentor.options, spec)
                 if made is None:
-                    return None
+                    return UnknownSpec()
                 seen |= made
             views = seen
         specs = set(views.values())
@@ -362,7 +371,7 @@ class NetworkReader(DataReader):
                 + ", ".join(f"{view} ({spec})" for view, spec in views.items()),
                 self.table("discriminators").get(discriminator).span,
             )
-            return None
+            return UnknownSpec()
         return specs.pop()
 
     def augmentor_plans(
@@ -373,8 +382,34 @@ class NetworkReader(DataReader):
             table = self.table("augmentors").get(name)
             on = self.chosen_names(table, discriminators, "discriminator")
             every = self.every(table)
-            plans[name] = AugmentorPlan(name, part.component, part.options, on, every)
+            cls = StandInAugmentor if isinstance(part, StandIn) else AugmentorPlan
+            plans[name] = cls(name, part.component, part.options, on, every)
         return plans
+
+
+@attrs.frozen
+class StandInAugmentor(AugmentorPlan):
+    """An augmentor with a problem: what it shows is not known."""
+
+
+def lacks_weights(address: str, init: InitSettings | None) -> str:
+    """Why a network cannot begin with the weights of the run that its `init` names, as far as the
+    files of that run show it; "" where nothing is wrong."""
+    if init is None or init.run is None:
+        return ""
+    run = RunFolder(Path(init.run))
+    if not run.checkpoint_steps():
+        return f"`init` of {address}: {run.path} is no run with a checkpoint"
+    key, name = address.split(".", 1)
+    try:
+        tables = run.resolved_tables()
+    except GanforgeError:  # looked at again where weights are read
+        return ""
+    if name in tables.get(key, {}):
+        return ""
+    kinds = ("generators", "discriminators")
+    there = ", ".join(f"{kind}.{name}" for kind in kinds for name in tables.get(kind, {}))
+    return f"`init` of {address}: {run.path} has no network {address}; there are: {there}"
 
 
 # Keys of the other side's networks -> what they are called here, if anything.
@@ -384,8 +419,8 @@ _OTHERS = {
 }
 
 
-def _upstream(edge: tuple[tuple[str, ...], str] | None) -> set[str]:
-    sources = edge[0] if edge else ()
+def _upstream(edge: tuple[tuple[str, ...], str]) -> set[str]:
+    sources, _ = edge
     return {s.removeprefix("generators.") for s in sources if s.startswith("generators.")}
 
 

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from ganforge.interfaces.manifest import Component, DataDescription, ImageOptions
 from ganforge.interfaces.settings import InitSettings, TrainSettings
-from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec
+from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
 from ganforge.interfaces.vocabulary import split
 
 Side = Literal["discriminator", "generator"]
@@ -214,15 +214,6 @@ class Plan:
         source, target = (self.domains[domain] for domain in (edge.sources[0], edge.target))
         group = self.data.description.group(source.of or source.name)
         return source.origin != "drawn" and (target.of or target.name) in group
-
-    def noise_sources(self, generator: str) -> tuple[str, ...]:
-        """Its sources that are drawn noise."""
-        edge = self.generators[generator]
-        return tuple(
-            name
-            for name, spec in zip(edge.sources, edge.source_specs, strict=True)
-            if isinstance(spec, NoiseSpec)
-        )
 
     def played_domains(self) -> set[str]:
         """The dataset's domains that some network reads or judges, with the labels of their rows

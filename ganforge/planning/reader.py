@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
+import attrs
+
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.interfaces.manifest import Component, Impossible, Kind
+from ganforge.interfaces.manifest import Component, DataDescription, Impossible, Kind
+from ganforge.interfaces.specs import KINDS_OF_DATA, Spec
 from ganforge.planning.plan import Part
 from ganforge.recipes.grammar import KIND
 from ganforge.recipes.problems import Problem
@@ -15,21 +18,48 @@ from ganforge.recipes.source import Span
 from ganforge.recipes.suggestions import nearest
 from ganforge.recipes.toml_tables import Entry, Table, item_span
 from ganforge.recipes.typed_options import structure
+from ganforge.registry.plugin_loader import BUILT_IN, one_line
 from ganforge.registry.registry import NotFound, Registry
 
 T = TypeVar("T")
+
+# Names of domains where a table does not say, or wrongly says, which one it means. No real domain
+# has them. IMPLIED: the only image of data that is not known.
+UNKNOWN, IMPLIED = "?", "?image"
 
 # Kinds that a run was trained with and that looking at it does without.
 _NOT_FOR_LOOKING = ("loss", "augmentor", "hook", "metric")
 
 
+@attrs.frozen
+class UnknownSpec(Spec):
+    """What a kind of data looks like where a problem that is told hides it: it refuses nothing."""
+
+    kind = "unknown"
+
+    def __str__(self) -> str:
+        return "data that is not known"
+
+
+@attrs.frozen
+class StandIn(Part):
+    """A part whose component or options are not known, which is told: it refuses nothing, so that
+    the rest of the recipe is looked at too. It is never part of a plan that is played."""
+
+
+def all_known(*specs: Spec) -> bool:
+    """Whether none of these stands for something that a problem hides."""
+    return not any(isinstance(spec, UnknownSpec) for spec in specs)
+
+
 class Reader:
     """What the layers above share. `problems` collects; nothing here raises for a mistake."""
 
-    def __init__(self, recipe: Recipe, registry: Registry, offline: bool) -> None:
+    def __init__(self, recipe: Recipe, registry: Registry, offline: bool, starts: bool) -> None:
         self.recipe = recipe
         self.registry = registry
         self.offline = offline
+        self.starts = starts
         self.root: Table = recipe.table
         self.problems: list[Problem] = list(recipe.problems)
 
@@ -51,15 +81,26 @@ class Reader:
         return self.table("lock").plain()
 
     def parts(self, key: str, kind: Kind, *, skip: Collection[str]) -> dict[str, Part]:
-        """Every table below `[key]` as a component with its options."""
-        found = {}
+        """Every table below `[key]` as a component with its options, or as a stand-in."""
+        found: dict[str, Part] = {}
         for name, table in self.table(key).tables():
             if self.offline and kind in _NOT_FOR_LOOKING and self.is_missing(kind, name, table):
                 continue
-            part = self.part(name, kind, table, skip)
-            if part is not None:
-                found[name] = part
+            found[name] = self.part(name, kind, table, skip) or self.stand_in(name, kind, table)
         return found
+
+    def stand_in(self, name: str, kind: Kind, table: Table) -> StandIn:
+        """What stays known of a part with a problem: facts that no option changes."""
+        try:
+            component = self.registry.find(kind, str(table.get("use", name)))
+        except NotFound:
+            return StandIn(name, Component(kind, name, ""), ())
+        facts: dict[str, Any] = dict.fromkeys(("check", "views", "describe"))
+        if callable(component.offers):
+            facts |= {"offers": (), "provider": ""}  # it may offer anything
+        if callable(component.needs):
+            facts["needs"] = {}
+        return StandIn(name, attrs.evolve(component, **facts), ())
 
     def is_missing(self, kind: Kind, name: str, table: Table) -> bool:
         """Whether the component that a table names is not installed here."""
@@ -143,18 +184,48 @@ class Reader:
             label=f"did you mean '{close[0]}'?" if close else "",
         )
 
-    def refused(self, fact: Any, table: Table, *arguments: Any, **named: Any) -> Any:
-        """Call a fact function of a manifest; a refusal becomes a problem at the option's line."""
+    def refused(
+        self, component: Component, name: str, table: Table, *arguments: Any, **named: Any
+    ) -> Any:
+        """Call a fact function of a manifest; a refusal becomes a problem at the option's line.
+
+        name: of the fact, such as "check". Whatever else a third party's function raises, and what
+        it must not return, is told as that plugin's mistake.
+        """
+        fact = getattr(component, name)
         if fact is None:
             return None
         try:
-            return fact(*arguments, **named)
+            result = fact(*arguments, **named)
         except Impossible as error:
             entry = table.entry(error.key) if error.key else None
             self.problem(str(error), entry.value_span if entry else table.span)
+            return None
         except GanforgeError as error:
             self.problem(str(error), table.span)
+            return None
+        except Exception as error:
+            if component.provider == BUILT_IN:
+                raise
+            what = f"raised {one_line(error, fact)}"
+        else:
+            fault = _FAULTS[name](result) if name in _FAULTS else ""
+            if not fault:
+                return result
+            what = f"returned {fault}"
+        self.problem(
+            f"`{name}` of {component.kind} '{component.name}' {what}",
+            table.span,
+            f"this is a mistake in {component.provider} {component.version}",
+        )
         return None
+
+    def offered(self, part: Part, table: Table) -> frozenset[str]:
+        """What a network offers beside data or scores, with its options."""
+        component = part.component
+        if not callable(component.offers):
+            return component.offered(part.options)
+        return frozenset(self.refused(component, "offers", table, part.options) or ())
 
     def addresses(self) -> list[str]:
         return [
@@ -210,6 +281,50 @@ class Reader:
         self.problem("'every' takes a whole number from 1", entry.value_span)
         return 1
 
+
+def _fault_of_names(value: Any) -> str:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        names = list(value)
+        if all(isinstance(name, str) for name in names):
+            return ""
+    return f"{_shown(value)}, not names"
+
+
+def _fault_of_needs(value: Any) -> str:
+    if isinstance(value, Mapping) and not any(map(_fault_of_names, value.values())):
+        return ""
+    return f"{_shown(value)}, not names from the vocabulary for each side"
+
+
+def _fault_of_views(value: Any) -> str:
+    if isinstance(value, Mapping) and value and all(isinstance(s, Spec) for s in value.values()):
+        return ""
+    return f"{_shown(value)}, not a spec for each view by its name"
+
+
+def _fault_of_description(value: Any) -> str:
+    if not isinstance(value, DataDescription):
+        return f"{_shown(value)}, not a DataDescription"
+    for name, spec in value.domains.items():
+        if type(spec) not in KINDS_OF_DATA.values():
+            known = ", ".join(kind.__name__ for kind in KINDS_OF_DATA.values())
+            return f"{type(spec).__name__} for domain '{name}'; the kinds of data are: {known}"
+        if name == "noise":
+            return "a domain 'noise', which is the name of what is drawn"
+    groups = {*value.aligned, tuple(value.labelled), tuple(value.labelled.values())}
+    for name in (*(n for group in groups for n in group), *value.mismatched):
+        if name not in value.domains:
+            return f"'{name}' among what belongs together, but no domain of that name"
+    return ""
+
+
+# What fact functions return -> what is wrong with it.
+_FAULTS: Mapping[str, Callable[[Any], str]] = {
+    "offers": _fault_of_names,
+    "needs": _fault_of_needs,
+    "views": _fault_of_views,
+    "describe": _fault_of_description,
+}
 
 _TABLES = {kind: table for table, kind in KIND.items()}
 

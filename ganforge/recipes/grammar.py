@@ -264,7 +264,7 @@ class _Checker:
             inside = f"{path}.{inner.key}"
             good: Entry | None = inner
             if inner.key in reserved:
-                good = self.reserved(inner, inside, "use" in entry.value)
+                good = self.reserved(inner, inside)
             if good is None:
                 lost.append(inner.key)
             return good
@@ -272,7 +272,7 @@ class _Checker:
         kept = self.keep(entry.value, check)
         return None if {"use", "like"} & set(lost) else evolve(entry, value=kept)
 
-    def reserved(self, entry: Entry, path: str, has_use: bool) -> Entry | None:
+    def reserved(self, entry: Entry, path: str) -> Entry | None:
         """A key of the core in the table of a component."""
         key, value = entry.key, entry.value
         if key in _SUBTABLES:
@@ -301,7 +301,7 @@ class _Checker:
             inside = f"{path}.{inner.key}"
             if inner.key == "schedule" and entry.key == "optimizer":
                 return self.subtable(inner, inside)
-            return self.reserved(inner, inside, True) if inner.key == "use" else inner
+            return self.reserved(inner, inside) if inner.key == "use" else inner
 
         return evolve(entry, value=self.keep(table, check))
 

@@ -97,25 +97,37 @@ _FOREIGN = {
     "metrics": "metric evaluation eval evaluate",
     "preview": "debug quick small smoke",
     "extends": "base _base_ inherits parent defaults extend include",
-    # commands
+}
+
+# Every command of ours, and what other tools call it.
+_COMMANDS = {
     "run": "train resume fit start continue",
+    "sweep": "tune search grid hparams hyperparameters multirun study",
+    "check": "validate lint verify",
+    "bench": "benchmark profile time timeit",
+    "runs": "experiments history ps",
     "sample": "generate inference infer test draw",
     "translate": "convert transfer",
+    "walk": "interpolate interpolation lerp slerp morph",
+    "arithmetic": "math vectors latent_arithmetic",
+    "filters": "activations kernels feature_maps visualize",
+    "nearest": "neighbours neighbors knn copies memorization",
+    "export": "onnx deploy freeze save",
+    "evaluate": "eval score metrics fid",
+    "replay": "reproduce nan",
+    "graph": "plot plots curves charts losses tensorboard",
+    "report": "html summary compare dashboard",
     "list": "ls components plugins recipes",
     "show": "info describe inspect cat",
-    "check": "validate lint verify",
-    "evaluate": "eval score metrics fid",
     "doctor": "diagnose debug",
     "new": "init create scaffold",
-    "runs": "experiments history ps",
+    "schema": "json_schema jsonschema",
+    "data": "dataset datasets download fetch prepare",
 }
 
 _TABLES = (
     *("data", "train", "noise", "optimizer", "generator", "generators", "discriminator"),
     *("discriminators", "losses", "augmentors", "hooks", "metrics", "preview", "extends"),
-)
-_COMMANDS = (
-    *("run", "sample", "translate", "list", "show", "check", "evaluate", "doctor", "new", "runs"),
 )
 _NETWORK = (
     *("width", "blocks", "layers", "ema", "clip", "init", "freeze", "to", "on", "given"),
@@ -154,6 +166,8 @@ def foreign(word: str, where: str) -> str | None:
     the wrong table leads to its own.
     """
     plain = _joined(word)
+    if where == "command":
+        return next((name for name, words in _COMMANDS.items() if plain in words.split()), None)
     head = where.partition(".")[0]
     answers = [address for address in _words().get(plain, ()) if _fits(address, head)]
     answers += [home for home in _homes().get(word.replace("-", "_"), ()) if _fits(home, head)]
@@ -168,10 +182,8 @@ def foreign(word: str, where: str) -> str | None:
 
 def _fits(address: str, head: str) -> bool:
     """Whether this answer can help somebody who is writing in the table `head`."""
-    if head == "command":
-        return address in _COMMANDS
-    if address in _TABLES or address in _COMMANDS:
-        return not head and address in _TABLES
+    if address in _TABLES:
+        return not head
     if "." in address:
         return True
     if address in _NETWORK:

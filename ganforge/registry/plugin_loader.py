@@ -7,7 +7,6 @@ one is refused, and nothing that one plugin does reaches another. Whatever goes 
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Any
 import attrs
 import pluggy
 
+import ganforge
 from ganforge import __version__
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import ENTRY_POINT_GROUP, KINDS, Component, ManifestSpecs
@@ -277,8 +277,11 @@ def _kind_of(value: object) -> str:
     return f"{article} {type(value).__name__}"
 
 
-def one_line(error: BaseException) -> str:
-    """An exception as one line: its kind, the first line of its message, and where it arose."""
+def one_line(error: BaseException, called: Callable[..., Any] | None = None) -> str:
+    """An exception as one line: its kind, the first line of its message, and where it arose.
+
+    called: what was called, which is the place of an exception that arose in calling it.
+    """
     if isinstance(error, PluginError):
         return str(error)
     if isinstance(error, SystemExit):
@@ -288,16 +291,26 @@ def one_line(error: BaseException) -> str:
         what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, SyntaxError):  # says its own place
         return what
-    place = _place(error)
+    place = _place(error) or _definition(called)
     return f"{what} ({place})" if place else what
+
+
+def _definition(called: Callable[..., Any] | None) -> str:
+    """`folder/file.py:12`, where a function is defined."""
+    code = getattr(called, "__code__", None)
+    if code is None:
+        return ""
+    file = Path(code.co_filename)
+    return f"{file.parent.name}/{file.name}:{code.co_firstlineno}"
 
 
 def _place(error: BaseException) -> str:
     """`folder/file.py:12` of the innermost frame that is neither ours nor the import system's."""
-    ours = (os.path.dirname(__file__), os.path.dirname(pluggy.__file__))  # noqa: PTH120
+    ours = [Path(module.__file__ or "").parent for module in (ganforge, pluggy, attrs)]
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         name = frame.f_code.co_filename
-        folder = os.path.dirname(name)  # noqa: PTH120
-        if folder not in ours and not name.startswith("<") and "importlib" not in folder:
+        folders = Path(name).parents
+        mine = any(folder in folders for folder in ours)
+        if not mine and not name.startswith("<") and "importlib" not in Path(name).parts:
             return f"{Path(name).parent.name}/{Path(name).name}:{line}"
     return ""

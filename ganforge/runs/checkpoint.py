@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,18 +144,6 @@ def keep_last(checkpoints: Path, count: int, also: Collection[int] = ()) -> None
     for step in steps(checkpoints)[:-count]:
         if step not in also:
             shutil.rmtree(checkpoints / folder_name(step), ignore_errors=True)
-
-
-def load_networks(checkpoints: Path, step: int, prefix: str) -> dict[str, Tensor]:
-    """The tensors below one address, without the address."""
-    networks = load(checkpoints, step).networks
-    return dict(_below(networks, prefix))
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in tensors.items():
-        if name.startswith(f"{prefix}/"):
-            yield name[len(prefix) + 1 :], tensor
 
 
 def _swap(new: Path, target: Path) -> None:

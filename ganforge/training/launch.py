@@ -24,6 +24,7 @@ from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options
 from ganforge.planning.compose import compose
+from ganforge.planning.networks import lacks_weights
 from ganforge.planning.plan import Plan
 from ganforge.planning.resolved_recipe import differences, lock_of, resolved_tables, to_toml
 from ganforge.recipes.recipe import Recipe, load
@@ -117,6 +118,7 @@ def _lead(
             recipe, plan = _composed(request, registry, *_stand_in(plan))
         with folder.held():
             return _resume(recipe, plan, folder, registry, stand_in, say, wait, ranks)
+    _refuse_missing_weights(plan)
     plan, stand_in = with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train, ranks)
     _say_crowded(decided, say)
@@ -300,6 +302,13 @@ def fitting(
         if not remembers_no_memory(error):
             raise
         raise TrainingError(what) from error
+
+
+def _refuse_missing_weights(plan: Plan) -> None:
+    """Raise RunError where `init` names a run without weights, before any data is read."""
+    for address, network in plan.networks.items():
+        if fault := lacks_weights(address, network.settings.init):
+            raise RunError(fault)
 
 
 def _initialise(training: Training) -> None:

@@ -1,7 +1,6 @@
 """How large the maps of StackGAN's networks are. Light: the checks read it too."""
 
 SMALLEST = 4  # px of the shorter side of the smallest map, at least
-QUARTER = 4  # stage II reads its image at a quarter of its size
 WIDEST = 8  # maps grow no wider than this many times `width`
 
 Size = tuple[int, int]  # height, width
