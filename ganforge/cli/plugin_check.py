@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import traceback
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +64,9 @@ def _outcome(title: str, case: Case) -> Outcome:
     except (AssertionError, GanforgeError) as error:
         result, reason = "failed", str(error)
     except Exception as error:  # the plugin's own code raised: say where
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        result = "failed"
-        reason = f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+        from ganforge.game.error_attribution import raised_by
+
+        result, reason = "failed", raised_by(case.component, error)
     return Outcome(title, case.check, case.promise, result, reason)
 
 

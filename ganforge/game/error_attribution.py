@@ -53,12 +53,17 @@ def blaming(*components: Component) -> Iterator[None]:
         if told or whole or not theirs:
             raise
         component = theirs[0]
-        lines = str(error).strip().splitlines() or [""]
-        what = ": ".join(filter(None, (type(error).__name__, lines[0])))
         raise PluginError(
-            f"{component.kind} '{component.name}' of {component.provider} raised {what}"
-            f"{_place(component, error)}; {WHOLE}=1 shows the traceback"
+            f"{component.kind} '{component.name}' of {component.provider} raised "
+            f"{raised_by(component, error)}; {WHOLE}=1 shows the traceback"
         ) from error
+
+
+def raised_by(component: Component, error: Exception) -> str:
+    """`KeyError: 'x' (FILE:LINE, in FUNCTION)`, the place being in the component's own code."""
+    lines = str(error).strip().splitlines() or [""]
+    what = ": ".join(filter(None, (type(error).__name__, lines[0])))
+    return f"{what}{_place(component, error)}"
 
 
 def _place(component: Component, error: Exception) -> str:

@@ -80,8 +80,8 @@ class LossReader(NetworkReader):
         """Side -> what a loss reads there; nothing where that is not known, which is told."""
         if isinstance(part, StandIn) and not part.component.target:
             return {}
-        told = callable(part.component.needs) and not isinstance(part, StandIn)
-        if told and self.refused(part.component, "needs", table, part.options) is None:
+        stated = callable(part.component.needs)
+        if stated and self.refused(part.component, "needs", table, part.options) is None:
             return {}
         try:
             found = loss_needs(part.component, part.options)
@@ -98,6 +98,8 @@ class LossReader(NetworkReader):
                 table.span,
                 f"close: {', '.join(close)}" if close else "see docs/first-plugin.md",
             )
+        if not needs and not isinstance(part, StandIn):
+            self.problem(f"loss '{part.component.id}' reads nothing on either side", table.span)
         return {} if strange else needs
 
     def plays_on(

@@ -131,11 +131,12 @@ def _specs(subject: Subject) -> list[Spec]:
                 subject.component.views(subject.options, spec)
             if subject.component.check is not None:
                 subject.component.check(subject.options, spec, ())
-        except Impossible:
+        except Impossible as error:
+            refusal = error
             continue
         found.append(spec)
     if not found:
-        raise Failed("its manifest refuses every image that it was tried with")
+        raise NotTried(f"its manifest refuses every image that there is to try: {refusal}")
     return found
 
 

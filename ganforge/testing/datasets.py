@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ganforge.interfaces.components import Dataset
+from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import (
     DataDescription,
     ImageOptions,
@@ -15,7 +16,7 @@ from ganforge.interfaces.manifest import (
     with_options,
 )
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec, TextSpec
-from ganforge.testing.cases import Failed, Subject
+from ganforge.testing.cases import Failed, NotTried, Subject
 
 MOST = 16  # rows that are looked at, evenly spread
 SIZES = (None, 16, (12, 20))
@@ -101,10 +102,12 @@ def _sized(subject: Subject) -> Iterator[tuple[DataDescription, Dataset]]:
         except Impossible as error:
             refusal = error
             continue
+        except GanforgeError as error:  # such as of files that are not here
+            raise NotTried(str(error)) from error
         accepted += 1
         yield description, subject.cls(subject.options, image, description)
     if not accepted:
-        raise Failed(f"its manifest refuses every image size that it was tried with: {refusal}")
+        raise NotTried(f"its manifest refuses every image size that there is to try: {refusal}")
 
 
 def _rows(dataset: Dataset, name: str) -> Iterator[tuple[str, int]]:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from ganforge.interfaces.components import Loss, LossContext, Verdict
+from ganforge.interfaces.errors import TrainingError
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.interfaces.vocabulary import VOCABULARY, split
 from ganforge.planning.plan import SIDES, Side
 from ganforge.registry.parameter_names import loss_needs
-from ganforge.testing.cases import Failed, Subject
+from ganforge.testing.cases import Failed, NotTried, Subject
+from ganforge.testing.playing import training
 from ganforge.testing.situations import LABELS
 
 ROWS = 6
@@ -102,22 +104,48 @@ def pure(subject: Subject) -> None:
 
 
 def observes(subject: Subject) -> None:
-    """`observe` returns numbers, and moves buffers only, never parameters."""
-    for _, side, loss, given in _plays(subject):
-        weights = {name: p.detach().clone() for name, p in loss.named_parameters()}
-        means = {n: v.detach().float().mean() for n, v in _called(loss, side, given).items()}
-        with torch.no_grad():
-            logged = loss.observe(side, means)
-        if not isinstance(logged, Mapping):
-            raise Failed(f"observe() returned {logged!r}, not a dict of numbers to log")
-        for name, value in logged.items():
-            if torch.as_tensor(value).numel() != 1:
+    """`observe` returns numbers, and moves buffers only, never parameters nor what no checkpoint
+    holds: another instance that loads its state goes on alike."""
+    for _, shape, classes, turns in _games(subject):
+        loss = _built(subject, shape, classes)
+        for _ in range(2):
+            for side, given in turns:  # as a step has them, D's turn before G's
+                _observed(loss, side, given)
+        other = _built(subject, shape, classes)
+        other.load_state_dict({name: value.clone() for name, value in loss.state_dict().items()})
+        for side, given in turns:
+            logged, again = (_observed(one, side, given) for one in (loss, other))
+            if logged != again:
                 raise Failed(
-                    f"observe() logs '{name}' with {torch.as_tensor(value).numel()} values"
+                    f"observe() logs {logged} on the {side} side, but {again} after its state was "
+                    "saved and loaded: what it keeps belongs in buffers"
                 )
-        for name, parameter in loss.named_parameters():
-            if not torch.equal(parameter, weights[name]):
-                raise Failed(f"observe() changes parameter '{name}'; optimizers do that")
+
+
+def _observed(loss: Loss, side: Side, given: Mapping[str, Any]) -> dict[str, float]:
+    """What it logs after a turn."""
+    weights = {name: p.detach().clone() for name, p in loss.named_parameters()}
+    means = {n: v.detach().float().mean() for n, v in _called(loss, side, given).items()}
+    with torch.no_grad():
+        logged = loss.observe(side, means)
+    if not isinstance(logged, Mapping):
+        raise Failed(f"observe() returned {logged!r}, not a dict of numbers to log")
+    for name, value in logged.items():
+        if torch.as_tensor(value).numel() != 1:
+            raise Failed(f"observe() logs '{name}' with {torch.as_tensor(value).numel()} values")
+    for name, parameter in loss.named_parameters():
+        if not torch.equal(parameter, weights[name]):
+            raise Failed(f"observe() changes parameter '{name}'; optimizers do that")
+    return {name: float(value) for name, value in logged.items()}
+
+
+def plays(subject: Subject) -> None:
+    """A small game that it is added to trains to its end."""
+    with training(subject.registry, subject) as played:
+        try:
+            played.run()
+        except TrainingError as error:
+            raise Failed(str(error)) from error
 
 
 # --- made-up games --------------------------------------------------------------------------------
@@ -125,18 +153,35 @@ def observes(subject: Subject) -> None:
 
 def _plays(subject: Subject) -> Iterator[tuple[str, Side, Loss, dict[str, Any]]]:
     """(what the scores are, side, a fresh loss, what its method is given), for every side."""
+    for what, shape, classes, turns in _games(subject):
+        for side, given in turns:
+            yield what, side, _built(subject, shape, classes), given
+
+
+_Turns = list[tuple[Side, dict[str, Any]]]  # a side, and what its method is given
+
+
+def _games(subject: Subject) -> Iterator[tuple[str, tuple[int, ...], int, _Turns]]:
+    """(what the scores are, their shape, classes that are told apart, a step's turns)."""
     declared = loss_needs(subject.component, subject.options)
     of_texts = any(_reads(names, "log_probs") for names in declared.values())
     for what, shape in (SCORES_OF_TEXTS if of_texts else SCORES).items():
         for extra in (0, 1):  # class scores with and without one for fakes
-            verdict = _verdict(shape, LABELS.classes + extra, 0)
-            for side in SIDES:
-                if side not in declared or (extra and not _reads(declared[side], "class_scores")):
-                    continue
-                loss = subject.cls(subject.options)
-                torch.manual_seed(0)
-                loss.build(_context(verdict))
-                yield what, side, loss, _given(declared[side], shape, LABELS.classes + extra)
+            classes = LABELS.classes + extra
+            told_apart = any(_reads(names, "class_scores") for names in declared.values())
+            if extra and not told_apart:
+                continue
+            sides = (side for side in SIDES if side in declared)
+            turns = [(side, _given(declared[side], shape, classes)) for side in sides]
+            yield what, shape, classes, turns
+
+
+def _built(subject: Subject, shape: tuple[int, ...], classes: int) -> Loss:
+    loss = subject.cls(subject.options)
+    assert isinstance(loss, Loss)
+    torch.manual_seed(0)
+    loss.build(_context(_verdict(shape, classes, 0)))
+    return loss
 
 
 def _reads(names: tuple[str, ...], quantity: str) -> bool:
@@ -169,7 +214,7 @@ def _given(names: tuple[str, ...], shape: tuple[int, ...], classes: int) -> dict
 
 def _thing(name: str, shape: tuple[int, ...], classes: int) -> Any:
     if name == "turn":
-        raise Failed("it reads the whole turn, which cannot be made up: try it in a recipe")
+        raise NotTried("it reads the whole turn, which cannot be made up; `plays` plays one")
     source, quantity = split(name)
     seed = sum(map(ord, source))
     random = torch.Generator().manual_seed(seed)
@@ -210,4 +255,4 @@ def _equal(one: Any, other: Any) -> bool:
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a loss."""
-    return needs, values, signs, pure, observes
+    return needs, values, signs, pure, observes, plays

@@ -14,6 +14,7 @@ from ganforge.testing.cases import Failed, Subject
 from ganforge.testing.situations import Situation, same, situations
 
 ROWS = 3  # of a batch; BatchNorm needs two
+LARGE = (10, 1_000, 100_000)  # times as large as at first are weights that stand for trained ones
 
 
 def shapes(subject: Subject) -> None:
@@ -59,6 +60,32 @@ def gradients(subject: Subject) -> None:
                 raise Failed(f"parameter '{name}' gets no gradient ({situation})")
             if parameter.grad is not None and not parameter.grad.isfinite().all():
                 raise Failed(f"the gradient of parameter '{name}' is not finite ({situation})")
+
+
+def bounded(subject: Subject) -> None:
+    """Images stay in [-1, 1] also where training makes its weights large, as tanh or a clamp at the
+    end sees to."""
+    for situation in situations(subject)[:2]:
+        if not isinstance(situation.target, ImageSpec):
+            continue
+        for times in LARGE:
+            reached = _reached(situation, times)
+            if reached > 1:
+                raise Failed(
+                    f"with its weights {times:,} times as large it reaches {reached:.3g} "
+                    f"({situation}); images lie in [-1, 1]: end with tanh or a clamp"
+                )
+
+
+@torch.no_grad()
+def _reached(situation: Situation, times: float) -> float:
+    """The largest absolute value that it makes with its weights so many times as large, apart from
+    what overflows on the way there."""
+    network = situation.build().eval()
+    for parameter in network.parameters():
+        parameter.mul_(times)
+    made = situation.outputs(network, situation.inputs(ROWS))["data"].float()
+    return float(made.nan_to_num(0.0, posinf=torch.inf, neginf=-torch.inf).abs().max())
 
 
 def _loss(outputs: dict[str, Tensor]) -> Tensor:
@@ -158,11 +185,14 @@ def independent_rows(subject: Subject) -> None:
             continue
         inputs, others = situation.inputs(ROWS), situation.inputs(ROWS, seed=9)
         mixed = tuple(torch.cat([a[:1], b[1:]]) for a, b in zip(inputs, others, strict=True))
+        # Each on a copy of its own: a forward in training mode may move buffers, as spectral norm's
+        # power iteration does, and then the second would be of other weights.
         with torch.no_grad():
+            twin = copy.deepcopy(network)
             torch.manual_seed(7)  # its own draws are for the whole batch, and the same for both
             one = situation.outputs(network, inputs)
             torch.manual_seed(7)
-            other = situation.outputs(network, mixed)
+            other = situation.outputs(twin, mixed)
         for name in one:
             if not torch.allclose(one[name][0], other[name][0], rtol=1e-4, atol=1e-5):
                 raise Failed(f"independent_rows is set, but {name} depend on other rows")
@@ -172,5 +202,5 @@ def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a generator or a discriminator."""
     both = (shapes, gradients, saved, copied, seeded, offers)
     if kind == "generator":
-        return both
+        return *both, bounded
     return *both, double_backward, independent_rows

@@ -35,7 +35,8 @@ def training(registry: Registry, subject: Subject | None = None) -> Iterator[Tra
     more = ""
     if subject is not None:
         table = {"use": subject.component.id, **unstructure(subject.options)}
-        more = tomli_w.dumps({f"{subject.component.kind}s": {NAME: table}})
+        key = "losses" if subject.component.kind == "loss" else f"{subject.component.kind}s"
+        more = tomli_w.dumps({key: {NAME: table}})
     registry = evolve(registry, components=(*registry.components, DOTS))
     with TemporaryDirectory(prefix="ganforge-") as name:
         recipe = load(written(Path(name), more))

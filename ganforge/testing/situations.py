@@ -6,18 +6,28 @@ Which of them a network takes part in is its manifest's to say (`check`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 from attrs import frozen
 from torch import Tensor, nn
 
+from ganforge.game.error_attribution import raised_by
 from ganforge.interfaces.components import Made, Network, Verdict, as_one_hot
 from ganforge.interfaces.manifest import Component, Impossible
-from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec, VectorSpec
+from ganforge.interfaces.specs import (
+    AttributeSpec,
+    ImageSpec,
+    LabelSpec,
+    NoiseSpec,
+    Spec,
+    TextSpec,
+    VectorSpec,
+)
 from ganforge.registry.parameter_names import takes_labels
-from ganforge.testing.cases import Failed, Subject
+from ganforge.testing.cases import Failed, NotTried, Subject
 
 LABELS = LabelSpec(3)
 NOISE = NoiseSpec(16)
@@ -32,6 +42,18 @@ _TOKENS: Any = ("", "a", "b", "c")
 WORDS = TextSpec(_TOKENS, 5)
 OTHERS = (VectorSpec(6), WORDS)
 MOST = 4  # situations that one network is tried in
+
+# The usual domains of published networks: those that refuse all others are tried in these.
+LARGER = (
+    ImageSpec(3, 128, 128),
+    ImageSpec(3, 256, 256),
+    ImageSpec(1, 64, 64),
+    ImageSpec(1, 32, 32),
+)
+WIDER = (NoiseSpec(100), NoiseSpec(128), NoiseSpec(512), NoiseSpec(100, "uniform"))
+CLASSES = LabelSpec(10)
+_NAMES: Any = ("smiling", "young", "hat")
+ATTRIBUTES = AttributeSpec(_NAMES)
 
 
 @frozen(eq=False)
@@ -98,18 +120,73 @@ def items(spec: Spec, count: int, seed: int) -> Tensor:
 
 
 def situations(subject: Subject) -> list[Situation]:
-    """The games that a network takes part in, by what its manifest says; at most four.
+    """The games that a network takes part in, by what its manifest says; at most four. A network
+    whose manifest has no check takes part where it can be built and called.
 
-    Raises Failed where there is none.
+    Raises NotTried where its manifest refuses each, and Failed where it breaks in each.
     """
     generates = subject.component.kind == "generator"
-    found: list[Situation] = []
-    for specs, target in _generators() if generates else _discriminators():
-        if len(found) < MOST and _accepts(subject, specs, target):
-            found.append(Situation(subject, specs, target, _partners(subject, target or specs[0])))
-    if not found:
-        raise Failed("its manifest's check refuses every domain that it was tried with")
-    return found
+    refusals: list[str] = []
+    for games in (
+        (_generators, _narrow_generators) if generates else (_discriminators, _narrow_judges)
+    ):
+        found = list(islice(_taken(subject, games(), refusals), MOST))
+        if found:
+            return found
+    if subject.component.check is None:
+        raise Failed(
+            f"it breaks in each of the {len(refusals)} games that it was tried in; in the first: "
+            f"{refusals[0]}"
+        )
+    raise NotTried(
+        f"its manifest's check refuses each of the {len(refusals)} games that there are to try it "
+        f"in; the first, {refusals[0]}"
+    )
+
+
+def _taken(subject: Subject, games: Iterable[_Game], refusals: list[str]) -> Iterator[Situation]:
+    """The games that it takes part in, as they are found; why not in the others is added."""
+    for specs, target in games:
+        situation = Situation(subject, specs, target, {})
+        refusal = _refusal(subject, specs, target)
+        if not refusal:
+            partners = _partners(subject, target or specs[0])
+            situation = Situation(subject, specs, target, partners)
+            refusal = _break(situation) if subject.component.check is None else ""
+        if refusal:
+            refusals.append(f"{situation}: {refusal}")
+        else:
+            yield situation
+
+
+def _break(situation: Situation) -> str:
+    """What building or calling it raises; "" where it does neither."""
+    try:
+        with torch.no_grad():
+            situation.outputs(situation.build(), situation.inputs(3))
+    except Exception as error:  # whatever it is, the plugin's own code said so
+        return raised_by(situation.subject.component, error)
+    return ""
+
+
+_Game = tuple[tuple[Spec, ...], Spec | None]
+
+
+def _narrow_generators() -> Iterator[_Game]:
+    """Games of networks that take few shapes only."""
+    for image in (*LARGER, *IMAGES):
+        for noise in (NOISE, *WIDER):
+            yield (noise,), image
+            yield (noise, CLASSES), image
+            yield (noise, ATTRIBUTES), image
+        yield (image,), image
+
+
+def _narrow_judges() -> Iterator[_Game]:
+    for image in (*LARGER, *IMAGES):
+        yield (image,), None
+        for given in (CLASSES, ATTRIBUTES, image):
+            yield (image, given), None
 
 
 def _generators() -> Iterator[tuple[tuple[Spec, ...], Spec | None]]:
@@ -146,19 +223,21 @@ def _discriminators() -> Iterator[tuple[tuple[Spec, ...], None]]:
         yield (other, other), None
 
 
-def _accepts(subject: Subject, specs: tuple[Spec, ...], target: Spec | None) -> bool:
+def _refusal(subject: Subject, specs: tuple[Spec, ...], target: Spec | None) -> str:
+    """Why its manifest does not let it play this game; "" where it does."""
     check = subject.component.check
     if check is None:
-        return target is None or not isinstance(target, TextSpec)
+        of_text = isinstance(target, TextSpec)
+        return "only a network with a check is tried with text" if of_text else ""
     try:
         if target is not None:
             check(subject.options, specs, target)
         else:
             labels = {"labels": LABELS} if takes_labels(check) else {}
             check(subject.options, specs[0], specs[1:], **labels)
-    except Impossible:
-        return False
-    return True
+    except Impossible as refusal:
+        return str(refusal)
+    return ""
 
 
 def _partners(subject: Subject, judged: Spec) -> dict[str, nn.Module]:

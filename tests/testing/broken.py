@@ -106,6 +106,14 @@ class OutOfRange(Maker):
         return super().forward(*sources) * 30
 
 
+class Growing(Maker):
+    """Small at first, and without a bound."""
+
+    def forward(self, *sources):
+        joined = self.join(sources)
+        return 0.01 * self.layer(joined).unflatten(1, self.target.shape)
+
+
 class NotFinite(Maker):
     def forward(self, *sources):
         return super().forward(*sources) / 0
@@ -213,6 +221,26 @@ class Meddling(Objective):
     def observe(self, side, values):
         self.weight.mul_(0.5)
         return {}
+
+
+class Remembering(Objective):
+    """Its state is lost with the process."""
+
+    mean = 0.0
+
+    def observe(self, side, values):
+        self.mean = 0.9 * self.mean + 0.1 * float(sum(values.values()))
+        return {"mean": self.mean}
+
+
+class Collapsing(Objective):
+    """Finite for made-up scores, and not for those of a game in which real and fake are equal."""
+
+    def discriminator(self, real_scores, fake_scores):
+        calls = next(self.calls)
+        return super().discriminator(real_scores, fake_scores)["real"] / float(calls < 2)
+
+    calls = itertools.count()
 
 
 class WrongView(Halver):
