@@ -5,6 +5,9 @@ learn few photographs by heart and G does not learn the changes. Ranges are thos
 images in [-1, 1]. Brightness and contrast lead out of that range, by at most 0.5 and by half of an
 image's distance from its mean, and nothing is cut: that would stop gradients. What moves in from
 outside and what is cut out is 0, a middle grey.
+
+Differs from the authors' code: row n of real and fake data share their draws (as before every
+augmentor), and distances are rounded down instead of to the nearest pixel.
 """
 
 from collections.abc import Callable
