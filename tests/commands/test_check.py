@@ -129,3 +129,30 @@ def ganforge_components():
     answer = ganforge_cli("check", small[0])
     assert answer.status == 0, answer.err
     assert answer.err == "warning: loss 'soft-hinge' is now called 'round-hinge'\n"
+
+
+def test_floating_point_pictures_are_refused_before_anything_is_built(workdir, ganforge_cli):
+    from PIL import Image
+
+    (workdir / "photos").mkdir()
+    for number in range(3):
+        Image.new("F", (16, 16), number / 2).save(workdir / "photos" / f"{number}.tif")
+    Image.new("RGB", (16, 16)).save(workdir / "photos" / "sound.png")
+    sets = ["--set", "data.use=image-folder", "--set", "data.root=photos"]
+    for size in ([], ["--set", "data.size=16"]):
+        answer = ganforge_cli("check", "dcgan-mnist", *sets, *size)
+        assert answer.status == 2
+        assert "3 of 4 images cannot be used: " in answer.err
+        assert "floating-point pixels of unknown range" in answer.err
+
+
+def test_a_run_to_begin_with_that_is_not_there_is_refused(workdir, ganforge_cli):
+    answer = ganforge_cli(
+        "check",
+        "cyclegan-horse2zebra",
+        "--preview",
+        "--set",
+        'generators.horse2zebra.init={run="runs/gone"}',
+    )
+    assert answer.status == 2
+    assert "runs/gone is no run with a checkpoint" in answer.err
