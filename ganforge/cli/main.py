@@ -202,9 +202,18 @@ def _told(run: Callable[[], int | None]) -> int:
     except GanforgeError as error:
         _tell(error)
         return error.exit_status
-    except Exception:
+    except (Exception, SystemExit) as error:
         import traceback
 
+        from ganforge.registry.plugin_loader import raised_in_plugin
+
+        whole = os.environ.get("GANFORGE_TRACEBACK", "") not in ("", "0")
+        fault = raised_in_plugin(error)
+        if fault and not whole:
+            _error(f"plugin {fault}", ["GANFORGE_TRACEBACK=1 shows the traceback"])
+            return 2
+        if isinstance(error, SystemExit):
+            raise
         traceback.print_exc()
         _error(f"this is a bug in ganforge {__version__} or in a plugin, and not your mistake")
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
@@ -44,7 +45,7 @@ def blaming(*components: Component) -> Iterator[None]:
         yield
     except GanforgeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = remembers_no_memory(error) or needs_more_items(error)
         whole = os.environ.get(WHOLE, "") not in ("", "0")
         theirs = [c for c in components if c.provider != BUILT_IN]
@@ -59,14 +60,27 @@ def blaming(*components: Component) -> Iterator[None]:
         ) from error
 
 
-def raised_by(component: Component, error: Exception) -> str:
-    """`KeyError: 'x' (FILE:LINE, in FUNCTION)`, the place being in the component's own code."""
+def raised_by(component: Component, error: BaseException) -> str:
+    """`KeyError: 'x' (FILE:LINE, in FUNCTION)`, the place being in the component's own code: of
+    its class where none of it ran, as where it was called with what it does not take."""
     lines = str(error).strip().splitlines() or [""]
     what = ": ".join(filter(None, (type(error).__name__, lines[0])))
-    return f"{what}{_place(component, error)}"
+    return f"{what}{_place(component, error) or defined_at(component)}"
 
 
-def _place(component: Component, error: Exception) -> str:
+def defined_at(component: Component, method: str = "") -> str:
+    """` (FILE:LINE, METHOD)`: where the class behind a component, or a method of it, is defined."""
+    module, _, name = component.target.partition(":")
+    cls = getattr(sys.modules.get(module), name, None)
+    what = getattr(cls, method, None) if method else cls
+    try:
+        file, (_, line) = inspect.getsourcefile(what), inspect.getsourcelines(what)  # type: ignore[arg-type]
+    except (OSError, TypeError):
+        return ""
+    return f" ({file}:{line}, {method or name})"
+
+
+def _place(component: Component, error: BaseException) -> str:
     """` (FILE:LINE, in FUNCTION)` of the innermost frame in the component's own package."""
     name = component.target.partition(":")[0]
     file = getattr(sys.modules.get(name), "__file__", None)

@@ -26,6 +26,7 @@ from ganforge.game import optimizers
 from ganforge.game.derived_domains import derived
 from ganforge.game.error_attribution import blaming
 from ganforge.game.networks import build_loss, build_networks, build_views
+from ganforge.game.output_checks import made_of, verdict_of
 from ganforge.game.turn import Batch, Turn
 from ganforge.hardware.compilation import compiled
 from ganforge.hardware.machine import Machine
@@ -143,7 +144,8 @@ class Game:
                 if guard not in augmentor.on:
                     continue
                 cls = registry.load_target(augmentor.component)
-                built[f"augmentors.{name}@{guard}"] = cls(augmentor.options, spec)
+                with blaming(augmentor.component):
+                    built[f"augmentors.{name}@{guard}"] = cls(augmentor.options, spec)
                 views = augmentor.component.views
                 spec = views(augmentor.options, spec).get("plain", spec) if views else spec
         return built
@@ -153,7 +155,9 @@ class Game:
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
             if not loss.of_contests:
-                built[f"losses.{name}"] = registry.load_target(loss.component)(loss.options)
+                cls = registry.load_target(loss.component)
+                with blaming(loss.component):
+                    built[f"losses.{name}"] = cls(loss.options)
                 continue
             for guard in loss.on:
                 plan = self.plan.discriminators[guard]
@@ -272,7 +276,7 @@ class Game:
         beside = {} if forced is None else {"forced": forced}
         with blaming(plan.component):
             made = self._forward(player, sources, beside, address, records)
-        made = made if isinstance(made, Made) else Made(made)
+        made = made_of(made, len(sources[0]), plan.component)
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
         _expect(made.data, plan.target_spec, f"generator '{name}' ({plan.component.id})")
@@ -290,9 +294,10 @@ class Game:
         """One forward of a discriminator. records: whether its buffers may change."""
         player = self._player[f"discriminators.{name}"]
         beside = {"given": given} if given else {}
-        with blaming(self.plan.discriminators[name].component):
+        component = self.plan.discriminators[name].component
+        with blaming(component):
             verdict = self._forward(player, (data,), beside, address, records)
-        return verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+        return verdict_of(verdict, len(data), component)
 
     def learns_now(self, name: str) -> bool:
         """Whether a generator's parameters take gradients in the turn that is played."""

@@ -9,7 +9,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from ganforge.game.error_attribution import blaming
+from ganforge.game.error_attribution import blaming, defined_at
+from ganforge.game.output_checks import verdict_of
 from ganforge.interfaces.components import (
     Augmentor,
     Discriminator,
@@ -61,6 +62,12 @@ def build_network(
             network = cls(plan.options, plan.judged, plan.given_specs, **beside, **refs)
     if not isinstance(network, (Generator, Discriminator)):
         raise PluginError(f"'{plan.component.id}' is neither a Generator nor a Discriminator")
+    if any(isinstance(p, nn.UninitializedParameter) for p in network.parameters()):
+        raise PluginError(
+            f"{plan.component.kind} '{plan.component.name}' of {plan.component.provider} has lazy "
+            f"layers, whose weights have no shape when it is built{defined_at(plan.component)}: "
+            "size them from the specs"
+        )
     init = plan.settings.init
     if init is not None and init.normal is not None:
         initialise(network, init.normal)
@@ -80,17 +87,22 @@ def build_loss(
     plan: LossPlan, registry: Registry, draws: Draws, guard: DiscriminatorPlan, network: nn.Module
 ) -> Loss:
     """The instance of a loss of contests that plays on one discriminator."""
-    loss: Loss = registry.load_target(plan.component)(plan.options)
+    cls = registry.load_target(plan.component)
+    with blaming(plan.component):
+        loss: Loss = cls(plan.options)
     if type(loss).build is not Loss.build:
+        with blaming(guard.component):
+            verdict = meta_verdict(network, guard)
         draws.seed_networks("init", f"losses.{plan.name}@{guard.name}")
-        loss.build(
-            LossContext(
-                discriminator=guard.name,
-                judged=guard.judged,
-                verdict=meta_verdict(network, guard),
-                labels=guard.labels,
+        with blaming(plan.component):
+            loss.build(
+                LossContext(
+                    discriminator=guard.name,
+                    judged=guard.judged,
+                    verdict=verdict,
+                    labels=guard.labels,
+                )
             )
-        )
     return loss
 
 
@@ -120,7 +132,7 @@ def meta_verdict(network: nn.Module, plan: DiscriminatorPlan) -> Verdict:
     judged = torch.zeros((_ITEMS, *plan.judged.played), device=device)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         verdict = shadow(judged, **({"given": given} if given else {}))
-    verdict = verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+    verdict = verdict_of(verdict, _ITEMS, plan.component)
     values = attrs.astuple(verdict, recurse=False)
     return Verdict(*(None if value is None else value.to("meta") for value in values))
 

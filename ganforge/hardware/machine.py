@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ganforge.hardware import compilation, matmul
-from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class Machine:
         wanted = self.wanted_layout
         if wanted == "auto":
             wanted = getattr(network, "layout", "contiguous")
+        if wanted not in _LAYOUTS:
+            name = f"{type(network).__module__}:{type(network).__qualname__}"
+            there = ", ".join(_LAYOUTS)
+            raise PluginError(f"{name} says `layout = {wanted!r}`; there are: {there}")
         return _LAYOUTS[wanted]
 
     def wants_channels_last(self, networks: Iterable[type]) -> bool:

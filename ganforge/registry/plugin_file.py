@@ -22,7 +22,7 @@ import attrs
 
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import KINDS, Component, Kind, options
-from ganforge.registry.plugin_loader import component_faults, one_line, read_manifest
+from ganforge.registry.plugin_loader import FILE_MODULE, component_faults, one_line, read_manifest
 
 # What a class may say about itself beside its code, in the words of `Component`.
 _STATED = ("paper", "aliases", "check", "offers", "needs", "describe", "views")
@@ -88,7 +88,7 @@ def load_plugin_file(path: Path) -> PluginFile:
 
 
 def _run(path: Path, data: bytes) -> ModuleType:
-    name = "ganforge_file_" + re.sub(r"\W", "_", path.stem)
+    name = FILE_MODULE + re.sub(r"\W", "_", path.stem)
     loader = _TextLoader(name, str(path), data)
     spec = ModuleSpec(name, loader, origin=str(path))
     spec.has_location = True

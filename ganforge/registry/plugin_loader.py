@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from importlib import metadata
 from inspect import isclass
@@ -27,6 +27,7 @@ from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import ENTRY_POINT_GROUP, KINDS, Component, ManifestSpecs
 from ganforge.recipes.suggestions import nearest
 
+FILE_MODULE = "ganforge_file_"  # what names of modules begin with that are plugin files
 BUILT_IN = "ganforge"  # the distribution that the built-in plugins come with
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -255,9 +256,29 @@ def component_faults(item: Any, taken: Collection[tuple[str, str]] = ()) -> Iter
             yield f"{what}: it offers a {item.kind} of the name '{name}' twice"
     if not isinstance(item.target, str) or not _TARGET.fullmatch(item.target):
         yield f"{what}: target {item.target!r} is not of the form 'package.module:Class'"
+    yield from _fact_faults(item, what)
     if item.kind == "dataset" and item.describe is None:
         yield f"{what}: a dataset needs `describe`, which says what it yields"
     yield from _option_faults(item, what)
+
+
+def _fact_faults(item: Component, what: str) -> Iterator[str]:
+    """Facts that are neither functions nor what these return."""
+    for name in ("check", "describe", "views"):
+        if getattr(item, name) is not None and not callable(getattr(item, name)):
+            yield f"{what}: `{name}` is {_kind_of(getattr(item, name))}, not a function"
+    if not callable(item.offers) and not _are_names(item.offers):
+        yield f"{what}: `offers` is {_kind_of(item.offers)}, not names such as ('features',)"
+    sides = item.needs if isinstance(item.needs, Mapping) else None
+    stated = item.needs is not None and not callable(item.needs)
+    if stated and (sides is None or not all(map(_are_names, sides.values()))):
+        yield f"{what}: `needs` holds no names for each side, as {{'generator': ('fake_scores',)}}"
+
+
+def _are_names(value: object) -> bool:
+    if isinstance(value, str) or not isinstance(value, Collection):
+        return False
+    return all(isinstance(name, str) for name in value)
 
 
 def _option_faults(item: Component, what: str) -> Iterator[str]:
@@ -293,6 +314,27 @@ def one_line(error: BaseException, called: Callable[..., Any] | None = None) -> 
         return what
     place = _place(error) or _definition(called)
     return f"{what} ({place})" if place else what
+
+
+def raised_in_plugin(error: BaseException) -> str:
+    """Whose mistake an exception is that arose in the code of a third party's plugin, and where;
+    "" where it did not."""
+    packages = {
+        point.module.partition(".")[0]: provider
+        for provider, _, point in _entry_points()
+        if provider != BUILT_IN and point.group == ENTRY_POINT_GROUP
+    }
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        module = str(frame.f_globals.get("__name__", ""))
+        file = frame.f_code.co_filename
+        provider = packages.get(module.partition(".")[0], "")
+        if module.startswith(FILE_MODULE):
+            provider = Path(file).name
+        if provider:
+            lines = str(error).strip().splitlines() or [""]
+            what = ": ".join(filter(None, (type(error).__name__, lines[0])))
+            return f"{provider} raised {what} ({file}:{line}, in {frame.f_code.co_name})"
+    return ""
 
 
 def _definition(called: Callable[..., Any] | None) -> str:

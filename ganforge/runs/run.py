@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from ganforge.data.feed import held_out_rows, held_out_split, read_rows
 from ganforge.game.derived_domains import derived, resized
+from ganforge.game.error_attribution import blaming
 from ganforge.game.networks import build_loss, build_network, build_views
+from ganforge.game.output_checks import made_of
 from ganforge.hardware.machine import find_device
-from ganforge.interfaces.components import Dataset, Loss, Made, Verdict
+from ganforge.interfaces.components import Dataset, Loss, Verdict
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
@@ -405,13 +407,20 @@ class Run:
         network = self.generator(plan.name)
         sources = [source.to(self.device) for source in sources]
         if not getattr(network, "draws_itself", False):
-            return _data(network(*sources))
+            return self._data_of(plan, network, sources)
         made = []
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             for row, seed in enumerate(seeds):
                 Draws(seed, self.device.type).seed_networks("sample", plan.address)
-                made.append(_data(network(*(source[row : row + 1] for source in sources))))
+                one = [source[row : row + 1] for source in sources]
+                made.append(self._data_of(plan, network, one))
         return torch.cat(made)
+
+    @staticmethod
+    def _data_of(plan: GeneratorPlan, network: Any, sources: Sequence[Tensor]) -> Tensor:
+        with blaming(plan.component):
+            made = network(*sources)
+        return made_of(made, len(sources[0]), plan.component).data.float()
 
     def sources(
         self,
@@ -469,10 +478,6 @@ class Run:
             sources = self.sources(plan, seeds, rows={plan.sources[0]: part})
             made.append(self._made(plan, sources, seeds).cpu())
         return torch.cat(made)
-
-
-def _data(made: Made | Tensor) -> Tensor:
-    return (made.data if isinstance(made, Made) else made).float()
 
 
 def owns(loss: LossPlan, guard: DiscriminatorPlan) -> bool:

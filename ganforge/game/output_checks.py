@@ -1,0 +1,49 @@
+"""What third parties' code returns, held against what its interface promises: PluginError in one
+line where it is something else, so that it is told where it arose and not where it is read."""
+
+from __future__ import annotations
+
+import attrs
+from torch import Tensor
+
+from ganforge.game.error_attribution import defined_at
+from ganforge.interfaces.components import Made, Verdict
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.manifest import Component
+
+
+def verdict_of(value: object, rows: int, component: Component) -> Verdict:
+    """What a discriminator returned for so many items, as a Verdict."""
+    verdict = value if isinstance(value, Verdict) else Verdict(scores=value)  # type: ignore[arg-type]
+    named = attrs.asdict(verdict, recurse=False)
+    if isinstance(value, Verdict):
+        named = {name: part for name, part in named.items() if part is not None}
+    for name, part in named.items():
+        if not isinstance(part, Tensor):
+            beside = "" if value is verdict else ", or a Verdict"
+            raise _wrong(component, f"{_kind(part)} as {name}, not a tensor [N, ...]{beside}")
+        if part.dim() and len(part) != rows:
+            raise _wrong(component, f"{name} of {len(part)} items for {rows}: one row per item")
+    return verdict
+
+
+def made_of(value: object, rows: int, component: Component) -> Made:
+    """What a generator returned for so many items, as a Made."""
+    made = value if isinstance(value, Made) else Made(value)  # type: ignore[arg-type]
+    data: object = made.data
+    if not isinstance(data, Tensor):
+        beside = "" if value is made else ", or a Made"
+        raise _wrong(component, f"{_kind(data)}, not a tensor [N, ...]{beside}")
+    if made.data.dim() == 0 or len(made.data) != rows:
+        shape = list(made.data.shape)
+        raise _wrong(component, f"a tensor of shape {shape} for {rows} items: one row per item")
+    return made
+
+
+def _wrong(component: Component, what: str) -> PluginError:
+    who = f"{component.kind} '{component.name}' of {component.provider}"
+    return PluginError(f"{who} returned {what}{defined_at(component, 'forward')}")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
