@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from numbers import Integral
+from typing import Any
 
 import torch
 from attrs import frozen
@@ -22,7 +24,7 @@ from ganforge.data.row_loader import Reader, Rows, Threads, Wanted, Workers, ref
 from ganforge.data.sampler import Order
 from ganforge.interfaces.components import Dataset
 from ganforge.interfaces.draws import Draw, Draws
-from ganforge.interfaces.errors import DataError
+from ganforge.interfaces.errors import DataError, PluginError
 from ganforge.interfaces.specs import ImageSpec
 
 Progress = Callable[[int, int], None]
@@ -207,10 +209,12 @@ class Feed:
     # ------------------------------------------------------------ which rows
 
     def _counted(self, name: str) -> int:
-        count = self._dataset.count(self._split, name)
+        count: Any = self._dataset.count(self._split, name)
+        if not isinstance(count, Integral) or count < 0:
+            raise PluginError(f"the dataset counts {count!r} rows of '{name}': return how many")
         if count == 0:
             raise DataError(f"the dataset has no rows of '{name}' in its split '{self._split}'")
-        return count
+        return int(count)
 
     def _grouped(self) -> list[_Group]:
         description = self._dataset.description
@@ -364,7 +368,13 @@ class Feed:
         faults = []
         for index in range(self._counts[name]):
             try:
-                return self._dataset.item(self._split, name, index)
+                item: Any = self._dataset.item(self._split, name, index)
+                if not isinstance(item, Tensor):
+                    kind = type(item).__name__
+                    raise PluginError(
+                        f"the dataset returned {kind} for a row of '{name}', no tensor"
+                    )
+                return item
             except DataError as error:  # told together with all others when they are decoded
                 faults.append(str(error))
         raise DataError(one_line(list(dict.fromkeys(faults)), self._counts[name]))
@@ -387,6 +397,15 @@ class Feed:
     def _kept(self, name: str) -> Tensor | None:
         """All rows of a domain, as they are stored, where the dataset has them at once."""
         rows = self._dataset.rows(self._split, name)
+        if rows is not None and not (isinstance(rows, Tensor) and rows.dim()):
+            raise PluginError(
+                f"the dataset's rows() of '{name}' is {type(rows).__name__}, no tensor"
+            )
+        if rows is not None and len(rows) != self._counts[name]:
+            raise PluginError(
+                f"the dataset's rows() of '{name}' holds {len(rows):,} rows, and it counts "
+                f"{self._counts[name]:,}"
+            )
         if rows is None or not (self._channels_last and self._is_image(name)):
             return rows
         return rows.permute(0, 2, 3, 1).contiguous()

@@ -26,7 +26,7 @@ from ganforge.game import optimizers
 from ganforge.game.derived_domains import derived
 from ganforge.game.error_attribution import blaming
 from ganforge.game.networks import build_loss, build_networks, build_views
-from ganforge.game.output_checks import made_of, verdict_of
+from ganforge.game.output_checks import made_of, replayed_of, verdict_of, views_of
 from ganforge.game.turn import Batch, Turn
 from ganforge.hardware.compilation import compiled
 from ganforge.hardware.machine import Machine
@@ -339,10 +339,8 @@ class Game:
                 draw = batch.draw("augmentor", name, guard, view, side)
                 with blaming(self.plan.augmentors[name].component):
                     result = augmentor.view(image, draw)
-                if isinstance(result, Tensor):
-                    seen[view] = result
-                else:
-                    seen |= {_view_name(view, key): value for key, value in result.items()}
+                shown = views_of(result, self.plan.augmentors[name].component)
+                seen |= {_view_name(view, key): value for key, value in shown.items()}
             views = seen
         judged = self.plan.discriminators[guard].judged
         for view, value in views.items():
@@ -358,12 +356,14 @@ class Game:
         for name, augmentor in self._augmentors_of(guard, batch):
             if type(augmentor).replay is Augmentor.replay:
                 continue
-            with blaming(self.plan.augmentors[name].component):
+            component = self.plan.augmentors[name].component
+            with blaming(component):
                 if self.ranks is None or not self.ranks.playing:
-                    fakes = augmentor.replay(fakes, batch.draw("replay", name, guard))
+                    shown = augmentor.replay(fakes, batch.draw("replay", name, guard))
+                    fakes = replayed_of(shown, fakes, component)
                     continue
                 whole, draw = self.ranks.whole(fakes), batch.draw_together("replay", name, guard)
-                shown = augmentor.replay(whole, draw)
+                shown = replayed_of(augmentor.replay(whole, draw), whole, component)
                 fakes = shown[self.ranks.share(slice(0, len(shown)))]
         return fakes
 

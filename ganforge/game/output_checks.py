@@ -3,6 +3,9 @@ line where it is something else, so that it is told where it arose and not where
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 from torch import Tensor
 
@@ -15,9 +18,9 @@ from ganforge.interfaces.manifest import Component
 def verdict_of(value: object, rows: int, component: Component) -> Verdict:
     """What a discriminator returned for so many items, as a Verdict."""
     verdict = value if isinstance(value, Verdict) else Verdict(scores=value)  # type: ignore[arg-type]
-    named = attrs.asdict(verdict, recurse=False)
+    named = {"scores": value}
     if isinstance(value, Verdict):
-        named = {name: part for name, part in named.items() if part is not None}
+        named = {n: v for n, v in attrs.asdict(value, recurse=False).items() if v is not None}
     for name, part in named.items():
         if not isinstance(part, Tensor):
             beside = "" if value is verdict else ", or a Verdict"
@@ -40,9 +43,28 @@ def made_of(value: object, rows: int, component: Component) -> Made:
     return made
 
 
-def _wrong(component: Component, what: str) -> PluginError:
+def views_of(value: object, component: Component) -> Mapping[str, Tensor]:
+    """What an augmentor shows, by view; a bare tensor is the view "plain"."""
+    shown: Mapping[str, Any] = value if isinstance(value, Mapping) else {"plain": value}
+    if not shown:
+        raise _wrong(component, "no view", "view")
+    for name, part in shown.items():
+        if not isinstance(part, Tensor):
+            raise _wrong(component, f"{_kind(part)} as view '{name}', not a tensor", "view")
+    return shown
+
+
+def replayed_of(value: object, fakes: Tensor, component: Component) -> Tensor:
+    """What an augmentor shows in the place of fakes."""
+    if not isinstance(value, Tensor) or value.shape != fakes.shape:
+        what = list(value.shape) if isinstance(value, Tensor) else _kind(value)
+        raise _wrong(component, f"{what} in the place of {list(fakes.shape)}", "replay")
+    return value
+
+
+def _wrong(component: Component, what: str, method: str = "forward") -> PluginError:
     who = f"{component.kind} '{component.name}' of {component.provider}"
-    return PluginError(f"{who} returned {what}{defined_at(component, 'forward')}")
+    return PluginError(f"{who} returned {what}{defined_at(component, method)}")
 
 
 def _kind(value: object) -> str:

@@ -62,7 +62,8 @@ class Machine:
         if wanted == "auto":
             wanted = getattr(network, "layout", "contiguous")
         if wanted not in _LAYOUTS:
-            name = f"{type(network).__module__}:{type(network).__qualname__}"
+            cls = network if isinstance(network, type) else type(network)
+            name = f"{cls.__module__}:{cls.__qualname__}"
             there = ", ".join(_LAYOUTS)
             raise PluginError(f"{name} says `layout = {wanted!r}`; there are: {there}")
         return _LAYOUTS[wanted]

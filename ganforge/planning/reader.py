@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from numbers import Integral
 from typing import Any, TypeVar
 
 import attrs
@@ -305,17 +306,40 @@ def _fault_of_views(value: Any) -> str:
 def _fault_of_description(value: Any) -> str:
     if not isinstance(value, DataDescription):
         return f"{_shown(value)}, not a DataDescription"
+    if not isinstance(value.domains, Mapping) or not all(isinstance(n, str) for n in value.domains):
+        return "domains that are no specs by name"
     for name, spec in value.domains.items():
         if type(spec) not in KINDS_OF_DATA.values():
             known = ", ".join(kind.__name__ for kind in KINDS_OF_DATA.values())
             return f"{type(spec).__name__} for domain '{name}'; the kinds of data are: {known}"
         if name == "noise":
             return "a domain 'noise', which is the name of what is drawn"
-    groups = {*value.aligned, tuple(value.labelled), tuple(value.labelled.values())}
-    for name in (*(n for group in groups for n in group), *value.mismatched):
+        if not _is_sized(spec):
+            return f"{spec!r} for domain '{name}', whose sizes are not whole numbers from 1"
+    if not all(isinstance(group, (tuple, list)) for group in _several(value.aligned)):
+        return '`aligned` that holds no groups of names, as in (("image", "label"),)'
+    groups = [*value.aligned, value.labelled, value.labelled.values(), value.mismatched]
+    for name in (name for group in groups for name in group):
         if name not in value.domains:
             return f"'{name}' among what belongs together, but no domain of that name"
+    if not isinstance(value.counts, Mapping) or not all(map(_are_counts, value.counts.values())):
+        return "`counts` that holds no number of rows for each domain of each split"
     return ""
+
+
+def _is_sized(spec: Spec) -> bool:
+    """Whether all lengths of its shape are whole numbers from 1."""
+    lengths: Any = spec.shape
+    return all(isinstance(length, Integral) and int(length) > 0 for length in lengths)
+
+
+def _several(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, (tuple, list)) else (value,)
+
+
+def _are_counts(rows: Any) -> bool:
+    numbers = rows.values() if isinstance(rows, Mapping) else (None,)
+    return all(isinstance(count, Integral) and int(count) >= 0 for count in numbers)
 
 
 # What fact functions return -> what is wrong with it.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pluggy
 
+from ganforge.game.error_attribution import blaming
 from ganforge.interfaces.components import Hook
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.hook_events import TrainingSpecs
@@ -19,10 +20,11 @@ from ganforge.registry.registry import Registry
 def build_hooks(plan: Plan, registry: Registry, *, all_: bool = True) -> dict[str, Hook]:
     """The hooks of a plan, by name; or only those that may change weights, which every one of
     several processes needs, while the first one alone looks on and writes."""
-    hooks: dict[str, Hook] = {
-        name: registry.load_target(part.component)(part.options)
-        for name, part in plan.hooks.items()
-    }
+    hooks: dict[str, Hook] = {}
+    for name, part in plan.hooks.items():
+        cls = registry.load_target(part.component)
+        with blaming(part.component):
+            hooks[name] = cls(part.options)
     return {name: hook for name, hook in hooks.items() if all_ or hook.changes_weights}
 
 

@@ -15,7 +15,7 @@ from ganforge.data.archives import FetchOptions
 from ganforge.data.download import prepare
 from ganforge.data.feed import Feed
 from ganforge.data.row_loader import is_worker_trouble, worker_trouble, workers_here
-from ganforge.game.error_attribution import needs_more_items, remembers_no_memory
+from ganforge.game.error_attribution import blaming, needs_more_items, remembers_no_memory
 from ganforge.game.game import Game
 from ganforge.hardware import machine
 from ganforge.hardware.machine import Machine
@@ -269,9 +269,9 @@ def build_training(
 
 def build_feed(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unseen) -> Feed:
     """The data of a plan, laid out as its networks read it fastest."""
-    dataset = registry.load_target(plan.data.component)(
-        plan.data.options, plan.data.image, plan.data.description
-    )
+    cls = registry.load_target(plan.data.component)
+    with blaming(plan.data.component):
+        dataset = cls(plan.data.options, plan.data.image, plan.data.description)
     classes = (registry.load_target(network.component) for network in plan.networks.values())
     asked = plan.train.workers
     with fitting(), wait("reading the data") as on_progress:
