@@ -6,6 +6,7 @@ Rules that hold for every turn:
   belong to its own side's turn; elsewhere they are lent as copies.
 - While one side updates, the other side's parameters take no gradient. A network that its phase
   does not train is in eval mode.
+- What the author of a network or a loss froze is moved by no optimizer, and stays in eval mode.
 - Every forward runs under its own address in the draws, so dropout follows from (seed, address).
 """
 
@@ -25,7 +26,8 @@ from ganforge.data.feed import Feed
 from ganforge.game import optimizers
 from ganforge.game.derived_domains import derived
 from ganforge.game.error_attribution import blaming
-from ganforge.game.networks import build_loss, build_networks, build_views
+from ganforge.game.frozen import Frozen
+from ganforge.game.networks import build_loss, build_networks, build_views, learning_side
 from ganforge.game.output_checks import made_of, replayed_of, verdict_of, views_of
 from ganforge.game.turn import Batch, Turn
 from ganforge.hardware.compilation import compiled
@@ -63,16 +65,17 @@ class Player:
     lr: float
     clip: float | None
     optimizer: torch.optim.Optimizer
+    frozen: Frozen = Frozen()
     layout: torch.memory_format = torch.contiguous_format
     trained: bool = True  # in the current phase
     call: Callable[..., Any] = field(init=False)  # the module, or what was compiled of it
-    parameters: list[nn.Parameter] = field(init=False)
+    parameters: list[nn.Parameter] = field(init=False)  # without those that are frozen
     _norms: list[_BatchNorm] = field(init=False)  # those that remember statistics
     _buffers: list[tuple[nn.Module, str]] = field(init=False)  # of all other layers
 
     def __attrs_post_init__(self) -> None:
         self.call = self.module
-        self.parameters = list(self.module.parameters())
+        self.parameters = self.frozen.trainable(self.module)
         layers = list(self.module.modules())
         self._norms = [m for m in layers if isinstance(m, _BatchNorm) and m.track_running_stats]
         others = (layer for layer in layers if layer not in self._norms)
@@ -120,13 +123,18 @@ class Game:
         self.device = machine.device
         self.feed = feed
         self.draws = Draws(plan.train.seed, machine.device.type)
-        self.networks: dict[str, nn.Module] = build_networks(plan, registry, self.draws)
+        self.frozen: dict[str, Frozen] = {}  # by address, what the author of a part froze
+        self.networks: dict[str, nn.Module] = build_networks(
+            plan, registry, self.draws, self.frozen
+        )
         self.augmentors = self._build_augmentors(registry)
         self._views = build_views(plan, registry)
         self.losses = self._build_losses(registry)
         self._place()
         self.averages = self._build_averages()
         self.players = list(self._build_players())
+        if not any(player.parameters for player in self.players):
+            raise PluginError("every parameter of every network is frozen: nothing is trained")
         if machine.compiles:
             self._compile()
         self._player = {player.address: player for player in self.players}
@@ -155,15 +163,16 @@ class Game:
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
             if not loss.of_contests:
-                cls = registry.load_target(loss.component)
-                with blaming(loss.component):
-                    built[f"losses.{name}"] = cls(loss.options)
+                built[f"losses.{name}"] = build_loss(loss, registry, self.draws, self.plan)
                 continue
             for guard in loss.on:
                 plan = self.plan.discriminators[guard]
                 built[f"losses.{name}@{guard}"] = build_loss(
-                    loss, registry, self.draws, plan, self.networks[plan.address]
+                    loss, registry, self.draws, self.plan, plan, self.networks[plan.address]
                 )
+        for address, instance in built.items():
+            self.frozen[address] = Frozen.of(instance)
+            self.frozen[address].set_mode(instance, True)
         return built
 
     def _place(self) -> None:
@@ -180,12 +189,26 @@ class Game:
             module.to(self.device)
 
     def _build_averages(self) -> dict[str, nn.Module]:
-        """Exponential moving averages of generators, by the generator's address."""
-        averages = {}
-        for plan in self.plan.generators.values():
-            if plan.ema is not None:
-                average = copy.deepcopy(self.networks[plan.address]).eval()
-                averages[plan.address] = average.requires_grad_(False)
+        """Exponential moving averages of generators, by the generator's address.
+
+        One that keeps another network by a `Ref` without registering it as its part sees that
+        one's average, or that one itself where it has none.
+        """
+        averages: dict[str, nn.Module] = {}
+        waiting = [plan for plan in self.plan.generators.values() if plan.ema is not None]
+        while waiting:  # what `Ref`s name first
+            later = {plan.address for plan in waiting}
+            plan = next(p for p in waiting if not later & set(p.settings.refs.values()))
+            waiting.remove(plan)
+            network = self.networks[plan.address]
+            kept = {id(part) for part in network.modules()}
+            beside = {
+                id(other): averages.get(address, other)
+                for address, other in self.networks.items()
+                if id(other) not in kept
+            }
+            average = copy.deepcopy(network, beside).eval()
+            averages[plan.address] = average.requires_grad_(False)
         return averages
 
     def _build_players(self) -> Iterator[Player]:
@@ -198,15 +221,25 @@ class Game:
                 plan.address, plan.side, self.networks[plan.address], plan.settings
             )
         for address, loss in self.losses.items():
-            if any(True for _ in loss.parameters()):
-                guard = address.partition("@")[2]
-                plans = self.plan.discriminators
-                settings = (plans[guard] if guard else next(iter(plans.values()))).settings
-                yield self._build_player(address, "discriminator", loss, settings)
+            if self.frozen[address].trainable(loss):
+                plays = self.plan.losses[address.removeprefix("losses.").partition("@")[0]]
+                side = learning_side(loss, plays)
+                yield self._build_player(address, side, loss, self._settings_of(address, side))
+
+    def _settings_of(self, address: str, side: Side) -> NetworkSettings:
+        """How the parameters of a loss are moved: as the network is that it plays on, and of
+        several the first one."""
+        name, _, guard = address.removeprefix("losses.").partition("@")
+        if side == "discriminator" and self.plan.discriminators:
+            plans = self.plan.discriminators
+            return (plans[guard] if guard else next(iter(plans.values()))).settings
+        made = self.plan.contests(guard) if guard else self.plan.losses[name].on
+        return self.plan.generators[made[0]].settings
 
     def _build_player(
         self, address: str, side: Side, module: nn.Module, settings: NetworkSettings
     ) -> Player:
+        frozen = self.frozen[address]
         return Player(
             address=address,
             side=side,
@@ -214,7 +247,8 @@ class Game:
             schedule=settings.schedule,
             lr=settings.optimizer.options.lr,
             clip=settings.clip,
-            optimizer=optimizers.make(settings.optimizer, module.parameters()),
+            optimizer=optimizers.make(settings.optimizer, frozen.trainable(module)),
+            frozen=frozen,
             layout=self.machine.layouts.get(address, torch.contiguous_format),
         )
 
@@ -241,8 +275,8 @@ class Game:
         trained = self.plan.trained_in(phase)
         for player in self.players:
             is_loss = player.address.startswith("losses.")
-            player.trained = is_loss or player.address in trained
-            player.module.train(player.trained)
+            player.trained = bool(player.parameters) and (is_loss or player.address in trained)
+            player.frozen.set_mode(player.module, player.trained)
             player.module.requires_grad_(False)
 
     def open_side(self, side: Side) -> list[Player]:
@@ -253,7 +287,8 @@ class Game:
         """
         self._open = side
         for player in self.players:
-            takes = player.trained and (player.side == side or player.side == "generator")
+            makes_fakes = player.address.startswith("generators.") and player.side == "generator"
+            takes = player.trained and (player.side == side or makes_fakes)
             for parameter in player.parameters:
                 parameter.requires_grad_(takes)
         return [player for player in self.players if player.trained and player.side == side]
@@ -399,7 +434,9 @@ class Game:
             parts = [
                 self._call(instance, loss, turn, lambda n, g=g: turn.journey(g).value(n))
                 for g in loss.on
-                if self._learns(g) or self._learns_from_cycle(loss, g)
+                if self._learns(g)
+                or self._learns_from_cycle(loss, g)
+                or self._owner_learns(f"losses.{loss.name}", turn.side)
             ]
             if parts:
                 yield f"losses.{loss.name}", _summed(parts)
@@ -418,7 +455,9 @@ class Game:
                 )
                 for view in turn.views(guard)
                 for g in sources
-                if turn.side == "discriminator" or self._learns(g)
+                if turn.side == "discriminator"
+                or self._learns(g)
+                or self._owner_learns(f"losses.{loss.name}@{guard}", turn.side)
             ]
             if parts:
                 total = _summed(parts)
@@ -439,8 +478,16 @@ class Game:
         back = self.plan.inverse(generator)
         return "cycled" in loss.needs["generator"] and back is not None and self._learns(back)
 
+    def _owner_learns(self, address: str, side: Side) -> bool:
+        """Whether a loss has parameters of its own that learn in this side's turns."""
+        player = self._player.get(address)
+        return player is not None and player.trained and player.side == side
+
     def _judge_learns(self, guard: str) -> bool:
-        own = any(p.address.endswith(f"@{guard}") and p.trained for p in self.players)
+        own = any(
+            p.address.endswith(f"@{guard}") and p.trained and p.side == "discriminator"
+            for p in self.players
+        )
         encoders = (self._player[f"generators.{name}"] for name in self.plan.encoders(guard))
         return (
             own
@@ -516,7 +563,8 @@ class Game:
             if not player.trained or plan.ema is None:
                 continue
             decay = min(plan.ema, (1 + step) / (10 + step))
-            torch._foreach_lerp_([*average.parameters()], [*player.parameters], 1 - decay)
+            moved = player.frozen.trainable(average)
+            torch._foreach_lerp_(moved, player.parameters, 1 - decay)
             for kept, new in zip(average.buffers(), player.module.buffers(), strict=True):
                 kept.copy_(new)
 

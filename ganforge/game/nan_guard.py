@@ -87,6 +87,7 @@ class Guard:
         self._smallest = {
             player.address: min(player.parameters, key=lambda p: p.numel())
             for player in game.players
+            if player.parameters
         }
         self._undo: list[tuple[Player, list[Tensor], dict[str, Tensor]]] = []  # of this turn
         self._flag = torch.zeros((), device=game.device)
@@ -205,7 +206,7 @@ class Guard:
             raise self._first_broken()
         if self._at is None:
             return
-        norms = [_norm(player.parameters) for player in self._game.players]
+        norms = [_norm(player.parameters) for player in self._game.players if player.parameters]
         if not torch.stack(norms).isfinite().all():
             players = self._game.players
             raise Broken(

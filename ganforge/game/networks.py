@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ganforge.game.error_attribution import blaming, defined_at
+from ganforge.game.frozen import Frozen
 from ganforge.game.output_checks import verdict_of
 from ganforge.interfaces.components import (
     Augmentor,
@@ -22,15 +23,20 @@ from ganforge.interfaces.components import (
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.specs import Spec
-from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Plan
+from ganforge.planning.plan import SIDES, DiscriminatorPlan, GeneratorPlan, LossPlan, Plan, Side
 from ganforge.registry.parameter_names import takes_labels
 from ganforge.registry.registry import Registry
 
 _ITEMS = 2  # that a discriminator is tried on
 
 
-def build_networks(plan: Plan, registry: Registry, draws: Draws) -> dict[str, nn.Module]:
-    """Every network of a plan, on the CPU, initialised from the seed; what `Ref`s name first."""
+def build_networks(
+    plan: Plan, registry: Registry, draws: Draws, frozen: dict[str, Frozen] | None = None
+) -> dict[str, nn.Module]:
+    """Every network of a plan, on the CPU, initialised from the seed; what `Ref`s name first.
+
+    frozen: is given what each one's author froze, by address.
+    """
     plans = plan.networks
     built: dict[str, nn.Module] = {}
     waiting = list(plans)
@@ -39,7 +45,10 @@ def build_networks(plan: Plan, registry: Registry, draws: Draws) -> dict[str, nn
         if not ready:
             raise PluginError(f"these networks are made from each other: {', '.join(waiting)}")
         for address in ready:
-            built[address] = build_network(plans[address], registry, draws, built)
+            network = build_network(plans[address], registry, draws, built)
+            if frozen is not None:  # now, before another network's constructor holds this one
+                frozen[address] = Frozen.of(network, built.values())
+            built[address] = network
         waiting = [address for address in waiting if address not in ready]
     return {address: built[address] for address in plans}
 
@@ -84,34 +93,78 @@ def build_views(plan: Plan, registry: Registry) -> dict[str, Augmentor]:
 
 
 def build_loss(
-    plan: LossPlan, registry: Registry, draws: Draws, guard: DiscriminatorPlan, network: nn.Module
+    plan: LossPlan,
+    registry: Registry,
+    draws: Draws,
+    game: Plan,
+    guard: DiscriminatorPlan | None = None,
+    network: nn.Module | None = None,
 ) -> Loss:
-    """The instance of a loss of contests that plays on one discriminator."""
+    """An instance of a loss: of contests, that of one discriminator, whose network is given; of any
+    other, the only one."""
     cls = registry.load_target(plan.component)
     with blaming(plan.component):
         loss: Loss = cls(plan.options)
     if type(loss).build is not Loss.build:
-        with blaming(guard.component):
-            verdict = meta_verdict(network, guard)
-        draws.seed_networks("init", f"losses.{plan.name}@{guard.name}")
+        context = _context(plan, game, guard, network)
+        draws.seed_networks("init", f"losses.{plan.name}" + (f"@{guard.name}" if guard else ""))
         with blaming(plan.component):
-            loss.build(
-                LossContext(
-                    discriminator=guard.name,
-                    judged=guard.judged,
-                    verdict=verdict,
-                    labels=guard.labels,
-                )
-            )
+            loss.build(context)
     return loss
+
+
+def _context(
+    plan: LossPlan, game: Plan, guard: DiscriminatorPlan | None, network: nn.Module | None
+) -> LossContext:
+    names = plan.on if guard is None else game.contests(guard.name)
+    made = {name: game.generators[name] for name in names}
+    about = {
+        "sources": {name: edge.source_specs for name, edge in made.items()},
+        "targets": {name: edge.target_spec for name, edge in made.items()},
+    }
+    if guard is None or network is None:
+        first = made[plan.on[0]]
+        return LossContext(
+            discriminator="",
+            judged=first.target_spec,
+            verdict=Verdict(),
+            labels=game.labels_of(first.target),
+            **about,
+        )
+    rows = game.train.batch // min(game.train.accumulate, game.train.batch)
+    return LossContext(
+        discriminator=guard.name,
+        judged=guard.judged,
+        verdict=meta_verdict(network, guard, rows),
+        labels=guard.labels,
+        **about,
+    )
+
+
+def learning_side(loss: Loss, plan: LossPlan) -> Side:
+    """The side in whose turns the parameters of a loss learn. Raises PluginError where it has no
+    part in the one that its class names."""
+    played: list[Side] = [side for side in SIDES if side in plan.needs]
+    side = loss.learns_with or played[0]
+    if side not in played:
+        raise PluginError(
+            f"loss '{plan.component.id}' says `learns_with = {side!r}`, but plays on the "
+            f"{played[0]}'s side only: its parameters can learn with the {played[0]}"
+        )
+    return side
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, deviation: float) -> None:
-    """Weights N(0, deviation), weights of norms N(1, deviation), biases 0 (DCGAN, section 4)."""
+    """Weights N(0, deviation), weights of norms N(1, deviation), biases 0 (DCGAN, section 4).
+
+    What is frozen keeps the weights that it came with.
+    """
     norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
             if name.endswith("bias"):
                 parameter.zero_()
             elif isinstance(module, norms):
@@ -120,23 +173,34 @@ def initialise(network: nn.Module, deviation: float) -> None:
                 parameter.normal_(0.0, deviation)
 
 
-def meta_verdict(network: nn.Module, plan: DiscriminatorPlan) -> Verdict:
+def meta_verdict(network: nn.Module, plan: DiscriminatorPlan, rows: int = _ITEMS) -> Verdict:
     """What a discriminator returns, as meta tensors of two items.
 
     A copy judges two items of zeros, which moves nothing and draws nothing of anybody's. On the
-    meta device it would cost less, but that imports the compiler.
+    meta device it would cost less, but that imports the compiler. One that cannot judge two items
+    is shown as many as in a turn, `rows`.
     """
+    with blaming(plan.component):
+        try:
+            verdict = _judged_zeros(network, plan, _ITEMS)
+        except Exception:
+            if rows <= _ITEMS:
+                raise
+            verdict = _judged_zeros(network, plan, rows)
+    values = attrs.astuple(verdict, recurse=False)
+    return Verdict(*(None if value is None else value.to("meta")[:_ITEMS] for value in values))
+
+
+def _judged_zeros(network: nn.Module, plan: DiscriminatorPlan, rows: int) -> Verdict:
     shadow = copy.deepcopy(network)
     device = next(network.parameters(), torch.empty(0)).device
-    given = tuple(_zeros(spec).to(device) for spec in plan.given_specs)
-    judged = torch.zeros((_ITEMS, *plan.judged.played), device=device)
+    given = tuple(_zeros(spec, rows).to(device) for spec in plan.given_specs)
+    judged = torch.zeros((rows, *plan.judged.played), device=device)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         verdict = shadow(judged, **({"given": given} if given else {}))
-    verdict = verdict_of(verdict, _ITEMS, plan.component)
-    values = attrs.astuple(verdict, recurse=False)
-    return Verdict(*(None if value is None else value.to("meta") for value in values))
+    return verdict_of(verdict, rows, plan.component)
 
 
-def _zeros(spec: Spec) -> Tensor:
+def _zeros(spec: Spec, rows: int) -> Tensor:
     dtype = torch.int64 if spec.kind in ("label", "text") else torch.float32
-    return torch.zeros((_ITEMS, *spec.shape), dtype=dtype)
+    return torch.zeros((rows, *spec.shape), dtype=dtype)

@@ -28,7 +28,8 @@ def make(chosen: Chosen, parameters: Iterable[nn.Parameter]) -> torch.optim.Opti
     settings = attrs.asdict(chosen.options)
     if chosen.use in _FUSED:
         settings["fused"] = True
-    return _without_compiler(chosen.use)(list(parameters), **settings)
+    group = {"params": list(parameters)}  # perhaps none: all of them may be frozen
+    return _without_compiler(chosen.use)([group], **settings)
 
 
 @cache
@@ -80,13 +81,18 @@ def load_state_tensors(
 
     Each moment is copied into a tensor laid out in memory as its parameter is: the fused kernels
     pair the two by memory order, and files hold contiguous tensors, so a moment taken as read
-    beside a channels_last weight would corrupt the update without a word.
+    beside a channels_last weight would corrupt the update without a word. What is there of
+    parameters that the optimizer does not move, which older versions kept of frozen ones too, is
+    left out.
     """
     by_name = {name: parameter for parameter, name in names.items()}
+    moved = {p for group in optimizer.param_groups for p in group["params"]}
     optimizer.state.clear()
     for key, value in tensors.items():
         name, quantity = key.rsplit("/", 1)
         parameter = by_name[name]
+        if parameter not in moved:
+            continue
         if value.shape == parameter.shape and value.dim() > 0:
             kept = torch.empty_like(parameter, dtype=value.dtype)
         else:

@@ -346,7 +346,7 @@ def _whole(norm: _BatchNorm, ranks: Ranks) -> WholeBatchNorm:
 
 def running_statistics(network: nn.Module) -> list[tuple[nn.Module, str]]:
     """The running means and variances that each process takes from its own rows: the layers, and
-    the names of their buffers."""
+    the names of their buffers. Those of layers in eval mode stand still, in each the same."""
     norms = (m for m in network.modules() if isinstance(m, _NormBase) and m.track_running_stats)
-    own = [norm for norm in norms if not isinstance(norm, WholeBatchNorm)]
+    own = [norm for norm in norms if norm.training and not isinstance(norm, WholeBatchNorm)]
     return [(norm, name) for norm in own for name in ("running_mean", "running_var")]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 import torch
@@ -167,16 +167,23 @@ def map_channels(specs: Sequence[Spec]) -> int:
 
 @frozen(kw_only=True)
 class LossContext:
-    """What a loss that owns parameters is built from: one discriminator and what it returns.
+    """What a loss that owns parameters is built from: one discriminator and what it returns, and
+    the generators that it plays on.
 
     verdict: meta tensors of one forward with N = 2, so shapes are known and nothing is computed.
     labels: the spec of the judged domain's labels, if the data has some.
+    sources, targets: by generator, the specs of what it is given, and of what it makes.
+
+    For a loss that reads no verdict there is no discriminator: its name is "", its verdict is empty,
+    and `judged` and `labels` are of what the first of the generators makes.
     """
 
     discriminator: str
     judged: Spec
     verdict: Verdict
     labels: LabelSpec | None
+    sources: Mapping[str, tuple[Spec, ...]] = attrs.field(factory=dict)
+    targets: Mapping[str, Spec] = attrs.field(factory=dict)
 
 
 class Loss(nn.Module):
@@ -189,19 +196,24 @@ class Loss(nn.Module):
     mixes_batch: whether what it says of an item depends on other items of the batch. Then it may
     return 0-d values, and where several processes play it is given the rows of all of them.
 
+    learns_with: the side in whose turns its own parameters learn. None: the discriminator's where it
+    plays there, else the generator's.
+
         def discriminator(self, real_scores, fake_scores): ...
         def generator(self, fake_scores): ...
     """
 
     mixes_batch: bool = False
     boundary: ClassVar[float | None] = None  # score above which D says "real"; None: no accuracy
+    learns_with: ClassVar[Literal["discriminator", "generator"] | None] = None
 
     def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
 
     def build(self, context: LossContext) -> None:
-        """Create parameters and buffers of this loss; they train with the discriminators."""
+        """Create parameters and buffers of this loss. What it freezes (`requires_grad_(False)`,
+        `eval()`) stays as it is."""
 
     def observe(self, side: str, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Update buffers after a turn. Returns 0-d numbers to log.

@@ -196,6 +196,13 @@ class Plan:
         domain = self.domains[self.discriminators[discriminator].on]
         return self.data.description.labelled.get(domain.of or domain.name)
 
+    def labels_of(self, domain: str) -> LabelSpec | None:
+        """The spec of the classes of a domain's rows, or of the labelled rows beside them."""
+        rows, name = self.data.description, self.domains[domain].of or domain
+        label = rows.labels_of(name) or rows.labels_of(rows.labelled.get(name, name))
+        spec = rows.domains[label] if label else None
+        return spec if isinstance(spec, LabelSpec) else None
+
     def inverse(self, generator: str) -> str | None:
         """The generator that leads back from this one's target to its first source."""
         edge = self.generators[generator]

@@ -5,6 +5,8 @@ Needs only the run folder: what the data yields is written in its `resolved.toml
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -212,10 +214,43 @@ class Run:
         if plan.address in self._live:
             return self._live[plan.address].eval()
         if plan.address not in self._loaded:
-            others = {address: self._blank(address) for address in plan.settings.refs.values()}
-            network = build_network(plan, self.registry, Draws(0), others)
-            self._loaded[plan.address] = self._filled(network, plan.address, plan)
+            self._loaded[plan.address] = self._opened(plan)
         return self._loaded[plan.address]
+
+    def _opened(self, plan: GeneratorPlan | DiscriminatorPlan) -> nn.Module:
+        """A network with its weights of this step, and with them what it keeps by its `Ref`s.
+
+        All are built first, from the run's seed, as training built them before it had weights.
+        """
+        built: dict[tuple[str, bool], nn.Module] = {}
+        network = self._blank(plan.address, True, built)
+        plans = self.plan.networks
+        kept = {key: weakref.ref(built.pop(key)) for key in list(built)[:-1]}
+        if kept:
+            gc.collect()  # so that what was only read while the network was built is gone
+        for (address, averaged), reference in kept.items():
+            part = reference()
+            if part is not None:
+                self._filled(part, address, plans[address], averaged=averaged)
+        return self._filled(network, plan.address, plan)
+
+    def _blank(
+        self, address: str, averaged: bool, built: dict[tuple[str, bool], nn.Module]
+    ) -> nn.Module:
+        """A network before its first step, and into `built` too, after all that its `Ref`s name.
+
+        averaged: whether its average is wanted, where it has one. An average sees averages, as far
+        as there are some; what has none sees what is trained.
+        """
+        plan = self.plan.networks[address]
+        averaged = averaged and isinstance(plan, GeneratorPlan) and plan.ema is not None
+        key = (address, averaged)
+        if key not in built:
+            refs = plan.settings.refs.values()
+            others = {name: self._blank(name, averaged, built) for name in refs}
+            draws = Draws(self.plan.train.seed)
+            built[key] = build_network(plan, self.registry, draws, others)
+        return built[key]
 
     def _loss(self, plan: LossPlan, guard: DiscriminatorPlan) -> Loss:
         """A loss as it plays on one discriminator, with the parameters that it owns."""
@@ -223,16 +258,20 @@ class Run:
         if address in self._live:
             return cast(Loss, self._live[address].eval())
         if address not in self._loaded:
-            blank = build_network(guard, self.registry, Draws(0), {})
-            loss = build_loss(plan, self.registry, Draws(0), guard, blank)
+            blank = self._blank(guard.address, False, {})
+            draws = Draws(self.plan.train.seed)
+            loss = build_loss(plan, self.registry, draws, self.plan, guard, blank)
             self._loaded[address] = self._filled(loss, address, plan)
         return cast(Loss, self._loaded[address])
 
-    def _filled(self, module: nn.Module, address: str, part: Part) -> nn.Module:
-        """A module with its weights of this step, averaged ones where there are some."""
+    def _filled(
+        self, module: nn.Module, address: str, part: Part, *, averaged: bool = True
+    ) -> nn.Module:
+        """A module with its weights of this step, averaged ones where there are some and they are
+        wanted."""
         saved = self._weights()
         own: dict[str, Tensor] = {}
-        for prefix in (f"ema.{address}/", f"{address}/"):
+        for prefix in (f"ema.{address}/", f"{address}/") if averaged else (f"{address}/",):
             own = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
             if own:
                 break
@@ -288,9 +327,6 @@ class Run:
             except (OSError, SafetensorError) as error:
                 raise RunError(f"cannot read the snapshot of step {self.step}: {error}") from error
         return checkpoint.load(self.folder.checkpoints, self.step).networks
-
-    def _blank(self, address: str) -> nn.Module:
-        return build_network(self.plan.networks[address], self.registry, Draws(0), {})
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, as dicts."""
