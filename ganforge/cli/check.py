@@ -78,7 +78,9 @@ def command(
     needed = _forecast(registry, plan, ctx.params) if build else None
     if as_json:
         report = {"ok": True, "name": plan.name, "steps": plan.steps, "problems": []}
-        report |= {"memory": {"peak": needed.peak, **needed.by_part()}} if needed else {}
+        if needed:
+            report |= {"memory": {"peak": needed.peak, **needed.by_part()}}
+            report |= {"frozen": {name: count for name, (_, count) in needed.frozen.items()}}
         click.echo(json.dumps(report, indent=2))
 
 
@@ -99,6 +101,8 @@ def _forecast(registry: Registry, plan: Plan, params: Mapping[str, Any]) -> Fore
     needed = forecast(plan, registry, decided, progress_bar)
     if not quiet:
         click.echo(f"\n{needed}")
+        for address, (whole, frozen) in needed.frozen.items():
+            click.echo(f"frozen: {frozen:,} of {whole:,} parameters of {address}")
     free = room(decided.device)
     if needed.peak > free > 0:
         warn(needed.advice(free))

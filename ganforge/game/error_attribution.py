@@ -18,6 +18,13 @@ from ganforge.registry.plugin_loader import BUILT_IN
 
 WHOLE = "GANFORGE_TRACEBACK"  # set to 1, a plugin's error comes with its traceback
 
+# What is said of operations that can be differentiated once only.
+_ONCE_DIFFERENTIABLE = (
+    ("derivative for aten::", "_backward is not implemented"),
+    ("differentiate twice", "once_differentiable"),
+    ("ouble backward", "not supported"),
+)
+
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
@@ -31,6 +38,12 @@ def remembers_no_memory(error: BaseException) -> bool:
 def needs_more_items(error: BaseException) -> bool:
     """Whether an error means that a batch was too small for BatchNorm."""
     return "more than 1 value per channel" in str(error)
+
+
+def lacks_second_derivative(error: BaseException) -> bool:
+    """Whether an error means that PyTorch cannot differentiate the gradient of some operation."""
+    said = str(error)
+    return any(all(part in said for part in sign) for sign in _ONCE_DIFFERENTIABLE)
 
 
 @contextmanager

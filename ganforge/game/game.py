@@ -29,6 +29,7 @@ from ganforge.game.error_attribution import blaming
 from ganforge.game.frozen import Frozen
 from ganforge.game.networks import build_loss, build_networks, build_views, learning_side
 from ganforge.game.output_checks import made_of, replayed_of, verdict_of, views_of
+from ganforge.game.single_row_gradients import sound_gradients
 from ganforge.game.turn import Batch, Turn
 from ganforge.hardware.compilation import compiled
 from ganforge.hardware.machine import Machine
@@ -51,6 +52,7 @@ from ganforge.planning.plan import (
     Plan,
     Side,
 )
+from ganforge.registry.plugin_loader import BUILT_IN
 from ganforge.registry.registry import Registry
 
 
@@ -65,7 +67,7 @@ class Player:
     lr: float
     clip: float | None
     optimizer: torch.optim.Optimizer
-    frozen: Frozen = Frozen()
+    frozen: Frozen = field(factory=Frozen)
     layout: torch.memory_format = torch.contiguous_format
     trained: bool = True  # in the current phase
     call: Callable[..., Any] = field(init=False)  # the module, or what was compiled of it
@@ -138,6 +140,8 @@ class Game:
         if machine.compiles:
             self._compile()
         self._player = {player.address: player for player in self.players}
+        parts = (*plan.networks.values(), *plan.losses.values(), *plan.augmentors.values())
+        self._foreign = any(part.component.provider != BUILT_IN for part in parts)
         self.phase: PhasePlan | None = None
         self._open: Side = "discriminator"  # the side that updates
 
@@ -423,6 +427,36 @@ class Game:
         """Every name that these losses read, known before the first forward."""
         return {name for loss in losses for name in loss.needs[side]}
 
+    def total(
+        self,
+        turn: Turn,
+        losses: Sequence[LossPlan],
+        values: dict[str, dict[str, Tensor]],
+        each: Callable[[str, str, Tensor], None] | None = None,
+    ) -> Tensor | None:
+        """Play a turn over its batch: the weighted sum of all that the losses return, 0-d, to be
+        differentiated; None where none of them says anything.
+
+        values: each term's mean is added to it, by the address of its loss, weighted by the share
+        of the whole batch that is played. each: is called with the address, the name of the term,
+        and the term as it stands in the sum.
+        """
+        share = (turn.batch.rows.stop - turn.batch.rows.start) / self.plan.train.batch
+        total: Tensor | None = None
+        with sound_gradients(turn.batch.rows, self.device) if self._foreign else nullcontext():
+            for loss in losses:
+                weight = loss.weight[turn.side] * loss.every * share
+                for address, terms in self.terms(loss, turn):
+                    kept = values.setdefault(address, {})
+                    for name, term in terms.items():
+                        weighted = term * weight
+                        total = weighted if total is None else total + weighted
+                        seen = term.detach() * share if share != 1 else term.detach()
+                        kept[name] = kept[name] + seen if name in kept else seen
+                        if each is not None:
+                            each(address, name, weighted)
+        return total
+
     def terms(self, loss: LossPlan, turn: Turn) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """(instance address, its named terms, each a 0-d mean), as the loss defines them.
 
@@ -564,9 +598,19 @@ class Game:
                 continue
             decay = min(plan.ema, (1 + step) / (10 + step))
             moved = player.frozen.trainable(average)
-            torch._foreach_lerp_(moved, player.parameters, 1 - decay)
+            torch._foreach_lerp_([*moved], [*player.parameters], 1 - decay)
             for kept, new in zip(average.buffers(), player.module.buffers(), strict=True):
                 kept.copy_(new)
+
+    def sizes_of(self, address: str) -> tuple[int, int]:
+        """(numbers in the parameters of a network or a loss, how many of them are frozen: by its
+        author, or by the recipe)."""
+        plan = self.plan.networks.get(address)
+        module = self.losses[address] if plan is None else self.networks[address]
+        whole = sum(p.numel() for p in module.parameters())
+        if plan is not None and plan.settings.freeze:
+            return whole, whole
+        return whole, whole - sum(p.numel() for p in self.frozen[address].trainable(module))
 
     def boundary(self, guard: str) -> float | None:
         """The score above which this discriminator says "real", by the first loss that knows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,17 +98,7 @@ def examine(
         for batch in all_parts_of(game, at.update, graph=at.side == "generator"):
             batch.take_encoded(encoded)
             turn = Turn(batch, at.side, at.step, game.wants(losses, at.side))
-            share = (batch.rows.stop - batch.rows.start) / game.plan.train.batch
-            total: Tensor | None = None
-            for loss in losses:
-                weight = loss.weight[at.side] * loss.every * share
-                for address, terms in game.terms(loss, turn):
-                    kept = values.setdefault(address, {})
-                    for name, term in terms.items():
-                        total = term * weight if total is None else total + term * weight
-                        kept[name] = kept.get(name, torch.zeros(())) + term.detach().cpu() * share
-                        (what,) = term_names({address: {name: term}})
-                        _add_gradients(sums, players, what, term * weight)
+            total = game.total(turn, losses, values, partial(_add_gradients, sums, players))
             if total is not None and total.requires_grad:
                 total.backward()  # type: ignore[no-untyped-call]
     norms = {player.address: _norms(player, sums[player.address]) for player in players}
@@ -123,9 +114,14 @@ def examine(
 
 
 def _add_gradients(
-    sums: dict[str, dict[str, list[Tensor]]], players: Sequence[Player], what: str, term: Tensor
+    sums: dict[str, dict[str, list[Tensor]]],
+    players: Sequence[Player],
+    address: str,
+    name: str,
+    term: Tensor,
 ) -> None:
     """Add the gradients of one weighted term, by player."""
+    (what,) = term_names({address: {name: term}})
     if not term.requires_grad:
         return
     for player in players:

@@ -78,6 +78,7 @@ class Guard:
         self._always = closely
         self._closely = closely  # look at all gradients of this turn
         self._undoes = closely  # and at what its updates make of the weights
+        self.stepped = False  # whether some weight was moved since this was made
         self._at: Moment | None = None
         self._kept: dict[tuple[str, str], Tensor] = {}  # (address, buffer) as before the turn
         self._owners: dict[Side, list[tuple[str, nn.Module]]] = {
@@ -189,6 +190,7 @@ class Guard:
             player.optimizer.found_inf = self._flag  # type: ignore[attr-defined]
         if not (self._waits and self._undoes):
             player.optimizer.step()
+            self.stepped = True
             return
         assert self._at is not None
         names = player.names()
@@ -198,6 +200,7 @@ class Guard:
         player.optimizer.step()
         if not math.isfinite(_norm(player.parameters).item()):
             raise Broken("weight", not_finite_of([player], weights_of([player])), self._at)
+        self.stepped = True
 
     def raise_if_broken(self) -> None:
         """Raises Broken when the flag was set, or when a weight is not finite. Waits for the

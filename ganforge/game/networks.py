@@ -118,10 +118,8 @@ def _context(
 ) -> LossContext:
     names = plan.on if guard is None else game.contests(guard.name)
     made = {name: game.generators[name] for name in names}
-    about = {
-        "sources": {name: edge.source_specs for name, edge in made.items()},
-        "targets": {name: edge.target_spec for name, edge in made.items()},
-    }
+    sources = {name: edge.source_specs for name, edge in made.items()}
+    targets = {name: edge.target_spec for name, edge in made.items()}
     if guard is None or network is None:
         first = made[plan.on[0]]
         return LossContext(
@@ -129,7 +127,8 @@ def _context(
             judged=first.target_spec,
             verdict=Verdict(),
             labels=game.labels_of(first.target),
-            **about,
+            sources=sources,
+            targets=targets,
         )
     rows = game.train.batch // min(game.train.accumulate, game.train.batch)
     return LossContext(
@@ -137,7 +136,8 @@ def _context(
         judged=guard.judged,
         verdict=meta_verdict(network, guard, rows),
         labels=guard.labels,
-        **about,
+        sources=sources,
+        targets=targets,
     )
 
 

@@ -174,8 +174,8 @@ class LossContext:
     labels: the spec of the judged domain's labels, if the data has some.
     sources, targets: by generator, the specs of what it is given, and of what it makes.
 
-    For a loss that reads no verdict there is no discriminator: its name is "", its verdict is empty,
-    and `judged` and `labels` are of what the first of the generators makes.
+    For a loss that reads no verdict there is no discriminator: its name is "", its verdict is
+    empty, and `judged` and `labels` are of what the first of the generators makes.
     """
 
     discriminator: str
@@ -196,8 +196,8 @@ class Loss(nn.Module):
     mixes_batch: whether what it says of an item depends on other items of the batch. Then it may
     return 0-d values, and where several processes play it is given the rows of all of them.
 
-    learns_with: the side in whose turns its own parameters learn. None: the discriminator's where it
-    plays there, else the generator's.
+    learns_with: the side in whose turns its own parameters learn. None: the discriminator's where
+    it plays there, else the generator's.
 
         def discriminator(self, real_scores, fake_scores): ...
         def generator(self, fake_scores): ...

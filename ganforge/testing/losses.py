@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ganforge.game.frozen import Frozen
 from ganforge.interfaces.components import Loss, LossContext, Verdict
 from ganforge.interfaces.errors import TrainingError
 from ganforge.interfaces.specs import ImageSpec
-from ganforge.interfaces.vocabulary import VOCABULARY, split
+from ganforge.interfaces.vocabulary import VOCABULARY, reads_verdict, split
 from ganforge.planning.plan import SIDES, Side
 from ganforge.registry.parameter_names import loss_needs
 from ganforge.testing.cases import Failed, NotTried, Subject
+from ganforge.testing.freezing import play_frozen
 from ganforge.testing.playing import training
 from ganforge.testing.situations import LABELS
 
@@ -148,6 +151,24 @@ def plays(subject: Subject) -> None:
             raise Failed(str(error)) from error
 
 
+def frozen(subject: Subject) -> None:
+    """What its constructor or `build` froze (`requires_grad_(False)`, `eval()`) is the same, bit
+    for bit, after 20 updates: weights, and what norms remember."""
+    tried = False
+    for what, side, loss, given in _plays(subject):
+        still = Frozen.of(loss)
+        tried = tried or bool(still.parameters or still.evaluating)
+        detached = {name: _copied(value) for name, value in given.items()}
+        play_frozen(loss, still, partial(_total, side=side, given=detached), f"{side}, {what}")
+    if not tried:
+        raise NotTried("it freezes nothing")
+
+
+def _total(loss: Loss, side: Side, given: Mapping[str, Any]) -> Tensor:
+    terms = [value.float().mean() for value in _called(loss, side, given).values()]
+    return torch.stack(terms).sum()
+
+
 # --- made-up games --------------------------------------------------------------------------------
 
 
@@ -180,7 +201,10 @@ def _built(subject: Subject, shape: tuple[int, ...], classes: int) -> Loss:
     loss = subject.cls(subject.options)
     assert isinstance(loss, Loss)
     torch.manual_seed(0)
-    loss.build(_context(_verdict(shape, classes, 0)))
+    declared = loss_needs(subject.component, subject.options)
+    of_contests = any(reads_verdict(name) for names in declared.values() for name in names)
+    verdict = _verdict(shape, classes, 0)
+    loss.build(_context(verdict) if of_contests else _context_without_verdict())
     return loss
 
 
@@ -190,7 +214,19 @@ def _reads(names: tuple[str, ...], quantity: str) -> bool:
 
 def _context(verdict: Verdict) -> LossContext:
     meta = Verdict(*(v.to("meta") for v in _fields(verdict)))
-    return LossContext(discriminator="main", judged=IMAGE, verdict=meta, labels=LABELS)
+    return LossContext(
+        discriminator="main", judged=IMAGE, verdict=meta, labels=LABELS, **_generators()
+    )
+
+
+def _context_without_verdict() -> LossContext:
+    return LossContext(
+        discriminator="", judged=IMAGE, verdict=Verdict(), labels=LABELS, **_generators()
+    )
+
+
+def _generators() -> dict[str, Any]:
+    return {"sources": {"main": (IMAGE,)}, "targets": {"main": IMAGE}}
 
 
 def _fields(verdict: Verdict) -> list[Tensor]:
@@ -255,4 +291,4 @@ def _equal(one: Any, other: Any) -> bool:
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a loss."""
-    return needs, values, signs, pure, observes, plays
+    return needs, values, signs, pure, observes, frozen, plays

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ganforge.game.frozen import Frozen
+from ganforge.game.single_row_gradients import sound_gradients
 from ganforge.interfaces.specs import ImageSpec
-from ganforge.testing.cases import Failed, Subject
+from ganforge.registry.plugin_loader import BUILT_IN
+from ganforge.testing.cases import Failed, NotTried, Subject
+from ganforge.testing.freezing import play_frozen
 from ganforge.testing.situations import Situation, same, situations
 
 ROWS = 3  # of a batch; BatchNorm needs two
 LARGE = (10, 1_000, 100_000)  # times as large as at first are weights that stand for trained ones
+LAYOUTS_APART = 0.01  # share of a gradient; rounding is a ten-thousandth of that
 
 
 def shapes(subject: Subject) -> None:
@@ -198,9 +205,70 @@ def independent_rows(subject: Subject) -> None:
                 raise Failed(f"independent_rows is set, but {name} depend on other rows")
 
 
+def frozen(subject: Subject) -> None:
+    """What its constructor froze (`requires_grad_(False)`, `eval()`) is the same, bit for bit,
+    after 20 updates: weights, and what norms remember."""
+    tried = False
+    for situation in situations(subject)[:2]:
+        network = situation.build()
+        still = Frozen.of(network, situation.partners.values())
+        tried = tried or bool(still.parameters or still.evaluating)
+        play_frozen(network, still, partial(_objective, situation), str(situation))
+    if not tried:
+        raise NotTried("it freezes nothing")
+
+
+def _objective(situation: Situation, network: torch.nn.Module) -> Tensor:
+    return _loss(situation.outputs(network, situation.inputs(ROWS)))
+
+
+def one_row(subject: Subject) -> None:
+    """One row alone has the same gradients in both memory layouts, where it can be trained by."""
+    for situation in situations(subject):
+        _compare_layouts(
+            situation,
+            _gradients_of_one_row(situation, torch.contiguous_format),
+            _gradients_of_one_row(situation, torch.channels_last),
+        )
+
+
+def _gradients_of_one_row(situation: Situation, layout: torch.memory_format) -> dict[str, Tensor]:
+    network = situation.build().train()
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    inputs = tuple(_laid_out(value, layout) for value in situation.inputs(1))
+    torch.manual_seed(7)
+    foreign = situation.subject.component.provider != BUILT_IN  # as a game guards it
+    guard = sound_gradients(slice(0, 1), torch.device("cpu")) if foreign else nullcontext()
+    try:
+        with guard:
+            outputs = situation.outputs(network, inputs)
+    except (RuntimeError, ValueError) as error:
+        raise NotTried(f"it cannot be trained by one row: {error}") from error
+    _loss({name: _laid_out(value, layout) for name, value in outputs.items()}).backward()  # type: ignore[no-untyped-call]
+    return {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+
+
+def _laid_out(value: Tensor, layout: torch.memory_format) -> Tensor:
+    return value.contiguous(memory_format=layout) if value.dim() == 4 else value
+
+
+def _compare_layouts(
+    situation: Situation, one: dict[str, Tensor], other: dict[str, Tensor]
+) -> None:
+    """Raise Failed where gradients differ by more than rounding, of all of them together."""
+    size = max(float(gradient.norm()) for gradient in one.values()) if one else 0.0
+    for name, gradient in one.items():
+        apart = float((gradient - other[name]).norm())
+        if apart > LAYOUTS_APART * (float(gradient.norm()) + LAYOUTS_APART * size):
+            raise Failed(
+                f"for one row alone, the gradient of '{name}' is another in channels_last memory: "
+                f"{apart:.3g} apart, of {float(gradient.norm()):.3g} ({situation})"
+            )
+
+
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
     """Those of a generator or a discriminator."""
-    both = (shapes, gradients, saved, copied, seeded, offers)
+    both = (shapes, gradients, saved, copied, seeded, offers, frozen, one_row)
     if kind == "generator":
         return *both, bounded
     return *both, double_backward, independent_rows

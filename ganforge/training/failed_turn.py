@@ -79,7 +79,8 @@ def keep(
         shown = f"`ganforge replay {folder.as_posix()}` shows it again"
     except RunError as error:
         shown = str(error)
-    return TrainingError(_told(training, broken, findings) + f"; {shown}")
+    moved = bool(training.step) or guard.stepped or bool(findings.weights)
+    return TrainingError(_told(training, broken, findings, moved=moved) + f"; {shown}")
 
 
 def _state(
@@ -108,20 +109,42 @@ def _is_last(value: Tensor) -> bool:
     return last and not value.is_contiguous()
 
 
-def _told(training: Training, broken: Broken, findings: Findings) -> str:
-    """`step 3: not finite: ...`, what that means for the run, and what often helps."""
+def _told(training: Training, broken: Broken, findings: Findings, *, moved: bool) -> str:
+    """`step 3: not finite: ...`, what that means for the run, and what often helps. moved: whether
+    any update was made before, without which no learning rate can have done it."""
     at = broken.at
     helps = "a smaller `optimizer.lr` or `clip = 1.0` on the network often helps"
     if training.game.machine.precision != "fp32":
         helps = helps.replace(" or", ",").replace(" often", ' or `train.precision = "fp32"` often')
     what = f"step {at.step}: not finite: {_what(broken, findings)}"
     kept = training.folder.kept()
+    if not moved and broken.kind != "weight":
+        return f"{what}. {_from_the_first_weights_on(training, broken, findings)}; {kept}"
     if not findings.weights:
         return f"{what}. The update was not made, so weights are as before it; {kept}; {helps}"
     return (
         f"{what}. An update before this turn did it unseen; {kept}; the same command again goes on "
         f"from there and looks at every gradient; {helps}"
     )
+
+
+def _from_the_first_weights_on(training: Training, broken: Broken, findings: Findings) -> str:
+    """What to do where nothing had been learned yet."""
+    game, at = training.game, broken.at
+    asked = game.wants(game.active(at.side, at.step, at.count), at.side)
+    second = not findings.broken_terms and any(name.endswith("_gradient") for name in asked)
+    helps = "look for a division by 0, a logarithm or an exponential there"
+    if second:
+        helps = (
+            "a loss there reads a gradient, whose own derivative is not finite where a square root "
+            "or a norm of 0 is taken: add a small number to what is under the root, in the loss or "
+            "in the network, or leave that loss out"
+        )
+    elif broken.kind == "gradient":
+        helps = "a square root or a norm of 0 has no derivative: add a small number under the root"
+    if game.machine.precision != "fp32":
+        helps += '; or it overflows in bf16: `train.precision = "fp32"`'
+    return f"It is so before anything was learned, so no smaller learning rate helps; {helps}"
 
 
 def _what(broken: Broken, findings: Findings) -> str:

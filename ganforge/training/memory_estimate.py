@@ -86,6 +86,7 @@ class Forecast:
     networks: weights, buffers, averages, moments, pools of images. gradients: of all networks.
     copied: by a checkpoint. steps: of each phase, beside networks. looks: (growth, items) of what
     generators make for sheets and metrics. rows, parts: of the batch, and how it is split.
+    frozen: (parameters, frozen ones among them) by address, of networks and losses with such.
     """
 
     interpreter: int
@@ -98,6 +99,7 @@ class Forecast:
     rows: int
     parts: int
     lost: float = LOST
+    frozen: Mapping[str, tuple[int, int]] = attrs.field(factory=dict)
 
     def work(self, parts: int | None = None) -> dict[str, int]:
         """Bytes that come and go, by what they are for; `parts` of the batch instead of its own."""
@@ -172,6 +174,7 @@ def forecast(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unse
     steps = {phase.name: stage.step(phase) for phase in plan.phases}
     looks = list(stage.looks())
     networks, gradients, copied = stage.standing()
+    frozen = stage.frozen()
     stage.leave()
     occupied = resident_memory.occupied()
     on_host = decided.device.type == "cpu"
@@ -189,6 +192,7 @@ def forecast(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unse
         rows=plan.train.batch,
         parts=min(plan.train.accumulate, plan.train.batch),
         lost=LOST_OF_KEPT if on_host and keeps_freed_memory() else LOST,
+        frozen=frozen,
     )
 
 
@@ -259,6 +263,13 @@ class _Stage:
         gradients = sum(p.nbytes for player in game.players for p in player.parameters)
         return sum(state.values()), gradients, max(state.values())
 
+    def frozen(self) -> dict[str, tuple[int, int]]:
+        """(parameters, frozen ones among them) of networks and losses that have such."""
+        assert self._training is not None
+        game = self._training.game
+        sizes = {address: game.sizes_of(address) for address in (*game.networks, *game.losses)}
+        return {address: counts for address, counts in sizes.items() if counts[1]}
+
 
 @contextmanager
 def _fitting(training: Training) -> Iterator[None]:
@@ -276,6 +287,8 @@ def _fitting(training: Training) -> Iterator[None]:
 def _make_moments(game: Game) -> None:
     """Let optimizers make the moments that they have after the first step, moving nothing."""
     for player in game.players:
+        if not player.parameters:
+            continue
         for parameter in player.parameters:
             parameter.grad = torch.zeros_like(parameter)
         for group in player.optimizer.param_groups:

@@ -48,13 +48,13 @@ def _fits(training: Training, size: int) -> bool:
     try:
         for side in SIDES:
             losses = list(game.active(side, training.step + 1, 0))
-            game.open_side(side)
+            if not game.open_side(side):
+                continue
             batch = Batch(game, 0, slice(0, size), graph=side == "generator")
             turn = Turn(batch, side, 1, game.wants(losses, side))
-            terms = [
-                t for loss in losses for _, named in game.terms(loss, turn) for t in named.values()
-            ]
-            torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
+            total = game.total(turn, losses, {})
+            if total is not None and total.requires_grad:
+                total.backward()  # type: ignore[no-untyped-call]
             for player in game.players:
                 player.optimizer.zero_grad(set_to_none=True)
     except (RuntimeError, MemoryError) as error:

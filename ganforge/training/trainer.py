@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ganforge.game import optimizers
-from ganforge.game.error_attribution import blaming
+from ganforge.game.error_attribution import blaming, lacks_second_derivative
 from ganforge.game.game import Game, Player
 from ganforge.game.nan_guard import Broken, Guard, Moment
 from ganforge.game.turn import Batch, Turn
@@ -336,8 +336,7 @@ class Training:
         totals = []
         for batch in batches:
             turn = Turn(batch, side, step, self.game.wants(losses, side))
-            share = (batch.rows.stop - batch.rows.start) / self.plan.train.batch
-            totals += self._differentiate(turn, losses, share, values)
+            totals += self._differentiate(turn, losses, values)
         return totals
 
     @torch.no_grad()
@@ -372,23 +371,11 @@ class Training:
         return total
 
     def _differentiate(
-        self,
-        turn: Turn,
-        losses: list[LossPlan],
-        share: float,
-        values: dict[str, dict[str, Tensor]],
+        self, turn: Turn, losses: list[LossPlan], values: dict[str, dict[str, Tensor]]
     ) -> list[Tensor]:
         """Add the gradients of one batch's weighted losses, and its values to `values`. Returns
         their total, if there is one."""
-        total: Tensor | None = None
-        for loss in losses:
-            weight = loss.weight[turn.side] * loss.every * share
-            for address, terms in self.game.terms(loss, turn):
-                kept = values.setdefault(address, {})
-                for name, term in terms.items():
-                    total = term * weight if total is None else total + term * weight
-                    seen = term.detach() * share if share != 1 else term.detach()
-                    kept[name] = kept[name] + seen if name in kept else seen
+        total = self.game.total(turn, losses, values)
         if total is None:
             return []
         if not total.requires_grad:
@@ -398,10 +385,29 @@ class Training:
             )
         if self.ranks is None:  # else what all of them gave is looked at
             self._guard.watch(total, values, closely=_reads_gradients(losses, turn.side))
-        total.backward()  # type: ignore[no-untyped-call]
+        try:
+            total.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if not lacks_second_derivative(error):
+                raise
+            raise TrainingError(self._without_second_derivative(losses, turn.side)) from error
         if turn.side == "discriminator":
             self._note_scores(turn)
         return [total.detach()]
+
+    def _without_second_derivative(self, losses: list[LossPlan], side: Side) -> str:
+        """The line to show where a gradient that losses read cannot be differentiated again."""
+        reading = [loss for loss in losses if _reads_gradients([loss], side)]
+        guards = dict.fromkeys(name for loss in reading for name in loss.on)
+        plans = self.plan.discriminators
+        who = ", ".join(f"'{n}' ({plans[n].component.id})" for n in guards if n in plans)
+        by = ", ".join(f"'{loss.name}'" for loss in reading)
+        return (
+            f"discriminator {who or 'of this turn'} has no second derivative on "
+            f"{self.game.device.type}, which loss {by or 'of this turn'} needs; PyTorch's fast "
+            "attention has none: give a MultiheadAttention `need_weights=True`, run attention "
+            "under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`, or leave that loss out"
+        )
 
     def _update(self, players: list[Player]) -> None:
         progress = self.step / self.steps

@@ -44,14 +44,21 @@ def _networks(training: Training) -> Iterator[tuple[str, str]]:
         ("discriminator", plan.discriminators),
     ):
         for name, network in networks.items():
-            parameters = sum(p.numel() for p in game.networks[network.address].parameters())
+            counted = _parameters(*game.sizes_of(network.address))
             averaged = ", averaged" if network.address in game.averages else ""
             label = kind if len(networks) == 1 else f"{kind} {name}"
-            yield label, f"{network.component.name}, {parameters:,} parameters{averaged}"
-    for address, loss in game.losses.items():
-        parameters = sum(p.numel() for p in loss.parameters())
+            yield label, f"{network.component.name}, {counted}{averaged}"
+    for address in game.losses:
+        parameters, frozen = game.sizes_of(address)
         if parameters:
-            yield address.removeprefix("losses."), f"{parameters:,} parameters"
+            yield address.removeprefix("losses."), _parameters(parameters, frozen)
+
+
+def _parameters(count: int, frozen: int) -> str:
+    """`144,352 parameters, 11,024 of them frozen`"""
+    if not frozen:
+        return f"{count:,} parameters"
+    return f"{count:,} parameters, {'all' if frozen == count else f'{frozen:,}'} of them frozen"
 
 
 def _data(training: Training) -> str:
