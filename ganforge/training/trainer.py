@@ -139,6 +139,8 @@ class Training:
         game = self.game
         playing = (*game.networks.values(), *game.averages.values(), *game.losses.values())
         modes = {module: module.training for part in playing for module in part.modules()}
+        for module in modes:  # all of them, since one may use another without being asked for
+            module.training = False
         try:
             yield Run.during(self)
         finally:
