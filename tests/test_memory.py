@@ -6,7 +6,7 @@ import pytest
 import torch
 from playing import ONE_PAIR, training_of
 
-from ganforge import Discriminator
+from ganforge import Discriminator, Loss
 from ganforge.game.error_attribution import remembers_no_memory
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component, option, options
@@ -39,6 +39,20 @@ class Hungry(Discriminator):
         return self.layer(data.flatten(1)).squeeze(1)
 
 
+class Fools(Loss):
+    """Plays on G's side only."""
+
+    def generator(self, fake_scores):
+        return -fake_scores
+
+
+class Judges(Loss):
+    """Plays on D's side only."""
+
+    def discriminator(self, real_scores, fake_scores):
+        return fake_scores - real_scores
+
+
 HUNGRY = Component(
     "discriminator",
     "hungry",
@@ -46,6 +60,10 @@ HUNGRY = Component(
     HungryOptions,
     provider="tests",
     version="0",
+)
+ONE_SIDED = tuple(
+    Component("loss", name, f"test_memory:{cls}", provider="tests", version="0")
+    for name, cls in (("one-sided", "Fools"), ("judges", "Judges"))
 )
 RECIPE = ONE_PAIR.replace(
     '[discriminator]\nuse = "mlp"\nhidden = [12]\ndropout = 0.0', '[discriminator]\nuse = "hungry"'
@@ -145,3 +163,19 @@ def test_trying_moves_no_weight(hungry):
 )
 def test_what_means_that_memory_ran_out(error, answer):
     assert remembers_no_memory(error) is answer
+
+
+@pytest.mark.parametrize(
+    ("losses", "side"),
+    [
+        ('[losses.fools]\nuse = "one-sided"\n', "generator"),
+        ('[losses.judges]\nuse = "judges"\n', "discriminator"),
+    ],
+)
+def test_the_largest_batch_is_found_where_only_one_side_has_losses(tmp_path, hungry, losses, side):
+    text = RECIPE.replace('[losses.adversarial]\nuse = "non-saturating"', losses)
+    frozen = "discriminator" if side == "generator" else "generator"
+    sets = ["train.batch=32", f"{frozen}.freeze=true"]
+    training = training_of(tmp_path, text, HUNGRY, *ONE_SIDED, sets=sets)
+    with pytest.raises(TrainingError, match="largest batch that fits is about 2"):
+        _train(training, "")

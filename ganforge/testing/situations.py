@@ -15,7 +15,9 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from ganforge.game.error_attribution import raised_by
-from ganforge.interfaces.components import Made, Network, Verdict, as_one_hot
+from ganforge.game.output_checks import verdict_of
+from ganforge.interfaces.components import Made, Network, as_one_hot
+from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import Component, Impossible
 from ganforge.interfaces.specs import (
     AttributeSpec,
@@ -96,8 +98,11 @@ class Situation:
             made = made if isinstance(made, Made) else Made(made)
             return _tensors({"data": made.data, "log_probs": made.log_probs})
         given = {"given": inputs[1:]} if len(inputs) > 1 else {}
-        verdict = network(inputs[0], **given)
-        verdict = verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
+        try:
+            said = network(inputs[0], **given)
+            verdict = verdict_of(said, len(inputs[0]), self.subject.component)
+        except PluginError as error:
+            raise Failed(f"{error} ({self})") from error
         names = ("scores", "class_scores", "features", "reconstruction")
         return _tensors({name: getattr(verdict, name) for name in names})
 

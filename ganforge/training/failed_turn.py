@@ -132,15 +132,14 @@ def _from_the_first_weights_on(training: Training, broken: Broken, findings: Fin
     """What to do where nothing had been learned yet."""
     game, at = training.game, broken.at
     asked = game.wants(game.active(at.side, at.step, at.count), at.side)
-    second = not findings.broken_terms and any(name.endswith("_gradient") for name in asked)
     helps = "look for a division by 0, a logarithm or an exponential there"
-    if second:
+    if any(name.endswith("_gradient") for name in asked):
         helps = (
-            "a loss there reads a gradient, whose own derivative is not finite where a square root "
-            "or a norm of 0 is taken: add a small number to what is under the root, in the loss or "
-            "in the network, or leave that loss out"
+            "a loss there reads a gradient, and a square root or a norm of 0 has no first or "
+            "second derivative: add a small number under the root, in the loss or in the network, "
+            "or leave that loss out"
         )
-    elif broken.kind == "gradient":
+    elif not findings.broken_terms:
         helps = "a square root or a norm of 0 has no derivative: add a small number under the root"
     if game.machine.precision != "fp32":
         helps += '; or it overflows in bf16: `train.precision = "fp32"`'

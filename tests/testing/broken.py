@@ -409,6 +409,13 @@ def refuse(*_, **__):
     raise Impossible("not this one")
 
 
+def images(options, given, made_or_given=(), **_):
+    """Of images and nothing else, as a generator from noise, or as a discriminator alone."""
+    judged = made_or_given if isinstance(made_or_given, ImageSpec) else given
+    if not isinstance(judged, ImageSpec) or (judged is given and made_or_given):
+        raise Impossible("images only")
+
+
 FACTS = {
     "discriminator": {"offers": ("features",)},
     "dataset": {"describe": describe},
@@ -418,6 +425,9 @@ FACTS = {
 }
 
 
+FAKES_TOO = {**FACTS["loss"]["needs"], "generator": ("fake_scores", "fake")}
+
+
 def component(kind, cls, **facts):
     """A component of this module, as the plugin `broken` would offer it."""
     facts = {"summary": "For tests", **FACTS.get(kind, {}), **facts}
@@ -425,3 +435,75 @@ def component(kind, cls, **facts):
     return Component(
         kind, cls.lower(), f"broken:{cls}", **options, provider="broken", version="0", **facts
     )
+
+
+# --- frozen parts, and one row alone ---------------------------------------------------------------
+
+
+class WakingMaker(Maker):
+    """Puts what it froze back into training mode."""
+
+    def __init__(self, options, sources, target):
+        super().__init__(options, sources, target)
+        self.norm = nn.BatchNorm1d(target.flat).requires_grad_(False).eval()
+
+    def forward(self, *sources):
+        made = self.norm.train()(self.layer(self.join(sources)))
+        return made.tanh().unflatten(1, self.target.shape)
+
+
+class DriftingJudge(Judge):
+    """Moves a weight that it froze."""
+
+    def __init__(self, options, judged, given=()):
+        super().__init__(options, judged, given)
+        self.scale = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, data, given=None):
+        with torch.no_grad():
+            self.scale *= 0.99
+        return super().forward(data, given)
+
+
+class WakingObjective(Objective):
+    """Puts a network that it was built with into training mode."""
+
+    def build(self, context):
+        self.norm = nn.BatchNorm1d(context.judged.flat).requires_grad_(False).eval()
+
+    def generator(self, fake_scores, fake):
+        return super().generator(fake_scores) + 0 * self.norm.train()(fake.flatten(1)).mean()
+
+
+class _AsItLies(torch.autograd.Function):
+    """Reads its gradient in the order in which that lies in memory."""
+
+    @staticmethod
+    def forward(ctx, maps):
+        return maps * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        last = gradient.permute(0, 2, 3, 1)
+        return last.reshape(gradient.shape) if last.is_contiguous() else gradient
+
+
+class CarelessMaker(Maker):
+    def __init__(self, options, sources, target):
+        super().__init__(options, sources, target)
+        self.last = nn.Conv2d(target.channels, target.channels, 3, padding=1)
+
+    def forward(self, *sources):
+        maps = self.layer(self.join(sources)).unflatten(1, self.target.shape)
+        return self.last(_AsItLies.apply(maps.contiguous())).tanh()
+
+
+class CarelessJudge(Judge):
+    def __init__(self, options, judged, given=()):
+        super().__init__(options, judged, given)
+        self.first, self.last = (
+            nn.Conv2d(judged.channels, judged.channels, 3, padding=1) for _ in range(2)
+        )
+
+    def forward(self, data, given=None):
+        return super().forward(self.last(_AsItLies.apply(self.first(data).contiguous())), given)
