@@ -230,7 +230,7 @@ def test_no_smaller_rate_is_advised_for_what_was_so_from_the_first_step_on(
         training.run()
     said = str(caught.value)
     assert said.startswith(f"step 1: not finite: {what}")
-    assert "so no smaller learning rate helps" in said and "optimizer.lr" not in said
+    assert "no smaller learning rate helps" in said and "optimizer.lr" not in said
     assert "a loss there reads a gradient, and a square root" in said
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ganforge.game.frozen import Frozen
 from ganforge.interfaces.components import Loss, LossContext, Verdict
 from ganforge.interfaces.errors import TrainingError
-from ganforge.interfaces.specs import ImageSpec
+from ganforge.interfaces.specs import ImageSpec, NoiseSpec
 from ganforge.interfaces.vocabulary import VOCABULARY, reads_verdict, split
 from ganforge.planning.plan import SIDES, Side
 from ganforge.registry.parameter_names import loss_needs
@@ -25,6 +25,7 @@ from ganforge.testing.situations import LABELS
 ROWS = 6
 IMAGE = ImageSpec(2, 8, 8)
 WORDS = 5  # of a text
+LATENTS = 7
 SCORES: dict[str, tuple[int, ...]] = {"one score": (), "a map of scores": (3, 3)}
 SCORES_OF_TEXTS: dict[str, tuple[int, ...]] = {"one score": (), "a score for each word": (WORDS,)}
 
@@ -226,7 +227,7 @@ def _context_without_verdict() -> LossContext:
 
 
 def _generators() -> dict[str, Any]:
-    return {"sources": {"main": (IMAGE,)}, "targets": {"main": IMAGE}}
+    return {"sources": {"main": (NoiseSpec(LATENTS),)}, "targets": {"main": IMAGE}}
 
 
 def _fields(verdict: Verdict) -> list[Tensor]:
@@ -260,7 +261,7 @@ def _thing(name: str, shape: tuple[int, ...], classes: int) -> Any:
     if quantity == "labels":
         return torch.arange(ROWS) % LABELS.classes
     if quantity == "latents":
-        return torch.randn(ROWS, 7, generator=random)
+        return torch.randn(ROWS, LATENTS, generator=random)
     if quantity == "posterior":
         mean, log_variance = torch.randn(2, ROWS, 4, generator=random)
         return mean.requires_grad_(), log_variance.requires_grad_()

@@ -143,7 +143,10 @@ def _from_the_first_weights_on(training: Training, broken: Broken, findings: Fin
         helps = "a square root or a norm of 0 has no derivative: add a small number under the root"
     if game.machine.precision != "fp32":
         helps += '; or it overflows in bf16: `train.precision = "fp32"`'
-    return f"It is so before anything was learned, so no smaller learning rate helps; {helps}"
+    return (
+        "The update was not made, and none was before it, so no smaller learning rate helps; "
+        f"{helps}"
+    )
 
 
 def _what(broken: Broken, findings: Findings) -> str:

@@ -437,7 +437,7 @@ def component(kind, cls, **facts):
     )
 
 
-# --- frozen parts, and one row alone ---------------------------------------------------------------
+# --- frozen parts, and one row alone -------------------------------------------------------------
 
 
 class WakingMaker(Maker):
