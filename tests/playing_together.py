@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 from making_data import REGISTRY, small_settings
 from playing import CYCLE, ONE_PAIR, plan_of, registry
+from torch import nn
 
-from ganforge import Hook, Loss
+from ganforge import Discriminator, Hook, Loss
 from ganforge.hardware.machine import decide
 from ganforge.hardware.processes import Ranks, joined
 from ganforge.interfaces.errors import GanforgeError
@@ -106,12 +107,41 @@ class Interrupt(Hook):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class Pretrained(Discriminator):
+    """Judges by frozen layers, whose norm remembers a third, and by one that learns."""
+
+    def __init__(self, options, judged, given=()):
+        super().__init__(options, judged, given)
+        self.seen = nn.Sequential(nn.Linear(judged.flat, 6), nn.BatchNorm1d(6))
+        self.seen[1].running_mean.fill_(1 / 3)
+        self.seen.requires_grad_(False).eval()
+        self.head = nn.Linear(6, 1)
+
+    def forward(self, data, given=None):
+        return self.head(self.seen(data.flatten(1))).squeeze(1)
+
+
+class NoiseBack(Loss):
+    """Its layer learns on G's side."""
+
+    def build(self, context):
+        self.reads = nn.Linear(context.judged.flat, 5)
+
+    def generator(self, fake, fake_latents):
+        return (self.reads(fake.flatten(1)) - fake_latents).square()
+
+
 def component(kind: str, name: str, cls: str) -> Component:
     return Component(kind, name, f"playing_together:{cls}", provider="tests", version="0")
 
 
 POISON = component("loss", "poison", "Poison")
 INTERRUPT = component("hook", "interrupt", "Interrupt")
+FROZEN_PARTS = (
+    component("discriminator", "pretrained", "Pretrained"),
+    component("loss", "noise-back", "NoiseBack"),
+)
+FROZEN = PLAIN.replace(JUDGE, 'use = "pretrained"\n') + "[losses.noise-back]\n" + AS_THE_GRADIENT
 
 
 def digest(training: Training) -> str:
@@ -182,6 +212,7 @@ def main(out: Path) -> None:
         for name, text in GAMES.items():
             play(out / name, ranks, text + AS_THE_GRADIENT)
         play(out / "poison", ranks, PLAIN + "[losses.poison]\n", POISON, sets=["train.steps=8"])
+        play(out / "frozen", ranks, FROZEN, *FROZEN_PARTS)
         play(out / "interrupt", ranks, PLAIN + "[hooks.interrupt]\n", INTERRUPT)
         play(out / "whole", ranks, LOCAL_NORM)
         play(out / "resumed", ranks, LOCAL_NORM, sets=["train.steps=2"])

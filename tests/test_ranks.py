@@ -15,7 +15,14 @@ import pytest
 import torch
 from making_data import REGISTRY, make_data
 from playing import plan_of, registry, training_of
-from playing_together import AS_THE_GRADIENT, GAMES, PLAIN, small_request
+from playing_together import (
+    AS_THE_GRADIENT,
+    FROZEN,
+    FROZEN_PARTS,
+    GAMES,
+    PLAIN,
+    small_request,
+)
 
 from ganforge.hardware.processes import Ranks, refuse_uneven, shares
 from ganforge.interfaces.errors import GanforgeError
@@ -91,7 +98,21 @@ def test_two_processes_play_the_game_of_one(name, played, tmp_path):
             assert figures[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
 
 
-@pytest.mark.parametrize("name", [*GAMES, "whole"])
+def test_two_processes_leave_frozen_parts_alone_and_train_losses_of_gs_side(played, tmp_path):
+    alone = training_of(tmp_path, FROZEN, *FROZEN_PARTS)
+    before = {k: v.clone() for k, v in alone.game.state()["networks"].items()}
+    alone.run()
+    one = alone.game.state()["networks"]
+    two = checkpoint.load(played / "frozen" / "run" / "checkpoints", STEPS).networks
+    learns = "losses.noise-back/reads.weight"
+    for key, value in one.items():
+        near(value, two[key], key)
+        if key.startswith("discriminators.main/seen."):
+            assert torch.equal(two[key], before[key]), key
+    assert not torch.equal(two[learns], before[learns])
+
+
+@pytest.mark.parametrize("name", [*GAMES, "frozen", "whole"])
 def test_all_processes_hold_the_same_to_the_bit(name, played):
     first, second = notes(played / name)
     assert first["digest"] == second["digest"]
