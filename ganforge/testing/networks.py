@@ -240,7 +240,7 @@ def one_row(subject: Subject) -> None:
 
 def _gradients_of_one_row(situation: Situation, layout: torch.memory_format) -> dict[str, Tensor]:
     network = _without_dropout(situation)
-    network.to(memory_format=layout)  # type: ignore[call-overload]
+    network.to(memory_format=layout)
     inputs = tuple(_laid_out(value, layout) for value in situation.inputs(1))
     torch.manual_seed(7)
     foreign = situation.subject.component.provider != BUILT_IN  # as a game guards it
