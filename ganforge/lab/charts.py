@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import os
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -39,8 +41,11 @@ _SIDES = {"discriminator": BLUE, "generator": VERMILION}
 _SCORES = {"real": GREEN, "fake": PURPLE}
 _APART = ("loss", "score", "lr", "metric")  # first words of keys that are no shares
 _MOST = 6  # lines in a panel that nobody asked for
+_POINTS = 2000  # places of a smoothed line, and stretches of a logged one: more than a page is wide
+_AT_ONCE = 1 << 21  # values whose medians are taken together
 
 Array: TypeAlias = NDArray[np.float64]
+NAN = float("nan")
 
 
 @frozen
@@ -71,14 +76,21 @@ class Log:
 
     def line(self, keys: Sequence[str]) -> tuple[Array, Array] | None:
         """The sum of some numbers at the steps that have all of them; None where one is missing."""
-        found = [self.series[key] for key in keys if key in self.series]
-        if len(found) < len(keys):
+        if not self.has(keys):
             return None
-        steps, total = found[0]
-        for other_steps, values in found[1:]:
+        steps, total = self.series[keys[0]]
+        for key in keys[1:]:
+            other_steps, values = self.series[key]
+            if np.array_equal(steps, other_steps):
+                total = total + values
+                continue
             steps, here, there = np.intersect1d(steps, other_steps, return_indices=True)
             total = total[here] + values[there]
         return steps, total
+
+    def has(self, keys: Sequence[str]) -> bool:
+        """Whether all of these numbers were logged."""
+        return all(key in self.series for key in keys)
 
     @property
     def last(self) -> int:
@@ -86,22 +98,59 @@ class Log:
         return int(max(steps[-1] for steps, _ in self.series.values()))
 
 
-def read_log(folder: RunFolder, name: str = "") -> Log:
-    """The numbers of a run's metrics.jsonl. Raises RunError where there are none."""
-    found: dict[str, dict[int, float]] = {}
-    for line in folder.metric_lines():
-        for key, value in line.items():
-            number = float("nan") if value is None else value
-            is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-            if is_number and key not in ("step", "images", "seconds"):
-                found.setdefault(key, {})[line["step"]] = float(number)
-    if not found:
+def read_log(
+    folder: RunFolder, name: str = "", lines: Iterable[Mapping[str, Any]] | None = None
+) -> Log:
+    """The numbers of a run's metrics.jsonl, or of lines of it that are being read anyway. Raises
+    RunError where there are none."""
+    shapes: dict[tuple[str, ...], _Shape] = {}
+    for place, line in enumerate(folder.metric_lines() if lines is None else lines):
+        numbers = {k: v for k, v in line.items() if type(v) in _NUMBERS and k not in _PLACES}
+        keys = tuple(numbers)
+        if keys:
+            shape = shapes.get(keys) or shapes.setdefault(keys, _Shape())
+            shape.add(place, line["step"], numbers.values())
+    if not shapes:
         raise RunError(f"{folder.path} has logged nothing yet")
-    series = {}
-    for key, values in found.items():
-        steps = sorted(values)
-        series[key] = np.array(steps, float), np.array([values[step] for step in steps])
-    return Log(name or folder.name, series)
+    parts: dict[str, list[tuple[Array, Array, Array]]] = {}
+    for keys, shape in shapes.items():
+        for key, *columns in shape.columns(keys):
+            parts.setdefault(key, []).append(tuple(columns))
+    return Log(name or folder.name, {key: _series(found) for key, found in parts.items()})
+
+
+_NUMBERS = frozenset((float, int, type(None)))  # what JSON has for them; NaN is null
+_PLACES = frozenset(("step", "images", "seconds"))
+
+
+class _Shape:
+    """The lines that hold numbers of the same names, one after the other, 8 bytes a number."""
+
+    def __init__(self) -> None:
+        self._places, self._steps, self._values = array("d"), array("d"), array("d")
+
+    def add(self, place: int, step: int, values: Iterable[float | None]) -> None:
+        self._places.append(place)
+        self._steps.append(step)
+        self._values.extend([NAN if value is None else value for value in values])
+
+    def columns(self, keys: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        """(key, places of the lines in the file, their steps, the values) of each key."""
+        places, steps = np.frombuffer(self._places), np.frombuffer(self._steps)
+        values = np.frombuffer(self._values).reshape(-1, len(keys))
+        for number, key in enumerate(keys):
+            yield key, places, steps, values[:, number]
+
+
+def _series(parts: Sequence[tuple[Array, Array, Array]]) -> tuple[Array, Array]:
+    """(steps, values), ascending; of two lines of a step the later one counts."""
+    if len(parts) == 1 and bool(np.all(np.diff(parts[0][1]) > 0)):
+        return parts[0][1:]
+    places, steps, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((places, steps))
+    steps, values = steps[order], values[order]
+    last = np.append(steps[1:] != steps[:-1], True)
+    return steps[last], values[last]
 
 
 # --- what is drawn --------------------------------------------------------------------------------
@@ -239,17 +288,53 @@ def _coloured(lines: Sequence[Line], colours: Sequence[str] = COLOURS) -> tuple[
     )
 
 
-def running_median(values: Array, window: int) -> Array:
-    """The median of the `window` values around each, fewer at the ends; NaN counts as missing."""
+def running_median(values: Array, window: int, at: Array | None = None) -> Array:
+    """The median of the `window` values around each, fewer at the ends; NaN counts as missing.
+
+    at: the places that it is taken at, int64 ascending; otherwise all.
+    """
     if window < 2:
-        return values
+        return values if at is None else values[at]
     half = window // 2
     padded = np.pad(values, (half, window - 1 - half), constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, window)
-    result = np.full(len(values), np.nan)
-    known = np.isfinite(around).any(1)
-    result[known] = np.nanmedian(np.where(np.isfinite(around[known]), around[known], np.nan), 1)
+    at = np.arange(len(values)) if at is None else at
+    parts = np.array_split(at, -(-len(at) * window // _AT_ONCE))
+    return np.concatenate([_medians(around[part]) for part in parts])
+
+
+def _medians(rows: Array) -> Array:
+    """The median of each row [N, M], NaN where nothing of it is finite."""
+    finite = np.isfinite(rows)
+    if finite.all():
+        return np.asarray(np.median(rows, 1, overwrite_input=True))
+    result = np.full(len(rows), np.nan)
+    known = finite.any(1)
+    result[known] = np.nanmedian(np.where(finite[known], rows[known], np.nan), 1)
     return result
+
+
+def smoothed(steps: Array, values: Array, window: int) -> tuple[Array, Array]:
+    """The running median where it is shown: at every step of a short run, and of a long one so
+    closely that more places would lie within a pixel. Takes time in proportion to the values."""
+    apart = max(1, min(window // 8, len(values) // _POINTS))
+    at = np.append(np.arange(0, len(values) - 1, apart), len(values) - 1)
+    smooth = running_median(values, window, at if apart > 1 else None)
+    shown = extremes(smooth, 4 * _POINTS)
+    return steps[at][shown], smooth[shown]
+
+
+def extremes(values: Array, most: int) -> Any:
+    """Places of at most so many values, among them the least and the greatest of each stretch."""
+    if len(values) <= most:
+        return np.arange(len(values))
+    bounds = np.linspace(0, len(values), most // 2).astype(int)
+    places = {0, len(values) - 1}
+    for start, stop in pairwise(bounds.tolist()):
+        part = values[start:stop]
+        if np.isfinite(part).any():
+            places |= {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
+    return np.array(sorted(places))
 
 
 # --- drawing --------------------------------------------------------------------------------------
@@ -359,13 +444,14 @@ def _figure(logs: Sequence[Log], panels: Sequence[Panel], smooth: int) -> Figure
         depth += top + _HEIGHT
         bottom = (height - depth) / height
         _head(figure, row, bottom + (_HEIGHT + 0.07) / height)
-        limits = _limits(*row, window)
-        for start, cell in zip(starts, row[1], strict=True):
+        cells = [[(line, _curve(line, log, window)) for line, log in cell] for cell in row[1]]
+        limits = _limits(row[0], cells)
+        for start, cell in zip(starts, cells, strict=True):
             place = (start / _WIDTH, bottom, width / _WIDTH, _HEIGHT / height)
             axes = figure.add_axes(place, xlim=(0, last * 1.005), ylim=limits)
             _mark(axes, row[0], last, 6 if columns == 1 else 4)
             axes.tick_params(labelleft=start == _LEFT, labelbottom=row is rows[-1])
-            _draw(axes, cell, window)
+            _draw(axes, cell)
     for start, name in zip(starts, names, strict=False):
         y = 1 - 0.2 / height
         figure.text(start / _WIDTH, y, name, fontsize=9.5, fontweight="bold", va="center")
@@ -389,7 +475,7 @@ def _rows(logs: Sequence[Log], panels: Sequence[Panel]) -> list[_Row]:
 
 def _drawn(panel: Panel, log: Log) -> list[Line]:
     """The lines of a panel that a run has."""
-    return [line for line in panel.lines if log.line(line.keys) is not None]
+    return [line for line in panel.lines if log.has(line.keys)]
 
 
 def _overlaid(panel: Panel, lines: Sequence[tuple[Log, Sequence[Line]]]) -> _Row:
@@ -399,18 +485,47 @@ def _overlaid(panel: Panel, lines: Sequence[tuple[Log, Sequence[Line]]]) -> _Row
     return panel, [list(zip(named, logs, strict=True))]
 
 
-def _limits(panel: Panel, cells: Sequence[_Cell], window: int) -> tuple[float, float]:
+@frozen(eq=False)
+class _Curve:
+    """A line as it is drawn. logged: (steps, values), None where it is not smoothed; bulk: the
+    range of all but the outliers of what was logged."""
+
+    logged: tuple[Array, Array] | None
+    smooth: tuple[Array, Array]
+    bulk: tuple[float, float] | None
+
+
+def _curve(line: Line, log: Log, window: int) -> _Curve | None:
+    """None where the run did not log it."""
+    found = log.line(line.keys)
+    if found is None:
+        return None
+    steps, values = found
+    finite = values[np.isfinite(values)]
+    bulk = None
+    if finite.size:
+        low, high = (np.quantile(finite, q, method=m) for q, m in _BULK)
+        bulk = float(low), float(high)
+    shown = extremes(values, 4 * _POINTS)
+    logged = (steps[shown], values[shown]) if window > 1 else None
+    return _Curve(logged, smoothed(steps, values, window), bulk)
+
+
+_BULK: tuple[tuple[float, Any], ...] = ((0.01, "lower"), (0.99, "higher"))
+
+
+def _limits(
+    panel: Panel, cells: Sequence[Sequence[tuple[Line, _Curve | None]]]
+) -> tuple[float, float]:
     """The range of a row: all of the smoothed lines, and of what was logged all but outliers."""
     if panel.share:
         return -0.03, 1.03
     lows, highs = [], []
-    for line, log in (pair for cell in cells for pair in cell):
-        found = log.line(line.keys)
-        values = found[1][np.isfinite(found[1])] if found else np.empty(0)
-        if values.size:
-            smooth = running_median(values, window)
-            lows.append(min(smooth.min(), np.quantile(values, 0.01, method="lower")))
-            highs.append(max(smooth.max(), np.quantile(values, 0.99, method="higher")))
+    for curve in (curve for cell in cells for _, curve in cell):
+        if curve is not None and curve.bulk is not None:
+            smooth = curve.smooth[1]
+            lows.append(min(smooth.min(), curve.bulk[0]))
+            highs.append(max(smooth.max(), curve.bulk[1]))
     if not lows:
         return 0.0, 1.0
     low, high = float(min(lows)), float(max(highs))
@@ -439,19 +554,14 @@ def _mark(axes: Axes, panel: Panel, last: int, most: int) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _draw(axes: Axes, cell: _Cell, window: int) -> None:
-    drawn = False
-    for line, log in cell:
-        found = log.line(line.keys)
-        if found is None:
+def _draw(axes: Axes, cell: Sequence[tuple[Line, _Curve | None]]) -> None:
+    for line, curve in cell:
+        if curve is None:
             continue
-        steps, values = found
-        if window > 1:
-            axes.plot(steps, values, color=line.colour, linewidth=0.6, alpha=0.25)
-        smooth = running_median(values, window)
-        axes.plot(steps, smooth, color=line.colour, linewidth=1.4, linestyle=line.dash)
-        drawn = True
-    if not drawn:
+        if curve.logged is not None:
+            axes.plot(*curve.logged, color=line.colour, linewidth=0.6, alpha=0.25)
+        axes.plot(*curve.smooth, color=line.colour, linewidth=1.4, linestyle=line.dash)
+    if not any(curve is not None for _, curve in cell):
         axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color=FAINT)
 
 
@@ -481,7 +591,7 @@ def _head(figure: Figure, row: _Row, y: float) -> None:
 
 def _shown(row: _Row) -> list[Line]:
     """The lines of a row that some run has."""
-    lines = (line for cell in row[1] for line, log in cell if log.line(line.keys) is not None)
+    lines = (line for cell in row[1] for line, log in cell if log.has(line.keys))
     return list(dict.fromkeys(lines))
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -143,8 +143,8 @@ class RunFolder:
         """Remove the lines after a step: a resumed run writes them again."""
         if not self.metrics.exists():
             return
-        lines = [json.dumps(e) + "\n" for e in self.metric_lines() if e["step"] <= step]
-        write_whole(self.metrics, "".join(lines))
+        lines = (json.dumps(e) + "\n" for e in self.metric_lines() if e["step"] <= step)
+        write_whole(self.metrics, lines)
 
     def checkpoint_steps(self) -> list[int]:
         """The steps that have a whole checkpoint, ascending."""
@@ -233,12 +233,12 @@ def find_run(name: str | Path | None, root: Path = Path("runs")) -> RunFolder:
     raise RunError(f"there is no run '{name}'; {hint}")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+def write_whole(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file, in one piece or in several, whole or not at all."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

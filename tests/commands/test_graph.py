@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,13 @@ from ganforge.lab.charts import (
     Panel,
     _figure,
     chosen_panels,
+    extremes,
     read_log,
     running_median,
+    smoothed,
     usual_panels,
 )
+from ganforge.lab.report import contents
 from ganforge.runs.run_folder import RunFolder
 
 
@@ -181,6 +186,52 @@ def test_the_running_median_ignores_what_is_missing_and_is_shorter_at_the_ends()
     assert running_median(values, 3).tolist() == [5, 2, 5.5, 3, 52, 5, 52.5]
     assert running_median(values, 1) is values
     assert np.isnan(running_median(np.full(4, np.nan), 3)).all()
+
+
+def test_two_lines_of_a_step_count_once_and_steps_ascend(workdir) -> None:
+    folder = RunFolder(Path("runs") / "twice")
+    folder.path.mkdir(parents=True)
+    lines = [{"step": 2, "x": 1.0}, {"step": 1, "x": 3}, {"step": 2, "y": 0.0, "x": 5.0}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    folder.metrics.write_text(text, encoding="utf-8")
+    steps, values = read_log(folder).series["x"]
+    assert (steps.tolist(), values.tolist()) == ([1, 2], [3, 5])
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """The most bytes that were held at once."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_line_is_smoothed_in_little_memory_and_looks_the_same() -> None:
+    steps = np.arange(1.0, 100_001)
+    values = np.sin(steps / 9000) + np.random.default_rng(0).normal(size=len(steps))
+    values[500], values[40_000:40_010] = 90.0, np.nan
+    found: list[np.ndarray] = []
+    peak = peak_of(lambda: found.extend(smoothed(steps, values, 2501)))
+    assert peak < 120e6  # where all places are taken together it is 250 million values
+    at, smooth = found
+    for number in (0, 17, len(at) // 2, len(at) - 1):
+        place = int(at[number]) - 1
+        around = values[max(0, place - 1250) : place + 1251]
+        assert smooth[number] == np.nanmedian(around)
+    assert 1000 < len(at) < 10_000
+    shown = extremes(values, 4000)
+    assert len(shown) <= 4000 and values[shown].max() == 90
+    stretches = shown // 100
+    assert np.array_equal(np.unique(stretches), np.arange(1000))
+
+
+def test_a_long_log_is_read_in_a_few_bytes_a_number(workdir) -> None:
+    folder = make_run("long", lines=10_000)
+    assert peak_of(lambda: read_log(folder)) < 5e6
+    assert peak_of(lambda: contents.read(folder, "long")) < 5e6
+    assert len(contents.read(folder, "long").log.series["accuracy"][0]) == 10_000
 
 
 # --- what is drawn --------------------------------------------------------------------------------

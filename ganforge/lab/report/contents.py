@@ -81,12 +81,12 @@ def read(folder: RunFolder, name: str) -> Entry:
     tables = folder.resolved_tables()
     saved = folder.checkpoint_steps()
     state = _json(folder.checkpoints / f"step-{saved[-1]:08d}" / "state.json") if saved else {}
-    lines = list(folder.metric_lines())
+    logged = _Logged(folder)
     try:
-        log = read_log(folder, name)
+        log = read_log(folder, name, logged)
     except RunError:
         log = None
-    last: Mapping[str, Any] = lines[-1] if lines else {}
+    last = logged.last
     newest = max((state, last), key=lambda x: _number(x.get("step")))
     return Entry(
         folder,
@@ -94,7 +94,7 @@ def read(folder: RunFolder, name: str) -> Entry:
         tables,
         state,
         log,
-        [*_evaluations(folder), *_logged(lines)],
+        [*_evaluations(folder), *logged.measured],
         int(_number(newest.get("step"))),
         _number(newest.get("seconds")),
         int(_number(newest.get("images"))),
@@ -128,20 +128,36 @@ def _evaluations(folder: RunFolder) -> Iterator[Measured]:
             yield Measured(name, line["step"], found, protocol)
 
 
-def _logged(lines: Sequence[Mapping[str, Any]]) -> Iterator[Measured]:
+class _Logged:
+    """The lines of metrics.jsonl, one after the other: it may be too long to be held.
+
+    last: of those that were passed on. measured: the figures in them.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.last: Mapping[str, Any] = {}
+        self.measured: list[Measured] = []
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        for self.last in self._folder.metric_lines():
+            self.measured += _measured(self.last)
+            yield self.last
+
+
+def _measured(line: Mapping[str, Any]) -> Iterator[Measured]:
     """Figures that the run measured itself, `metric/NAME/FIGURE`."""
-    for line in lines:
-        found: dict[str, dict[str, float]] = {}
-        for key, value in line.items():
-            kind, _, rest = key.partition("/")
-            metric, _, figure = rest.partition("/")
-            if kind == "metric" and figure and _is_figure(value):
-                found.setdefault(metric, {})[figure] = float(value)
-        written = line.get("protocols")
-        protocols = written if isinstance(written, dict) else {}
-        for metric, figures in found.items():
-            protocol = str(protocols.get(metric, ""))
-            yield Measured(metric, line["step"], figures, protocol, logged=True)
+    found: dict[str, dict[str, float]] = {}
+    for key, value in line.items():
+        kind, _, rest = key.partition("/")
+        metric, _, figure = rest.partition("/")
+        if kind == "metric" and figure and _is_figure(value):
+            found.setdefault(metric, {})[figure] = float(value)
+    written = line.get("protocols")
+    protocols = written if isinstance(written, dict) else {}
+    for metric, figures in found.items():
+        protocol = str(protocols.get(metric, ""))
+        yield Measured(metric, line["step"], figures, protocol, logged=True)
 
 
 # --- what to beware of ----------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from ganforge.lab.charts import (
     Log,
     Panel,
     chosen_panels,
-    running_median,
+    extremes,
+    smoothed,
     usual_panels,
 )
 
@@ -139,31 +140,18 @@ def _curve(
 ) -> Curve:
     most = max(500, min(1500, _POINTS // runs))
     window = max(1, len(values) // 40 | 1)
-    smooth = running_median(values, window)
-    shown, smooth_shown = _extremes(values, most), _evenly(len(smooth), most)
+    smooth_steps, smooth = smoothed(steps, values, window)
+    shown, smooth_shown = extremes(values, most), _evenly(len(smooth), most)
     return Curve(
         run,
         line.label if runs == 1 else log.name,
         *look,
         [int(step) for step in steps[shown]],
         _numbers(values[shown]),
-        [int(step) for step in steps[smooth_shown]],
+        [int(step) for step in smooth_steps[smooth_shown]],
         _numbers(smooth[smooth_shown]),
         window,
     )
-
-
-def _extremes(values: Array, most: int) -> Any:
-    """Places of at most so many values, among them the least and the greatest of each stretch."""
-    if len(values) <= most:
-        return np.arange(len(values))
-    stretches = np.array_split(np.arange(len(values)), most // 2 - 1)
-    places = {0, len(values) - 1}
-    for places_of in stretches:
-        part = values[places_of]
-        if np.isfinite(part).any():
-            places |= {int(places_of[np.nanargmin(part)]), int(places_of[np.nanargmax(part)])}
-    return np.array(sorted(places))
 
 
 def _evenly(count: int, most: int) -> Any:
