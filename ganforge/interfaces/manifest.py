@@ -159,6 +159,12 @@ class DataDescription:
     have none (semi-supervised learning: two streams).
     mismatched: domain -> the domain, aligned with it, of what is wrong of the same row (a caption
     that is false of the image); where there is none, another row's is taken for wrong.
+
+    The rest is for people, who are shown it wherever rows are counted:
+    left_out: kind (".txt", "hidden") -> how many files lie there and are no rows.
+    classes: split -> class -> rows, where that is known.
+    notes: whole sentences on what is likely not meant.
+    pictures: domain -> some of its files, which are looked at for their range of values.
     """
 
     domains: Mapping[str, Spec]
@@ -166,6 +172,10 @@ class DataDescription:
     counts: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     labelled: Mapping[str, str] = attrs.field(factory=dict)
     mismatched: Mapping[str, str] = attrs.field(factory=dict)
+    left_out: Mapping[str, int] = attrs.field(factory=dict)
+    classes: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    notes: tuple[str, ...] = ()
+    pictures: Mapping[str, tuple[Path, ...]] = attrs.field(factory=dict)
 
     def labels_of(self, domain: str) -> str | None:
         """The domain of the class labels of this domain's rows."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +18,7 @@ from attrs import frozen
 from ganforge import DataError
 from ganforge.images import natural_key
 from ganforge.plugin import Impossible
-from ganforge_shards.index import Index, index_of
+from ganforge_shards.index import Index, index_of, said_dotted
 from ganforge_shards.store import matching, part
 
 _AT_ONCE = 8  # shards that are read at once
@@ -42,10 +43,27 @@ class Rows:
 
 @frozen
 class Layout:
-    """The rows of "train" and "test", and the names of the classes."""
+    """The rows of "train" and "test", the names of the classes, what else the shards hold, kind ->
+    how many, and sentences on what is likely not meant."""
 
     splits: dict[str, Rows]
     classes: tuple[str, ...]
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """split -> class -> rows."""
+        return {
+            split: dict(
+                zip(
+                    self.classes,
+                    np.bincount(rows.labels, minlength=len(self.classes)).tolist(),
+                    strict=True,
+                )
+            )
+            for split, rows in self.splits.items()
+            if self.classes and rows
+        }
 
     def sample(self, count: int) -> dict[str, bytes]:
         """Some images of the training set, evenly spread: what they are called -> their bytes."""
@@ -80,7 +98,24 @@ def tar_shards(options: Any) -> Layout:
         held = _rows(train, classes, lambda name: _held_out(name, options.holdout))
     else:
         held = _rows(test, classes, lambda name: True)
-    return Layout({"train": kept, "test": held}, classes)
+    every = [*train, *test]
+    splits = {"train": kept, "test": held}
+    return Layout(splits, classes, _left_out(every, options.labels), _notes(every))
+
+
+def _left_out(indices: Iterable[Index], labels: bool) -> dict[str, int]:
+    """What is neither an image nor, with `labels`, a class."""
+    found: Counter[str] = Counter()
+    for index in indices:
+        found.update(index.others)
+        if not labels:
+            found.update(f".{kind}" for kind in index.kinds if kind)
+    return dict(found)
+
+
+def _notes(indices: Iterable[Index]) -> tuple[str, ...]:
+    dotted = [index for index in indices if index.dotted]
+    return tuple(f"{index.url}: {said_dotted(index.dotted)}" for index in dotted[:1])
 
 
 def expanded(pattern: str) -> Iterator[str]:
@@ -119,8 +154,8 @@ def _is_glob(pattern: str) -> bool:
     return any(sign in pattern for sign in "*[") or ("?" in pattern and "://" not in pattern)
 
 
-def _classes(indices: Iterable[Index]) -> tuple[str, ...]:
-    """Numbers count from 0 to the highest; names in their order."""
+def _classes(indices: Sequence[Index]) -> tuple[str, ...]:
+    """The classes that there are: numbers in their order, or names in theirs."""
     said: set[str] = set()
     for index in indices:
         if "" in index.labels:
@@ -131,9 +166,53 @@ def _classes(indices: Iterable[Index]) -> tuple[str, ...]:
                 key="labels",
             )
         said |= set(index.labels)
-    if all(label.isascii() and label.isdigit() for label in said):
-        return tuple(str(number) for number in range(max(map(int, said)) + 1))
+    _refuse_below_0(indices, said)
+    _refuse_captions(indices, said)
+    if all(_is_number(label) for label in said):
+        return tuple(map(str, sorted({int(label) for label in said})))
     return tuple(sorted(said, key=natural_key))
+
+
+def _is_number(label: str) -> bool:
+    return label.isascii() and label.isdigit()
+
+
+def _refuse_below_0(indices: Iterable[Index], said: Iterable[str]) -> None:
+    """-1 is how many data sets write that a class is not known."""
+    below = next((label for label in said if label.startswith("-") and _is_number(label[1:])), None)
+    if below is None:
+        return
+    url, name, count = next(
+        (index.url, index.names[index.labels.index(below)], index.labels.count(below))
+        for index in indices
+        if below in index.labels
+    )
+    more = f" and {count - 1:,} others have" if count > 1 else " has"
+    raise Impossible(
+        f"{url}: {name}{more} the class {below}, as images without a class have; classes are names "
+        "or numbers from 0, so leave these images out",
+        key="labels",
+    )
+
+
+def _refuse_captions(indices: Iterable[Index], said: Collection[str]) -> None:
+    """Texts of which nearly each image has its own name no classes."""
+    texts = [
+        label
+        for index in indices
+        for label, kind in zip(index.labels, index.kinds, strict=True)
+        if kind != "cls" and not _is_number(label)
+    ]
+    if len(texts) >= _FEW and 2 * len(set(texts)) > len(texts):
+        raise Impossible(
+            f"there are {len(said):,} different texts beside {len(texts):,} images, such as "
+            f"'{texts[0][:40]}': these are captions and no classes; leave `labels` out, or put "
+            "classes beside the images as members .cls",
+            key="labels",
+        )
+
+
+_FEW = 4  # texts that may differ by chance
 
 
 def _rows(indices: list[Index], classes: tuple[str, ...], wanted: Any) -> Rows:
@@ -160,7 +239,7 @@ def _rows(indices: list[Index], classes: tuple[str, ...], wanted: Any) -> Rows:
 
 def _number(label: str, classes: dict[str, int]) -> int:
     """`007` is the class 7 where classes are numbers."""
-    return classes[label] if label in classes else int(label)
+    return classes[label] if label in classes else classes[str(int(label))]
 
 
 def _joined(parts: list[Any]) -> np.ndarray:

@@ -42,6 +42,9 @@ def describe_tar_shards(options: TarShardsOptions, image: ImageOptions) -> DataD
         domains=domains,
         aligned=(tuple(domains),) if options.labels else (),
         counts={split: dict.fromkeys(domains, rows) for split, rows in counts.items()},
+        left_out=layout.left_out,
+        classes=layout.sizes(),
+        notes=layout.notes,
     )
 
 

@@ -229,9 +229,9 @@ def test_a_shard_that_is_gone_is_told(shards):
 
 
 def test_rows_without_image_or_class_are_told(tmp_path):
-    rows = {"1.jpg": picture(1), "1.cls": b"0", "2.cls": b"1"}
+    rows = {"1.cls": b"0", "2.cls": b"1", "README.md": b"hello"}
     path = write_tar(tmp_path / "a.tar", rows)
-    assert "1 of 2 rows have no image, '2' first" in refused(path)
+    assert "it holds no images, only 2 .cls, 1 .md; images end in .bmp" in refused(path)
     path = write_tar(tmp_path / "b.tar", {"1.jpg": picture(1), "2.jpg": picture(2), "2.cls": b"1"})
     assert "1.jpg has no class beside it" in refused(path, labels=True)
     path = write_tar(tmp_path / "c.tar", {"1.jpg": picture(1), "1.png": picture(2)})
@@ -264,6 +264,114 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     assert "differ in size" in said and "1.jpg has 12 x 10 px" in said
     path = write_tar(tmp_path / "b.tar", {"1.jpg": picture(1)})
     assert opened(path, image=ImageOptions()).description.domains["image"].shape == (3, 10, 12)
+
+
+# ---------------------------------------------------------------- what is a class, and what is not
+
+
+def labelled(path, labels, ending="cls"):
+    """A shard of an image for each label."""
+    found = {}
+    for row, label in enumerate(labels):
+        found[f"{row:03}.jpg"] = picture(row)
+        found[f"{row:03}.{ending}"] = str(label).encode()
+    return write_tar(path, found)
+
+
+def test_there_are_as_many_classes_as_the_shards_name(tmp_path):
+    dataset = opened(labelled(tmp_path / "a.tar", [999_999, 0, "007", 7, 0]), labels=True)
+    assert dataset.description.domains["label"] == LabelSpec(3, ("0", "7", "999999"))
+    assert dataset.rows("train", "label").tolist() == [2, 0, 1, 1, 0]
+    assert dataset.description.classes == {"train": {"0": 2, "7": 2, "999999": 1}}
+    from_1 = opened(labelled(tmp_path / "b.tar", [1, 2, 3, 1]), labels=True)
+    assert from_1.description.domains["label"] == LabelSpec(3, ("1", "2", "3"))
+
+
+def test_sizes_of_classes_are_known_for_each_split(tmp_path):
+    learnt = labelled(tmp_path / "a.tar", ["cat", "dog", "cat"])
+    held = labelled(tmp_path / "b.tar", ["dog", "fox"])
+    described = opened(learnt, test=[str(held)], labels=True).description
+    assert described.classes == {
+        "train": {"cat": 2, "dog": 1, "fox": 0},
+        "test": {"cat": 0, "dog": 1, "fox": 1},
+    }
+
+
+def test_a_class_below_0_is_no_class(tmp_path):
+    said = refused(labelled(tmp_path / "a.tar", [0, -1, 1, -1]), labels=True)
+    assert "001.jpg and 1 others have the class -1, as images without a class have" in said
+
+
+@pytest.mark.parametrize("ending", ["txt", "json"])
+def test_captions_are_not_taken_for_classes(tmp_path, ending):
+    captions = [f"a photo of {n} cats" for n in range(16)]
+    texts = [json.dumps({"label": text}) for text in captions] if ending == "json" else captions
+    path = labelled(tmp_path / "a.tar", texts, ending)
+    assert "16 different texts beside 16 images, such as 'a photo of 0 cats': these are" in refused(
+        path, labels=True
+    )
+    assert opened(path).description.left_out == {f".{ending}": 16}
+    few = labelled(tmp_path / "b.tar", ["golden retriever", "siamese cat"] * 4, "txt")
+    assert opened(few, labels=True).description.domains["label"].classes == 2
+
+
+# ---------------------------------------------------------------- what is left out
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path):
+    rows = {"1.jpg": picture(1), "1.cls": b"0", "1.seg.png": b"", "1.json": b"{}", "2.cls": b"1"}
+    others = {"README": b"hello", "README.md": b"hello", "._1.jpg": b"", "__MACOSX/.x": b""}
+    path = write_tar(tmp_path / "a.tar", rows | others)
+    dataset = opened(path, labels=True)
+    assert dataset.count("train", "image") == 1
+    expected = {".cls": 1, ".seg.png": 1, ".json": 1, "without an ending": 1, ".md": 1, "hidden": 2}
+    assert dataset.description.left_out == expected
+    assert opened(path).description.left_out == expected | {".cls": 2}
+
+
+def test_links_in_a_shard_are_followed(tmp_path):
+    path = write_tar(tmp_path / "a.tar", {"deep/0.jpg": picture(0), "deep/0.cls": b"3"})
+    with tarfile.open(path, "a") as archive:
+        for name, kind, target in (
+            ("deep/1.jpg", tarfile.SYMTYPE, "0.jpg"),
+            ("deep/1.cls", tarfile.LNKTYPE, "deep/0.cls"),
+            ("2.jpg", tarfile.SYMTYPE, "./deep/1.jpg"),
+            ("2.cls", tarfile.SYMTYPE, "deep/1.cls"),
+            ("3.jpg", tarfile.SYMTYPE, "../elsewhere.jpg"),
+            ("4.jpg", tarfile.SYMTYPE, "4.jpg"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    dataset = opened(path, labels=True)
+    first, *others = items(dataset)
+    assert len(others) == 2 and all(torch.equal(first, other) for other in others)
+    assert dataset.rows("train", "label").tolist() == [0, 0, 0]
+    assert dataset.description.domains["label"].names == ("3",)
+    assert dataset.description.left_out == {"link that leads nowhere": 2}
+
+
+def test_a_name_with_two_dots_is_told_as_what_it_is(tmp_path):
+    dates = {f"22.{month:02}.png": picture(month) for month in range(1, 4)}
+    said = refused(write_tar(tmp_path / "a.tar", dates))
+    assert "22.01.png is no image of its own: names in shards end at their first dot" in said
+    described = opened(write_tar(tmp_path / "b.tar", {"1.jpg": picture(1)} | dates)).description
+    assert described.left_out == {"with a second dot in the name": 3}
+    (note,) = described.notes
+    assert "so it is member '.01.png' of row '22'; write its name with one dot" in note
+
+
+def test_names_that_are_not_utf_8_are_read_and_kept(tmp_path, monkeypatch):
+    name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(picture(1))
+        archive.addfile(member, io.BytesIO(picture(1)))
+    first = items(opened(path))
+    monkeypatch.setattr(index, "_KNOWN", {})  # as in another process
+    assert torch.equal(items(opened(path))[0], first[0])
+    assert index.index_of(str(path)).names == [name]
 
 
 # ---------------------------------------------------------------- elsewhere
