@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganforge.cli.options import plugin_options
-from ganforge.cli.run_options import open_folder
+from ganforge.cli.run_options import open_folder, placed, said_replaced
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 
@@ -68,14 +68,15 @@ def command(
     address = address_of(opened, network)
     shown = filters or (_OVERVIEW if layer is None else _ALONE)
     found = look(opened, address, layer, filters=shown)
-    out = out or Path(f"{folder.name}-filters.png")
-    write_png(out, sheet(found))
+    usual = Path(f"{folder.name}-filters.png")
+    out, replaced = placed(out, usual, lambda path: write_png(path, sheet(found)))
     if as_json:
         click.echo(json.dumps({**_described(found), "out": str(out)}))
         return
     for one in found.layers:
         click.echo(f"{one.number:3}  {one.name:24} {one.kind:16} {' x '.join(map(str, one.shape))}")
-    click.echo(f"{address} of {folder.name} at step {opened.step:,}: {out}")
+    where = f"{out}{said_replaced(replaced)}"
+    click.echo(f"{address} of {folder.name} at step {opened.step:,}: {where}")
 
 
 def _described(found: Look) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from ganforge.cli.run_options import look_options, open_folder
+from ganforge.cli.run_options import look_options, open_folder, placed, said_replaced
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 
@@ -76,14 +76,16 @@ def command(
     training = opened.training(plan.target, _MOST).cpu()
     eyes = [features.pixels()]
     own = features.discriminator(opened, plan.target)
-    out = out or Path(f"{folder.name}-nearest.png")
-    write_png(out, _sheet(samples, training, [*eyes, own] if own else eyes))
+    pixels = _sheet(samples, training, [*eyes, own] if own else eyes)
+    usual = Path(f"{folder.name}-nearest.png")
+    out, replaced = placed(out, usual, lambda path: write_png(path, pixels))
     copied = _score(opened, plan, training, eyes[0])
     if as_json:
         told = {} if copied is None else attrs.asdict(copied) | {"memorised": copied.memorised}
         click.echo(json.dumps({"step": opened.step, **told, "out": str(out)}))
         return
-    click.echo(f"{count} samples of {folder.name} at step {opened.step:,}: {out}")
+    where = f"{out}{said_replaced(replaced)}"
+    click.echo(f"{count} samples of {folder.name} at step {opened.step:,}: {where}")
     click.echo(_verdict(copied))
 
 

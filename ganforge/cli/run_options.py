@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,8 +49,37 @@ def open_folder(
     return Run(folder, step=step, device=find_device(device), registry=registry)
 
 
-def say_made(count: int, what: str, by: GeneratorPlan, of: Run, out: Path) -> None:
-    """The line that a command ends with."""
+def placed(out: Path | None, usual: Path, write: Callable[[Path], None]) -> tuple[Path, int]:
+    """Write a file where somebody asked for it, over what is there; or under the usual name, which
+    never replaces what is there: where that is another file, `-2` and so on is added.
+
+    Returns where it is, and how many files (0 or 1) it replaced.
+    """
+    if out is not None:
+        replaced = out.is_file()
+        write(out)
+        return out, int(replaced)
+    places = (usual, *(usual.with_stem(f"{usual.stem}-{number}") for number in range(2, 10_000)))
+    taken = [*takewhile(os.path.lexists, places)]
+    out = places[len(taken)]
+    write(out)
+    same = (path for path in taken if path.is_file() and filecmp.cmp(path, out, shallow=False))
+    before = next(same, None)  # the same command again
+    if before is not None:
+        out.unlink()
+    return before or out, 0
+
+
+def said_replaced(count: int) -> str:
+    """What stands behind the name of what was written."""
+    return f" (replaced {count:,} file{'' if count == 1 else 's'} there)" if count else ""
+
+
+def say_made(
+    count: int, what: str, by: GeneratorPlan, of: Run, out: Path, replaced: int = 0
+) -> None:
+    """The line that a command ends with. replaced: files that were there before."""
     things = f"{count:,} {what}{'' if count == 1 else 's'}"
     averaged = ", averaged weights" if by.ema is not None else ""
-    click.echo(f"{things} of {of.folder.name} at step {of.step:,}{averaged}: {out}")
+    where = f"{out}{said_replaced(replaced)}"
+    click.echo(f"{things} of {of.folder.name} at step {of.step:,}{averaged}: {where}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.cli.run_options import look_options, open_folder, say_made
+from ganforge.cli.run_options import look_options, open_folder, placed, say_made
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 
@@ -79,15 +79,16 @@ def command(
         _print(opened, plan, count or _LINES, text, seed)
         return
     count = count or _usual_count(plan, label)
-    out = out or Path(_usual_name(opened, seed, label, text, step, generator))
     made = _Request(opened, plan, count, label, text, seed)
-    if kind == "grid":
-        _write_grid(out, made, numbered)
+    usual = Path(_usual_name(opened, seed, label, text, step, generator))
+    if kind == "folder":
+        assert out is not None  # without it a grid is made
+        replaced = _write_folder(out, made)
     elif kind == "tensor":
-        _write_tensor(out, made)
+        out, replaced = placed(out, usual, lambda path: _write_tensor(path, made))
     else:
-        _write_folder(out, made)
-    say_made(count, "image", plan, opened, out)
+        out, replaced = placed(out, usual, lambda path: _write_grid(path, made, numbered))
+    say_made(count, "image", plan, opened, out, replaced)
 
 
 def _kind(out: Path | None) -> str:
@@ -206,13 +207,16 @@ def _write_grid(out: Path, made: _Request, numbered: bool) -> None:
     write_png(out, grid(images, _columns(made.plan, made.label, made.count)))
 
 
-def _write_folder(out: Path, made: _Request) -> None:
+def _write_folder(out: Path, made: _Request) -> int:
+    """How many files were there before and are replaced."""
     from ganforge.data.images import grid, write_png
 
     width = max(6, len(str(made.count - 1)))
+    replaced = sum((out / f"{number:0{width}}.png").exists() for number in range(made.count))
     for start in range(0, made.count, _CHUNK):
         for number, image in enumerate(made.images(start, min(start + _CHUNK, made.count)), start):
             write_png(out / f"{number:0{width}}.png", grid(image[None], 1))
+    return replaced
 
 
 def _write_tensor(out: Path, made: _Request) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,8 @@ from ganforge.interfaces.errors import DataError, GanforgeError, RunError
 from ganforge.runs.run_folder import RunFolder, find_run
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ganforge.interfaces.specs import Spec
     from ganforge.planning.plan import GeneratorPlan
     from ganforge.runs.run import Run
@@ -57,12 +60,20 @@ def _as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> S
     metavar="W,H",
     help="size to translate at, or `keep` for each file's own; otherwise the run's",
 )
+@click.option(
+    "--label", metavar="L", help="one class, by number or name, of a generator of classes"
+)
+@click.option(
+    "--opaque", is_flag=True, help="where alpha is read, take pictures without it as opaque"
+)
 @look_options
 def command(
     words: tuple[str, ...],
     to: str | None,
     out: Path,
     size: Size | None,
+    label: str | None,
+    opaque: bool,
     generator: str | None,
     step: str,
     device: str,
@@ -72,16 +83,30 @@ def command(
     """Turn pictures into another domain, such as horses into zebras.
 
     RUN is a run's folder or name; left out, the newest. INPUT is a picture or a folder of them.
+    What cannot be translated is listed at the end, and the rest is translated all the same.
     """
     folder, inputs = _run_and_inputs(words)
-    jobs = list(_jobs(inputs, out))
-    from ganforge.data.images import check_images
-
-    check_images([job.source for job in jobs])
+    found = _found(inputs)
+    _refuse_writing_over(found.jobs(out))
+    usable, failed = _checked(found.jobs(out))
+    if not usable:
+        raise DataError(_said_failed(failed, len(failed)))
     opened = open_folder(folder, step, device, plugin_files, without)
     plan = _chosen(opened, to, generator)
-    _translate(opened, plan, jobs, size)
-    say_made(len(jobs), f"{plan.target} picture", plan, opened, out)
+    classes = _classes(plan, label)
+    if _shape(plan)[0] == 4 and not opaque:
+        usable = _with_alpha(usable, plan, failed)
+    replaced = sum(job.target.exists() for job in usable)
+    made = _translate(opened, plan, usable, size, label, failed) if usable else 0
+    if made:
+        say_made(made, f"{plan.target} picture", plan, opened, out, replaced)
+        _say_names(usable, out)
+        if classes is not None:
+            click.echo(classes)
+    if found.left_out:
+        click.echo(f"left out, since they are no pictures: {found.told()}")
+    if failed:
+        raise GanforgeError(_said_failed(failed, made + len(failed)))
 
 
 # --- what is asked ----------------------------------------------------------------------------
@@ -103,41 +128,209 @@ def _run_and_inputs(words: Sequence[str]) -> tuple[RunFolder, list[Path]]:
 
 @attrs.frozen
 class Job:
-    """One file to translate, and where the result goes."""
+    """One file to translate, and where the result goes. number: its place among all, from 0."""
 
     source: Path
     target: Path
+    number: int = 0
 
 
-def _jobs(inputs: Iterable[Path], out: Path) -> Iterator[Job]:
-    """Every file, its result under the same name. Raises DataError where there are none, and
-    where a result would take the place of an input."""
-    found = list(dict.fromkeys(pair for path in inputs for pair in _found(path)))
-    sources = {os.path.realpath(source) for source, _ in found}
-    taken: set[Path] = set()
-    for source, name in found:
-        target = out / name.with_suffix(".png")
-        number = 2
-        while target in taken:  # a.jpg beside a.png, or two folders that hold the same names
-            target = out / name.with_name(f"{name.stem}-{number}.png")
+@attrs.define
+class _Found:
+    """Files with their names below the input, and what else was there: ending -> how many."""
+
+    files: list[tuple[Path, Path]] = attrs.field(factory=list)
+    left_out: Counter[str] = attrs.field(factory=Counter)
+
+    def told(self) -> str:
+        return ", ".join(f"{count:,} {kind}" for kind, count in self.left_out.most_common())
+
+    def jobs(self, out: Path) -> list[Job]:
+        """Every file once, with a result of its own."""
+        names = _names([name for _, name in self.files])
+        return [
+            Job(source, out / name, number)
+            for number, ((source, _), name) in enumerate(zip(self.files, names, strict=True))
+        ]
+
+
+def _found(inputs: Iterable[Path]) -> _Found:
+    """What inputs name. Raises DataError where there is nothing, and no picture in a folder."""
+    found = _Found()
+    for path in inputs:
+        if path.is_dir():
+            pictures, others = _pictures_below(path)
+            if not pictures:
+                kinds = _Found(left_out=others).told()
+                raise DataError(
+                    f"{path} holds no images, only {kinds}" if others else f"{path} is empty"
+                )
+            found.files += [(path / name, Path(name)) for name in pictures]
+            found.left_out += others
+        elif path.exists():
+            found.files.append((path, Path(path.name)))
+        else:
+            raise DataError(f"there is no file or folder {path}")
+    found.files = list(dict.fromkeys(found.files))
+    return found
+
+
+def _pictures_below(folder: Path) -> tuple[list[str], Counter[str]]:
+    """The names of the files that are pictures, by their ending or by what is in them, and the
+    endings of the others."""
+    from PIL import Image
+
+    from ganforge.data.images import ENDINGS, image_size
+
+    Image.init()
+    known = {*ENDINGS, *Image.registered_extensions()}
+    pictures, others = [], Counter[str]()
+    for name in _files_below(folder):
+        ending = Path(name).suffix.lower()
+        if ending not in known:
+            try:
+                image_size(folder / name)
+            except DataError:
+                others[ending or "without an ending"] += 1
+                continue
+        pictures.append(name)
+    return pictures, others
+
+
+def _files_below(folder: Path) -> list[str]:
+    """The names of all files below a folder, but for hidden ones; links are followed once."""
+    from ganforge.data.images import natural_key
+
+    found: list[str] = []
+    seen: set[str] = set()
+    for where, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        below = Path(where).relative_to(folder)
+        found += [(below / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found, key=natural_key)
+
+
+def _names(names: Sequence[Path]) -> Iterator[Path]:
+    """A result's name for each input's, `.png`, no two of them the same on any system.
+
+    A PNG keeps its name. Where others would be called the same, their endings stay (`a.jpg.png`);
+    what is still the same, as in two folders, is counted, past the names of other inputs.
+    """
+    plain = [name.with_suffix(".png") for name in names]
+    wanted = Counter(map(_folded, plain))
+    own = {_folded(name) for name in names}
+    taken: set[str] = set()
+    for name, usual in zip(names, plain, strict=True):
+        target = usual
+        if wanted[_folded(usual)] > 1 and name.suffix.lower() != ".png":
+            target = name.with_name(f"{name.name}.png")
+        stem, number = target.stem, 2
+        while _folded(target) in taken or (target != usual and _folded(target) in own):
+            target = target.with_name(f"{stem}-{number}.png")
             number += 1
-        taken.add(target)
-        if os.path.realpath(target) in sources:
-            raise GanforgeError(f"this would write over {target}: choose another folder for --out")
-        yield Job(source, target)
+        taken.add(_folded(target))
+        yield target
 
 
-def _found(path: Path) -> Iterator[tuple[Path, Path]]:
-    """(file, its name below the input)."""
-    from ganforge.data.images import image_files
+def _folded(name: Path) -> str:
+    """What systems that do not tell capitals apart take a name for."""
+    return str(name).casefold()
 
-    if path.is_dir():
-        for file in image_files(path):
-            yield file, file.relative_to(path)
-    elif path.exists():
-        yield path, Path(path.name)
-    else:
-        raise DataError(f"there is no file or folder {path}")
+
+def _refuse_writing_over(jobs: Iterable[Job]) -> None:
+    jobs = list(jobs)
+    sources = {os.path.realpath(job.source) for job in jobs}
+    for job in jobs:
+        if os.path.realpath(job.target) in sources:
+            raise GanforgeError(
+                f"this would write over {job.target}: choose another folder for --out"
+            )
+
+
+# --- what cannot be translated ----------------------------------------------------------------
+
+
+_Failed = dict[Path, str]  # file -> why
+
+
+def _checked(jobs: Sequence[Job]) -> tuple[list[Job], _Failed]:
+    """The jobs whose files have a header that can be read, and what is wrong with the others."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ganforge.data.images import THREADS, image_size
+
+    def fault(job: Job) -> str:
+        try:
+            image_size(job.source)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        faults = list(pool.map(fault, jobs))
+    pairs = list(zip(jobs, faults, strict=True))
+    failed = {job.source: said for job, said in pairs if said}
+    return [job for job, said in pairs if not said], failed
+
+
+def _with_alpha(jobs: Iterable[Job], plan: GeneratorPlan, failed: _Failed) -> list[Job]:
+    """The jobs whose files say how transparent they are; the others fail."""
+    from PIL import Image
+
+    usable = []
+    for job in jobs:
+        with Image.open(job.source) as picture:
+            if picture.has_transparency_data:
+                usable.append(job)
+                continue
+        failed[job.source] = (
+            f"{job.source} has no alpha, the fourth channel that generator '{plan.name}' reads: "
+            "save it as a PNG with alpha, or take all such pictures as opaque with --opaque"
+        )
+    return usable
+
+
+def _said_failed(failed: _Failed, total: int) -> str:
+    if len(failed) == total == 1:
+        return next(iter(failed.values()))
+    lines = "".join(f"\n  {said}" for said in failed.values())
+    return f"{len(failed):,} of {total:,} pictures could not be translated:{lines}"
+
+
+def _say_names(jobs: Iterable[Job], out: Path) -> None:
+    """Say which results are not called as their pictures are."""
+    others = [
+        f"{job.source} is {job.target.relative_to(out)}"
+        for job in jobs
+        if job.target.stem != job.source.stem
+    ]
+    if others:
+        more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
+        click.echo(f"renamed, since several have the same name: {', '.join(others[:3])}{more}")
+
+
+def _classes(plan: GeneratorPlan, label: str | None) -> str | None:
+    """Which classes pictures become, in a line; None where the generator knows none. Raises
+    GanforgeError for a class that there is not."""
+    from ganforge.interfaces.specs import LabelSpec
+    from ganforge.runs.run import class_number
+
+    spec = next((s for s in plan.source_specs if isinstance(s, LabelSpec)), None)
+    if spec is None:
+        if label is not None:
+            raise GanforgeError(f"generator '{plan.name}' reads no class: leave --label out")
+        return None
+    number = class_number(spec, label)
+    names = [*(spec.names or map(str, range(min(4, spec.classes))))]
+    if number is not None:
+        return f"class: {spec.names[number] if spec.names else number}"
+    more = ", ..." if spec.classes > 3 else ""
+    return f"classes by turns: {', '.join(names[:3])}{more}; --label asks for one"
 
 
 def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:
@@ -176,39 +369,80 @@ def _translate(
     plan: GeneratorPlan,
     jobs: Sequence[Job],
     size: Size | None,
-) -> None:
+    label: str | None,
+    failed: _Failed,
+) -> int:
+    """Translate what can be translated; how many that were."""
     at = size or _shape(plan)[1:]
     if at != "keep":
         _check_size(plan, at)
     batch = _BATCH if size is None else 1  # other sizes may be large
     parts = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
+    made = 0
     for part in _shown(parts, sum(len(part) for part in parts)):
-        _translate_part(run, plan, part, at)
+        read = _read(run, plan, part, at, failed)
+        # What else is read is drawn by a picture's place, whichever others cannot be read.
+        whole = [job.number for job, _ in read] == [*range(part[0].number, part[-1].number + 1)]
+        for some in [read] if whole else [[one] for one in read]:
+            made += _translate_part(run, plan, some, label, failed)
+    return made
 
 
-def _translate_part(run: Run, plan: GeneratorPlan, jobs: Sequence[Job], at: Size) -> None:
+_Read = tuple[Job, "np.ndarray"]  # uint8 [C, H, W]
+
+
+def _read(
+    run: Run, plan: GeneratorPlan, jobs: Sequence[Job], at: Size, failed: _Failed
+) -> list[_Read]:
+    """The pictures that can be decoded, at their size."""
+    from ganforge.data.images import read_image
+
+    found = []
+    for job in jobs:
+        try:
+            height, width = _own_size(plan, job.source) if at == "keep" else at
+            pixels = read_image(
+                job.source,
+                height=height,
+                width=width,
+                channels=_shape(plan)[0],
+                fit=run.plan.data.image.fit,
+            )
+        except DataError as error:
+            failed[job.source] = str(error)
+            continue
+        found.append((job, pixels))
+    return found
+
+
+def _translate_part(
+    run: Run, plan: GeneratorPlan, read: Sequence[_Read], label: str | None, failed: _Failed
+) -> int:
+    """Translate pictures of one size and write the results; how many could be written."""
     import numpy as np
     import torch
 
-    from ganforge.data.images import grid, read_image, write_png
+    from ganforge.data.images import grid, write_png
 
-    fit = run.plan.data.image.fit
-    channels = _shape(plan)[0]
-    height, width = _own_size(plan, jobs[0].source) if at == "keep" else at
-    pixels = [
-        read_image(job.source, height=height, width=width, channels=channels, fit=fit)
-        for job in jobs
-    ]
-    images = torch.from_numpy(np.stack(pixels)).float() / 127.5 - 1
+    images = torch.from_numpy(np.stack([pixels for _, pixels in read])).float() / 127.5 - 1
+    height, width = images.shape[2:]
+    first = read[0][0]
     try:
-        made = run.translate(images, plan.name)
+        made = run.translate(images, plan.name, seed=first.number, label=label)
     except RuntimeError as error:
         raise GanforgeError(
-            f"{plan.component.name} cannot translate {jobs[0].source} at {width} x {height} px "
+            f"{plan.component.name} cannot translate {first.source} at {width} x {height} px "
             f"({str(error).splitlines()[0]}): leave --size out, or take a smaller one"
         ) from error
-    for job, image in zip(jobs, made, strict=True):
-        write_png(job.target, grid(image[None], 1))
+    written = 0
+    for (job, _), image in zip(read, made, strict=True):
+        try:
+            write_png(job.target, grid(image[None], 1))
+        except GanforgeError as error:
+            failed[job.source] = str(error)
+            continue
+        written += 1
+    return written
 
 
 def _shown(parts: Sequence[Sequence[Job]], total: int) -> Iterator[Sequence[Job]]:

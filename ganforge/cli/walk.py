@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganforge.cli.run_options import look_options, open_folder
+from ganforge.cli.run_options import look_options, open_folder, placed, said_replaced
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
 
@@ -71,12 +71,12 @@ def command(
     stops = _stops(opened, plan, numbers, labels, texts)
     if len(stops) < 2:
         raise GanforgeError("a walk needs two stops or more, such as --seeds 0,1")
-    out = out or Path(f"{folder.name}-walk.png")
-    form = out.suffix.lower()
+    usual = Path(f"{folder.name}-walk.png")
+    form = (out or usual).suffix.lower()
     from ganforge.lab.walk import walk
 
     found = walk(opened, plan, stops, frames or _FRAMES[form], straight=straight)
-    _write(out, found, frames or _FRAMES[form])
+    out, replaced = placed(out, usual, lambda p: _write(p, found, frames or _FRAMES[form]))
     if as_json:
         told = {"unevenness": found.unevenness, "measured": found.seen_by, "out": str(out)}
         click.echo(json.dumps({"step": opened.step, "images": len(found.images), **told}))
@@ -84,7 +84,7 @@ def command(
         click.echo(
             f"{len(found.images)} images between {len(stops)} stops of {folder.name} at step "
             f"{opened.step:,}, largest step {found.unevenness:.1f} times the mean "
-            f"(by {found.seen_by}): {out}"
+            f"(by {found.seen_by}): {out}{said_replaced(replaced)}"
         )
 
 

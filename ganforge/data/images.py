@@ -13,6 +13,7 @@ import os
 import re
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -613,7 +614,8 @@ def write_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> No
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write` with a name beside `path`, then move the file to its place."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Not called after the file, since its name may be as long as a name can be.
+    part = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

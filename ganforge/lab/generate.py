@@ -192,8 +192,9 @@ class Exported:
         """What a generator makes of images [N, C, H, W] in [-1, 1]."""
         name = self.chosen(generator)
         made = []
-        for part in torch.split(images, TRANSLATED):
-            seeds = range(len(part))
+        for start in range(0, len(images), TRANSLATED):
+            part = images[start : start + TRANSLATED]
+            seeds = range(start, start + len(part))
             made.append(self._made(name, self._sources(name, seeds, None, None, part), seeds))
         return torch.cat(made)
 

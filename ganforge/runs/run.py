@@ -498,9 +498,20 @@ class Run:
         return values
 
     @torch.no_grad()
-    def translate(self, images: Tensor, generator: str | None = None, *, seed: int = 0) -> Tensor:
+    def translate(
+        self,
+        images: Tensor,
+        generator: str | None = None,
+        *,
+        seed: int = 0,
+        label: int | str | None = None,
+    ) -> Tensor:
         """What an image-to-image generator makes of images [N, C, H, W] in [-1, 1]; whatever else
-        it reads is drawn, for image i from seed S + i."""
+        it reads is drawn, for image i from seed S + i.
+
+        label: a class number or name; left out, the classes take turns. Raises GanforgeError for a
+        label that the generator does not know.
+        """
         plan = self.generator_plan(generator)
         if not isinstance(plan.source_specs[0], ImageSpec):
             raise GanforgeError(
@@ -510,8 +521,8 @@ class Run:
         made = []
         for start in range(0, len(images), _TRANSLATED):
             part = images[start : start + _TRANSLATED]
-            seeds = range(start, start + len(part))
-            sources = self.sources(plan, seeds, rows={plan.sources[0]: part})
+            seeds = range(seed + start, seed + start + len(part))
+            sources = self.sources(plan, seeds, label, rows={plan.sources[0]: part})
             made.append(self._made(plan, sources, seeds).cpu())
         return torch.cat(made)
 

@@ -170,3 +170,27 @@ def test_pictures_of_a_preview_open_everywhere(ganforge_cli, runs) -> None:
     ganforge_cli("sample", "plain", "--out", "deep/er/grid.PNG")
     with Image.open("deep/er/grid.PNG") as image:
         assert image.format == "PNG"
+
+
+@pytest.mark.parametrize("command", ["sample", "walk", "filters", "nearest"])
+def test_an_earlier_sheet_is_never_lost_without_a_word(ganforge_cli, runs: Path, command) -> None:
+    """The usual name is not used twice, unless for the same; a name that was asked for is."""
+    name = {"sample": "plain-seed0"}.get(command, f"plain-{command}")
+    usual = Path(f"{name}.png")
+    usual.write_bytes(b"an earlier sheet")
+    words = [command, "plain"]
+    for _ in range(2):
+        answer = ganforge_cli(*words)
+        assert answer.status == 0, answer.err
+        assert f": {name}-2.png\n" in answer.out
+    assert usual.read_bytes() == b"an earlier sheet"
+    assert sorted(path.name for path in Path().glob("*.png")) == [f"{name}-2.png", usual.name]
+    answer = ganforge_cli(*words, "--out", usual.name)
+    assert f": {usual.name} (replaced 1 file there)\n" in answer.out
+    assert usual.read_bytes() != b"an earlier sheet"
+
+
+def test_replaced_pictures_of_a_folder_are_counted(ganforge_cli, runs: Path) -> None:
+    ganforge_cli("sample", "plain", "--count", "3", "--out", "made")
+    answer = ganforge_cli("sample", "plain", "--count", "5", "--out", "made")
+    assert answer.out.endswith(": made (replaced 3 files there)\n")

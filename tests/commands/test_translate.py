@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import CYCLE, PLAIN, draw_pictures, pixels_of, write_recipe
+from small_runs import CYCLE, DIGITS, PLAIN, draw_pictures, pixels_of, write_recipe
 
 import ganforge
 from ganforge.images import grid, read_image
@@ -141,8 +141,123 @@ def test_equal_names_are_kept_apart(ganforge_cli, pets: Path) -> None:
         "translate", "--to", "dog", "photos", "photos/album/0.png", "--out", "made"
     )
     assert answer.out.startswith("5 dog pictures")
-    made = sorted(p.relative_to("made").as_posix() for p in Path("made").rglob("*.*"))
-    assert made == ["0.png", "album/0.png", "album/1.png", "grey-2.png", "grey.png"]
+    assert (
+        f"several have the same name: {Path('photos/grey.jpeg')} is grey.jpeg.png, "
+        f"{Path('photos/grey.jpg')} is grey.jpg.png\n"
+    ) in answer.out
+    assert made_in("made") == [
+        *("0.png", "album/0.png", "album/1.png", "grey.jpeg.png", "grey.jpg.png")
+    ]
+    for name in ("grey.jpeg", "grey.jpg"):
+        assert np.array_equal(
+            pixels_of(Path("made", f"{name}.png")), expected("cat2dog", Path("photos", name))
+        )
+
+
+def made_in(folder: str) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
+
+
+def test_each_result_is_of_the_picture_whose_name_it_has(ganforge_cli, pets: Path) -> None:
+    draw_pictures(Path("in"), 3)
+    for number, name in enumerate(("a.png", "a-2.png")):
+        Path(f"in/{number}.png").rename(f"in/{name}")
+    Image.open("in/2.png").save("in/a.bmp")
+    Path("in/2.png").unlink()
+    draw_pictures(Path("more"), 1, size=(9, 9))
+    Path("more/0.png").rename("more/a.png")
+    answer = ganforge_cli("translate", "--to", "dog", "in", "more", "--out", "made")
+    assert answer.status == 0, answer.err
+    assert made_in("made") == ["a-2.png", "a-3.png", "a.bmp.png", "a.png"]
+    pairs = {"a.png": "in/a.png", "a-2.png": "in/a-2.png", "a-3.png": "more/a.png"}
+    for name, source in (pairs | {"a.bmp.png": "in/a.bmp"}).items():
+        assert np.array_equal(pixels_of(Path("made", name)), expected("cat2dog", Path(source)))
+
+
+def test_a_job_goes_on_past_what_it_cannot_translate_and_lists_it(ganforge_cli, pets: Path) -> None:
+    draw_pictures(Path("in"), 3, size=(12, 12))
+    Path("in/1.png").write_bytes(Path("in/1.png").read_bytes()[:300])  # cut off behind its header
+    Path("in/broken.jpg").write_text("not a picture")
+    Image.new("RGB", (30, 2)).save("in/flat.png")
+    long = "x" * 245 + ".png"
+    Image.new("RGB", (8, 8)).save(Path("in", long))
+    answer = ganforge_cli("translate", "--to", "dog", "in", "--out", "made", "--size", "keep")
+    assert answer.status == 2
+    assert answer.out.startswith("3 dog pictures")
+    assert "3 of 6 pictures could not be translated:\n" in answer.err
+    for name in ("1.png is cut off", "broken.jpg is no image", "flat.png has 30 x 2 px, too small"):
+        assert name in answer.err
+    assert made_in("made") == ["0.png", "2.png", long]
+
+
+def test_pictures_of_any_ending_are_taken_and_other_files_counted(ganforge_cli, pets: Path) -> None:
+    draw_pictures(Path("in"), 2)
+    Path("in/0.png").rename("in/photo")
+    Image.open("in/1.png").save("in/scan.tga")
+    for name in ("read.txt", "also.txt", "LICENCE"):
+        Path("in", name).write_text("no picture")
+    answer = ganforge_cli("translate", "--to", "dog", "in", "--out", "made")
+    assert answer.status == 0, answer.err
+    assert made_in("made") == ["1.png", "photo.png", "scan.png"]
+    assert "left out, since they are no pictures: 2 .txt, 1 without an ending\n" in answer.out
+
+
+def test_results_of_an_earlier_job_are_replaced_and_that_is_said(ganforge_cli, pets: Path) -> None:
+    words = ["translate", "--to", "dog", "photos", "--out", "made"]
+    assert "replaced" not in ganforge_cli(*words).out
+    assert ganforge_cli(*words).out.endswith("made (replaced 3 files there)\n")
+
+
+# --- alpha and classes ----------------------------------------------------------------------------
+
+
+def test_a_missing_alpha_is_not_taken_as_opaque_unless_that_is_asked(ganforge_cli, workdir) -> None:
+    write_recipe(workdir, CYCLE.replace("size = 8", "size = 8\nchannels = 4"))
+    assert ganforge_cli("run", "recipe.toml").status == 0
+    Path("in").mkdir()
+    Image.new("RGB", (8, 8), (9, 99, 0)).save("in/plain.png")
+    hole = Image.new("RGBA", (8, 8), (9, 99, 0, 255))
+    hole.putpixel((3, 3), (0, 0, 0, 0))
+    hole.save("in/hole.png")
+    words = ["translate", "--to", "dog", "in", "--out", "made"]
+    answer = ganforge_cli(*words)
+    assert answer.status == 2
+    assert "plain.png has no alpha, the fourth channel that generator 'cat2dog' reads" in answer.err
+    assert "--opaque" in answer.err
+    assert made_in("made") == ["hole.png"]
+    answer = ganforge_cli(*words, "--opaque")
+    assert answer.status == 0, answer.err
+    assert made_in("made") == ["hole.png", "plain.png"]
+
+
+LABELLED = DIGITS.replace('from = ["noise", "label"]', 'from = ["image", "label"]\nto = "image"')
+
+
+def test_which_class_pictures_become_is_said_and_can_be_asked_for(ganforge_cli, workdir) -> None:
+    write_recipe(workdir, LABELLED)
+    answer = ganforge_cli("run", "recipe.toml")
+    assert answer.status == 0, answer.err
+    Path("in").mkdir()
+    for number in range(20):
+        shutil.copy("pictures/cats/0.png", f"in/{number}.png")
+    answer = ganforge_cli("translate", "in", "--out", "turns")
+    assert "classes by turns: cats, dogs; --label asks for one\n" in answer.out
+    answer = ganforge_cli("translate", "in", "--out", "dogs", "--label", "dogs")
+    assert answer.out.endswith("class: dogs\n")
+    turns = [pixels_of(Path(f"turns/{number}.png")) for number in range(20)]
+    dogs = [pixels_of(Path(f"dogs/{number}.png")) for number in range(20)]
+    assert np.abs(np.int16(turns[0]) - turns[1]).max() > 0
+    for number in range(20):  # numbered through, not anew in each batch
+        assert np.abs(np.int16(turns[number]) - turns[number % 2]).max() <= 1
+        assert np.abs(np.int16(dogs[number]) - turns[1]).max() <= 1
+    answer = ganforge_cli("translate", "in", "--out", "birds", "--label", "birds")
+    assert answer.status == 2 and "there is no label 'birds'; there are: cats, dogs" in answer.err
+
+
+def test_a_label_for_a_generator_without_classes_is_refused(ganforge_cli, pets: Path) -> None:
+    answer = ganforge_cli("translate", "--to", "dog", "photos", "--out", "m", "--label", "0")
+    assert answer.status == 2
+    assert "generator 'cat2dog' reads no class: leave --label out" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -151,7 +266,7 @@ def test_equal_names_are_kept_apart(ganforge_cli, pets: Path) -> None:
         (["pets"], "name the pictures to translate, or a folder of them"),
         (["pats", "photos"], "'pats' is neither a run nor a file"),
         (["pets", "nowhere"], "there is no file or folder nowhere"),
-        (["pets", "photos", "broken.png"], "broken.png is no image that can be read"),
+        (["pets", "broken.png"], "broken.png is no image that can be read"),
         (["pets", "notes"], "notes holds no images, only 1 .txt"),
     ],
 )

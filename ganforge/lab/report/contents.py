@@ -140,9 +140,10 @@ class _Logged:
         self.measured: list[Measured] = []
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        for self.last in self._folder.metric_lines():
-            self.measured += _measured(self.last)
-            yield self.last
+        for line in self._folder.metric_lines():
+            self.last = line
+            self.measured += _measured(line)
+            yield line
 
 
 def _measured(line: Mapping[str, Any]) -> Iterator[Measured]:
