@@ -31,7 +31,8 @@ def command(
     """Write a run's generators into a folder that needs torch and safetensors, and no ganforge.
 
     DIR/generate.py makes what `ganforge sample` and `ganforge translate` make, bit for bit, which
-    is tried before this ends. RUN is a run's folder or name; left out, the newest.
+    is tried before this ends, and so is each NAME.onnx; where anything differs, nothing is written.
+    RUN is a run's folder or name; left out, the newest.
     """
     if out.is_file() or (
         out.is_dir() and any(out.iterdir()) and not (out / "networks.py").exists()
@@ -39,11 +40,10 @@ def command(
         raise GanforgeError(f"{out} is there already; give --out the name of a new folder")
     folder = find_run(run)
     opened = open_folder(folder, step, device, plugin_files, without)
-    from ganforge.lab.export_folder import export, to_onnx
+    from ganforge.lab.export_folder import export
 
     try:
-        names = export(opened, out, generator)
-        names += to_onnx(opened, out, generator) if onnx else []
+        names = export(opened, out, generator, onnx=onnx)
     except OSError as error:
         raise GanforgeError(f"cannot write {out}: {error.strerror or error}") from error
     click.echo(f"{folder.name} at step {opened.step:,}: {out} ({', '.join(names)})")

@@ -350,6 +350,7 @@ def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:
     meant = [plan for plan in edges if to in (None, plan.target, plan.name)]
     meant = [plan for plan in meant if generator in (None, plan.name)]
     if len(meant) == 1:
+        _refuse_several(run, meant[0])
         return meant[0]
     there = ", ".join(f"`--to {plan.target}` (from {plan.sources[0]})" for plan in edges)
     if not meant:
@@ -359,6 +360,17 @@ def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:
         names = ", ".join(plan.name for plan in meant)
         raise GanforgeError(f"say which generator with --generator: {names}")
     raise GanforgeError(f"say which way: {there}")
+
+
+def _refuse_several(run: Run, plan: GeneratorPlan) -> None:
+    from ganforge.interfaces.specs import ImageSpec
+
+    pictures = dict.fromkeys(d for d, spec in run.leaves(plan) if isinstance(spec, ImageSpec))
+    if len(pictures) > 1:
+        raise GanforgeError(
+            f"generator '{plan.name}' reads several pictures ({', '.join(pictures)}), and "
+            "translate gives it one: call `Run.made_of` from Python"
+        )
 
 
 # --- doing it ---------------------------------------------------------------------------------

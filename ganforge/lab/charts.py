@@ -288,10 +288,10 @@ def _coloured(lines: Sequence[Line], colours: Sequence[str] = COLOURS) -> tuple[
     )
 
 
-def running_median(values: Array, window: int, at: Array | None = None) -> Array:
+def running_median(values: Array, window: int, at: Any = None) -> Array:
     """The median of the `window` values around each, fewer at the ends; NaN counts as missing.
 
-    at: the places that it is taken at, int64 ascending; otherwise all.
+    at: the places that it is taken at, int64 [N]; otherwise all.
     """
     if window < 2:
         return values if at is None else values[at]

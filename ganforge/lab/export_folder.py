@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import keyword
+import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganforge import __version__
 from ganforge.data.feed import held_out_rows, held_out_split
@@ -29,20 +32,48 @@ if TYPE_CHECKING:
 
 _ITEMS = 5  # that a generator is followed with; no other size of it should be the same
 _LARGEST = 64_000_000  # bytes of held-out rows
+_NEAR = 1e-3  # a difference of no matter where a network is computed otherwise
 
 
-def export(run: Run, out: Path, generator: str | None = None) -> list[str]:
+def export(run: Run, out: Path, generator: str | None = None, *, onnx: bool = False) -> list[str]:
     """Write generators into a folder: all of a run, or one and those that it reads. Returns the
-    names of its files.
+    names of its files. onnx: write NAME.onnx of each, too.
 
     What was written is tried at once: it must make what the run makes, bit for bit on a CPU (within
-    0.001 where a generator can only be followed for one item at a time). Raises GanforgeError where
-    a generator cannot be followed, and where it makes anything else.
+    0.001 where a generator can only be followed for one item at a time, and as ONNX). Raises
+    GanforgeError where a generator cannot be followed, and where it makes anything else; then
+    nothing is written.
     """
     plans = _wanted(run, generator)
+    with _whole(out) as folder:
+        names = _write(run, plans, folder)
+        for plan in plans:
+            _try(run, plan, folder)
+        return names + (to_onnx(run, folder, generator) if onnx else [])
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder whose files are moved into another one if nothing is raised, and else are gone."""
+    part = out.with_name(f".{out.name[:200]}.{os.getpid()}.part")
+    new = [folder for folder in out.parents if not folder.exists()]
+    try:
+        part.mkdir(parents=True)
+        yield part
+        out.mkdir(exist_ok=True)
+        for file in part.iterdir():
+            file.replace(out / file.name)
+    finally:
+        rmtree(part, ignore_errors=True)
+        with suppress(OSError):  # raised for those that are of use
+            for folder in new:
+                folder.rmdir()
+
+
+def _write(run: Run, plans: Sequence[GeneratorPlan], out: Path) -> list[str]:
+    """Write all but ONNX. Returns the names of the files."""
     found = {plan.name: _traced(run, plan) for plan in plans}
     rows = _rows(run, plans)
-    out.mkdir(parents=True, exist_ok=True)
     weights = {f"{n}/{k}": v for n, made in found.items() for k, v in made[0].weights.items()}
     told = {"run": run.folder.name, "step": str(run.step), "ganforge": __version__}
     (out / "weights.safetensors").write_bytes(save(weights, told))
@@ -52,8 +83,6 @@ def export(run: Run, out: Path, generator: str | None = None) -> list[str]:
     write_whole(out / "networks.py", _source(run, found))
     program = Path(__file__).with_name("generate.py").read_text(encoding="utf-8")
     write_whole(out / "generate.py", program)
-    for plan in plans:
-        _try(run, plan, out)
     names = ["generate.py", "networks.py", "config.json", "weights.safetensors"]
     return [*names, "rows.safetensors"] if rows else names
 
@@ -212,19 +241,28 @@ def _try(run: Run, plan: GeneratorPlan, folder: Path) -> None:
     config = exported.generators[plan.name]
     exactly = run.device.type == "cpu" and (config["together"] or config["draws_itself"])
     for count, seed in ((1, 3), (_ITEMS, 0)):
-        if any(isinstance(spec, ImageSpec) for _, spec in run.leaves(plan)):
-            (pictures,) = _pictures(run, plan, count).values()
-            ours = run.translate(pictures, plan.name)
-            theirs = exported.translate(pictures, plan.name)
-        else:
-            ours = run.sample(count, seed=seed, generator=plan.name)
-            theirs = exported.sample(count, seed=seed, generator=plan.name)
-        same = torch.equal(ours, theirs) if exactly else torch.allclose(ours, theirs, atol=1e-3)
+        ours, theirs = _both(run, plan, exported, count, seed)
+        same = torch.equal(ours, theirs) if exactly else torch.allclose(ours, theirs, atol=_NEAR)
         if not same:
             raise GanforgeError(
-                f"generator '{plan.name}' cannot be exported: what was written in {folder} makes "
-                f"other images than the run, by up to {float((ours - theirs).abs().max()):.2g}"
+                f"generator '{plan.name}' cannot be exported: what was written makes other images "
+                f"than the run, by up to {float((ours - theirs).abs().max()):.2g}"
             )
+
+
+def _both(
+    run: Run, plan: GeneratorPlan, exported: Any, count: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """What the run makes of the same, and what the folder makes."""
+    pictures = _pictures(run, plan, count)
+    if len(pictures) > 1:
+        sources = example(run, plan, count, seed)
+        rows = dict(zip(plan.sources, sources, strict=True))
+        return run.made_of(rows, plan.name), exported.make(*sources, generator=plan.name)
+    for images in pictures.values():
+        return run.translate(images, plan.name), exported.translate(images, plan.name)
+    ours = run.sample(count, seed=seed, generator=plan.name)
+    return ours, exported.sample(count, seed=seed, generator=plan.name)
 
 
 def _opened(folder: Path) -> Any:
@@ -246,11 +284,13 @@ def _opened(folder: Path) -> Any:
 def to_onnx(run: Run, out: Path, generator: str | None = None) -> list[str]:
     """Write `NAME.onnx` for each generator, with its sources as inputs. Returns the names.
 
-    Raises GanforgeError where the extra is not installed, and for a generator that draws by itself,
-    whose draws an ONNX model cannot repeat.
+    Each is run once with onnxruntime, for two numbers of items. Raises GanforgeError where it does
+    not make what the network makes, where the extra is not installed, and for a generator that
+    draws by itself, whose draws an ONNX model cannot repeat.
     """
     try:
         import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
         raise GanforgeError("ONNX is an extra: `pip install ganforge[onnx]`") from None
@@ -261,19 +301,26 @@ def to_onnx(run: Run, out: Path, generator: str | None = None) -> list[str]:
             raise GanforgeError(
                 f"generator '{plan.name}' draws by itself, which ONNX cannot repeat"
             )
-        _write_onnx(run, plan, out / f"{plan.name}.onnx")
-        names.append(f"{plan.name}.onnx")
+        path = out / f"{plan.name}.onnx"
+        network = plain(network)
+        _write_onnx(run, plan, network, path)
+        for count in _TRIED:
+            _try_onnx(run, plan, network, path, count)
+        names.append(path.name)
     return names
 
 
-def _write_onnx(run: Run, plan: GeneratorPlan, path: Path) -> None:
+_TRIED = (1, 7)  # items that a written model is tried with; it is followed with others
+
+
+def _write_onnx(run: Run, plan: GeneratorPlan, network: nn.Module, path: Path) -> None:
     inputs = example(run, plan, _ITEMS)
     names = [_word(source.removeprefix("generators.")) for source in plan.sources]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                plain(run.generator(plan.name)),
+                network,
                 tuple(inputs),
                 path,
                 input_names=names,
@@ -284,7 +331,39 @@ def _write_onnx(run: Run, plan: GeneratorPlan, path: Path) -> None:
                 verbose=False,
             )
         except Exception as error:  # whatever the exporter met
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise GanforgeError(
-                f"generator '{plan.name}' cannot be written as ONNX: {reason}"
+                f"generator '{plan.name}' cannot be written as ONNX: {_reason(error)}"
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What is at the bottom of it, in a line: exporters wrap it in advice on themselves."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@torch.no_grad()
+def _try_onnx(run: Run, plan: GeneratorPlan, network: nn.Module, path: Path, count: int) -> None:
+    """Raises GanforgeError where a written model makes something else of so many items."""
+    import onnxruntime
+
+    inputs = example(run, plan, count, seed=1)
+    ours = network(*inputs)
+    refused = f"generator '{plan.name}' cannot be written as ONNX: what the exporter of torch wrote"
+    of = f"of {count} item{'' if count == 1 else 's'}"
+    try:
+        model = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        given = {i.name: x.numpy() for i, x in zip(model.get_inputs(), inputs, strict=True)}
+        theirs = torch.from_numpy(model.run(["data"], given)[0])
+    except Exception as error:  # whatever the runtime met
+        raise GanforgeError(f"{refused} cannot be run {of} ({_reason(error)})") from error
+    if theirs.shape != ours.shape:
+        shapes = f"{list(theirs.shape)}, not {list(ours.shape)}"
+        raise GanforgeError(f"{refused} makes another shape {of}: {shapes}")
+    if not torch.allclose(theirs, ours, atol=_NEAR, rtol=_NEAR):
+        raise GanforgeError(
+            f"{refused} makes something else {of}, by up to "
+            f"{float((theirs - ours).abs().max()):.2g}; such as resizing by a scale factor with "
+            "antialias, which is right where it is given the size"
+        )

@@ -191,12 +191,24 @@ class Exported:
     def translate(self, images: Tensor, generator: str | None = None) -> Tensor:
         """What a generator makes of images [N, C, H, W] in [-1, 1]."""
         name = self.chosen(generator)
+        pictures = dict.fromkeys(s["name"] for s in self.leaves(name) if s["kind"] == "image")
+        if len(pictures) > 1:
+            raise Mistake(
+                f"generator '{name}' reads several pictures ({', '.join(pictures)}): call "
+                "Exported.make from Python"
+            )
         made = []
         for start in range(0, len(images), TRANSLATED):
             part = images[start : start + TRANSLATED]
             seeds = range(start, start + len(part))
             made.append(self._made(name, self._sources(name, seeds, None, None, part), seeds))
         return torch.cat(made)
+
+    @torch.no_grad()
+    def make(self, *sources: Tensor, generator: str | None = None) -> Tensor:
+        """What a generator makes of all that it reads, each [N, ...], in the order of its sources
+        in config.json."""
+        return self._made(self.chosen(generator), sources, range(len(sources[0])))
 
     def reads_images(self, name: str) -> bool:
         return any(s["kind"] == "image" and "by" not in s for s in self.leaves(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from built_runs import RECIPES, built, small_plan, train_small
 from PIL import Image
 from safetensors.torch import load_file, save
-from small_runs import CYCLE, DIGITS, PLAIN
+from small_runs import CYCLE, DIGITS, PLAIN, write_recipe
 from torch import nn
 
 import ganforge
@@ -285,6 +286,93 @@ def test_without_the_extra_onnx_is_refused_in_a_line(ganforge_cli, runs, monkeyp
     monkeypatch.setitem(sys.modules, "onnx", None)
     answer = ganforge_cli("export", "plain", "--out", "out", "--onnx")
     assert answer.status == 2 and "ONNX is an extra: `pip install ganforge[onnx]`" in answer.err
+
+
+RESIZING = """
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ganforge import Generator
+from ganforge.plugin import option
+
+
+class Resizing(Generator):
+    class Options:
+        how: Literal["scale", "size", "area", "adaptive"] = option(help="how it is resized")
+
+    def __init__(self, options, sources, target):
+        super().__init__(options, sources, target)
+        self.how = options.how
+        self.dense = nn.Linear(sources[0].dim, 3 * 11 * 11)
+
+    def forward(self, noise):
+        x = torch.tanh(self.dense(noise)).view(-1, 3, 11, 11)
+        if self.how == "scale":
+            x = F.interpolate(x, scale_factor=0.75, mode="bilinear", antialias=True)
+        elif self.how == "size":
+            x = F.interpolate(x, size=(7, 5), mode="bilinear", antialias=True)
+        elif self.how == "area":
+            x = F.interpolate(x, size=(7, 5), mode="area")
+        else:
+            x = F.adaptive_avg_pool2d(x, (7, 5))
+        return F.interpolate(x, size=(8, 8))
+"""
+
+
+def resizing(ganforge_cli, how: str) -> list[str]:
+    """A run whose generator resizes; what follows `ganforge export`."""
+    Path("resizing.py").write_text(RESIZING, encoding="utf-8")
+    use = 'use = "mlp"\nhidden = [6]\n[discriminator]'
+    own = f'use = "resizing"\nhow = "{how}"\n[discriminator]'
+    assert use in PLAIN
+    write_recipe(Path(), PLAIN.replace(use, own, 1))
+    answer = ganforge_cli("run", "recipe.toml", "--plugin-file", "resizing.py")
+    assert answer.status == 0, answer.err
+    return ["export", "digits", "--out", "deep/out", "--plugin-file", "resizing.py"]
+
+
+@pytest.mark.parametrize("how", ["size", "area", "adaptive"])
+def test_onnx_of_what_is_resized_to_odd_sizes_is_tried_and_written(ganforge_cli, workdir, how):
+    pytest.importorskip("onnxruntime", reason="an extra: pip install ganforge[onnx]")
+    answer = ganforge_cli(*resizing(ganforge_cli, how), "--onnx")
+    assert answer.status == 0, answer.err
+    assert Path("deep/out/main.onnx").exists()
+
+
+def test_an_onnx_model_that_makes_something_else_is_refused_whole(ganforge_cli, workdir):
+    """0.75 of 11 px is no whole number, which torch's exporter gets wrong with antialias."""
+    pytest.importorskip("onnxruntime", reason="an extra: pip install ganforge[onnx]")
+    words = resizing(ganforge_cli, "scale")
+    before = sorted(Path().iterdir())
+    answer = ganforge_cli(*words, "--onnx")
+    assert answer.status == 2
+    assert re.search(
+        r"generator 'main' cannot be written as ONNX: what the exporter of torch wrote makes "
+        r"something else of 1 item, by up to [0-9.]+;",
+        answer.err,
+    )
+    assert "Traceback" not in answer.err
+    assert sorted(Path().iterdir()) == before  # not even the folders above
+    answer = ganforge_cli(*words)
+    assert answer.status == 0, answer.err
+
+
+def test_an_export_that_is_refused_leaves_an_earlier_one_as_it_was(runs, monkeypatch):
+    run = ganforge.open_run("plain")
+    export(run, Path("out"))
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    monkeypatch.setattr(export_folder, "_try", refusing)
+    with pytest.raises(GanforgeError, match="on purpose"):
+        export(run, Path("out"))
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
+
+
+def refusing(*_: object) -> None:
+    raise GanforgeError("on purpose")
 
 
 # --- a fresh environment --------------------------------------------------------------------------
