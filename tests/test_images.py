@@ -25,6 +25,7 @@ from ganforge.images import (
     write_gif,
     write_png,
 )
+from ganforge.lab import generate
 from ganforge.plugin import ImageOptions, ImageSpec, Impossible
 
 
@@ -419,3 +420,20 @@ def test_looking_at_images_needs_no_torch(tmp_path):
         "sys.exit(not (light and 'torch' not in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_sheet_shows_any_number_of_channels_side_by_side():
+    six = torch.linspace(-1, 1, 2 * 6 * 2 * 3).view(2, 6, 2, 3)
+    sheet = grid(six, 1)
+    assert sheet.shape == (2 + 2 + 2, 6, 3)
+    assert np.array_equal(sheet[:2, :3], grid(six[:1, :3], 1))
+    assert np.array_equal(sheet[4:, 3:], grid(six[1:, 3:], 1))
+    five = six[:, :5]
+    sheet = grid(five, 2)
+    assert sheet.shape == (2, 15 + 2 + 15)
+    for channel in range(5):
+        tile = sheet[:, 17 + 3 * channel : 20 + 3 * channel]
+        assert np.array_equal(tile, grid(five[1:, channel : channel + 1], 1))
+    for images in (six, five):
+        exported = generate.grid(images, 2).numpy()
+        assert np.array_equal(exported.squeeze(), grid(images, 2))

@@ -69,6 +69,7 @@ def command(
         raise GanforgeError(
             f"generator '{plan.name}' makes {plan.target_spec}, which no data shows"
         )
+    _refuse_others(plan)
     from ganforge.data.images import write_png
     from ganforge.lab import features
 
@@ -87,6 +88,15 @@ def command(
     where = f"{out}{said_replaced(replaced)}"
     click.echo(f"{count} samples of {folder.name} at step {opened.step:,}: {where}")
     click.echo(_verdict(copied))
+
+
+def _refuse_others(plan: GeneratorPlan) -> None:
+    from ganforge.interfaces.specs import ImageSpec
+
+    if not isinstance(plan.target_spec, ImageSpec):
+        raise GanforgeError(
+            f"nearest compares pictures, and generator '{plan.name}' makes {plan.target_spec}"
+        )
 
 
 def _sheet(samples: Tensor, training: Tensor, eyes: list[Eye]) -> np.ndarray:
@@ -119,10 +129,27 @@ def _score(run: Run, plan: GeneratorPlan, training: Tensor, eye: Eye) -> Copying
 def _verdict(copied: Copying | None) -> str:
     if copied is None:
         return "no images are held out (`data.holdout`), so nothing says whether these are copies"
-    said = "the generator copies" if copied.memorised else "no sign of copying"
     return (
-        f"{said}: score {copied.score:.2f}, p {copied.p:.2g}, {copied.copies:.0%} nearer to one "
-        f"image than 99% of held-out images are ({copied.samples:,} samples against "
-        f"{copied.held_out:,} held-out images, {copied.training:,} training images, by "
-        f"{copied.seen_by})"
+        f"{_decided(copied)} ({copied.samples:,} samples against {copied.held_out:,} held-out "
+        f"images, {copied.training:,} training images, by {copied.seen_by})"
+    )
+
+
+def _decided(copied: Copying) -> str:
+    """The verdict, and what decides it: copies are nearer than held-out images on the whole, and
+    many of them are much nearer to a single image."""
+    from ganforge.lab.nearest import COPIES
+
+    nearer = f"score {copied.score:.2f} where 0.5 is chance, p {copied.p:.2g}"
+    close = f"{copied.copies:.0%} are nearer to one image than 99% of held-out images are"
+    if copied.memorised:
+        return f"the generator copies: samples lie nearer to training images ({nearer}); {close}"
+    if not copied.nearer:
+        return (
+            "no sign of copying: samples lie no nearer to training images than held-out images do "
+            f"({nearer}); {close}"
+        )
+    return (
+        f"no sign of copying: samples lie nearer to training images as a whole ({nearer}), but not "
+        f"to single ones, which decides: {close}, and copying takes more than {COPIES:.0%}"
     )

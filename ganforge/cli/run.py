@@ -203,7 +203,7 @@ def _next(request: Request, outcome: Outcome) -> Iterator[tuple[str, str]]:
 
 def _look(request: Request, plan: Plan, run: str) -> tuple[str, str]:
     """The command that shows what this game's generators do."""
-    from ganforge.interfaces.specs import ImageSpec
+    from ganforge.interfaces.specs import ImageSpec, TextSpec
 
     from_files = any(g.component.provider.endswith(".py") for g in plan.generators.values())
     plugins = _plugins(request) if from_files else []
@@ -211,6 +211,8 @@ def _look(request: Request, plan: Plan, run: str) -> tuple[str, str]:
         generator
         for generator in plan.generators.values()
         if isinstance(generator.source_specs[0], ImageSpec)
+        and isinstance(generator.target_spec, ImageSpec)
+        and sum(isinstance(spec, ImageSpec) for spec in generator.source_specs) == 1
         and not generator.sources[0].startswith("generators.")
     ]
     if edges:
@@ -219,7 +221,13 @@ def _look(request: Request, plan: Plan, run: str) -> tuple[str, str]:
         return "pictures of yours", _joined(line)
     last = list(plan.generators)[-1]  # of a chain, what it ends in
     which = ["--generator", last] if len(plan.generators) > 1 else []
-    return "more images", _joined(["sample", run, *which, "--count", "64", *plugins])
+    target = plan.generators[last].target_spec
+    if isinstance(target, ImageSpec):
+        return "more images", _joined(["sample", run, *which, "--count", "64", *plugins])
+    if isinstance(target, TextSpec):
+        return "more texts", _joined(["sample", run, *which, "--count", "20", *plugins])
+    out = ["--out", f"{Path(run).name}.safetensors"]
+    return "more of it", _joined(["sample", run, *which, "--count", "64", *out, *plugins])
 
 
 def run_argument(folder: RunFolder) -> str:

@@ -78,6 +78,11 @@ def command(
             raise GanforgeError(f"generator '{plan.name}' writes text: leave out --out, --numbered")
         _print(opened, plan, count or _LINES, text, seed)
         return
+    if kind != "tensor" and not _pictures(plan):
+        raise GanforgeError(
+            f"generator '{plan.name}' makes {plan.target_spec} and no pictures: write them as a "
+            "tensor with `--out FILE.safetensors`"
+        )
     count = count or _usual_count(plan, label)
     made = _Request(opened, plan, count, label, text, seed)
     usual = Path(_usual_name(opened, seed, label, text, step, generator))
@@ -88,7 +93,7 @@ def command(
         out, replaced = placed(out, usual, lambda path: _write_tensor(path, made))
     else:
         out, replaced = placed(out, usual, lambda path: _write_grid(path, made, numbered))
-    say_made(count, "image", plan, opened, out, replaced)
+    say_made(count, "image" if _pictures(plan) else "item", plan, opened, out, replaced)
 
 
 def _kind(out: Path | None) -> str:
@@ -121,6 +126,12 @@ def _writes(plan: GeneratorPlan) -> bool:
     from ganforge.interfaces.specs import TextSpec
 
     return isinstance(plan.target_spec, TextSpec)
+
+
+def _pictures(plan: GeneratorPlan) -> bool:
+    from ganforge.interfaces.specs import ImageSpec
+
+    return isinstance(plan.target_spec, ImageSpec)
 
 
 def _print(run: Run, plan: GeneratorPlan, count: int, text: str | None, seed: int) -> None:
@@ -223,7 +234,8 @@ def _write_tensor(out: Path, made: _Request) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    tensors = {"images": made.images().contiguous()}
+    name = "images" if _pictures(made.plan) else "items"
+    tensors = {name: made.images().contiguous()}
     labels = made.labels()
     if labels is not None:
         tensors["labels"] = labels

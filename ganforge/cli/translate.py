@@ -350,6 +350,7 @@ def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:
     meant = [plan for plan in edges if to in (None, plan.target, plan.name)]
     meant = [plan for plan in meant if generator in (None, plan.name)]
     if len(meant) == 1:
+        _refuse_channels(meant[0])
         _refuse_several(run, meant[0])
         return meant[0]
     there = ", ".join(f"`--to {plan.target}` (from {plan.sources[0]})" for plan in edges)
@@ -360,6 +361,14 @@ def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:
         names = ", ".join(plan.name for plan in meant)
         raise GanforgeError(f"say which generator with --generator: {names}")
     raise GanforgeError(f"say which way: {there}")
+
+
+def _refuse_channels(plan: GeneratorPlan) -> None:
+    if _shape(plan)[0] not in (1, 3, 4):
+        raise GanforgeError(
+            f"generator '{plan.name}' reads {plan.source_specs[0]}, and picture files have 1, 3 or "
+            "4 channels: call `Run.translate` from Python"
+        )
 
 
 def _refuse_several(run: Run, plan: GeneratorPlan) -> None:

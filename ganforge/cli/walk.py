@@ -68,6 +68,7 @@ def command(
     folder = find_run(run)
     opened = open_folder(folder, step, device, plugin_files, without)
     plan = opened.generator_plan(generator)
+    _refuse_others(plan)
     stops = _stops(opened, plan, numbers, labels, texts)
     if len(stops) < 2:
         raise GanforgeError("a walk needs two stops or more, such as --seeds 0,1")
@@ -85,6 +86,15 @@ def command(
             f"{len(found.images)} images between {len(stops)} stops of {folder.name} at step "
             f"{opened.step:,}, largest step {found.unevenness:.1f} times the mean "
             f"(by {found.seen_by}): {out}{said_replaced(replaced)}"
+        )
+
+
+def _refuse_others(plan: GeneratorPlan) -> None:
+    from ganforge.interfaces.specs import ImageSpec
+
+    if not isinstance(plan.target_spec, ImageSpec):
+        raise GanforgeError(
+            f"a walk shows pictures, and generator '{plan.name}' makes {plan.target_spec}"
         )
 
 

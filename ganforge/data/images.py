@@ -544,10 +544,12 @@ def grid(images: Tensor, columns: int) -> np.ndarray:
     """Images float [N, C, H, W] in [-1, 1] as one sheet, uint8 [H', W', C] (or [H', W'] for grey).
 
     -1 is black and 1 is white whatever the images hold; nothing is normalised. Tiles are two
-    white pixels apart, and places without an image are white.
+    white pixels apart, and places without an image are white. Other channels than 1, 3 and 4 stand
+    side by side, by threes in colour where they can be counted by threes, else each in grey.
     """
     import numpy as np
 
+    images = _beside(images)
     count, channels, height, width = images.shape
     pixels = images.detach().float().add(1).mul(127.5).round().clamp(0, 255)
     tiles = pixels.byte().permute(0, 2, 3, 1).cpu().numpy()  # [N, H, W, C]
@@ -559,6 +561,16 @@ def grid(images: Tensor, columns: int) -> np.ndarray:
         top, left = (number // columns) * (height + _GAP), (number % columns) * (width + _GAP)
         sheet[top : top + height, left : left + width] = tile
     return sheet[:, :, 0] if channels == 1 else sheet
+
+
+def _beside(images: Tensor) -> Tensor:
+    """Images [N, C, H, W] of any number of channels as images of 1, 3 or 4."""
+    count, channels, height, width = images.shape
+    if channels in (1, 3, 4):
+        return images
+    each = 1 if channels % 3 else 3
+    parts = images.reshape(count, channels // each, each, height, width)
+    return parts.permute(0, 2, 3, 1, 4).reshape(count, each, height, -1)
 
 
 def tiled(

@@ -310,7 +310,13 @@ def decoded(numbers: Tensor, spec: dict[str, Any]) -> str:
 
 
 def pixels_of(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] in [-1, 1] -> uint8 [N, H, W, C]"""
+    """Images [N, C, H, W] in [-1, 1] -> uint8 [N, H, W, C]; other channels than 1, 3 and 4 side by
+    side, by threes in colour where they can be counted by threes, else each in grey."""
+    count, channels, height, width = images.shape
+    if channels not in (1, 3, 4):
+        each = 1 if channels % 3 else 3
+        parts = images.reshape(count, channels // each, each, height, width)
+        images = parts.permute(0, 2, 3, 1, 4).reshape(count, each, height, -1)
     return images.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
 
 

@@ -36,7 +36,12 @@ class Copying:
 
     @property
     def memorised(self) -> bool:
-        return self.p < LIKELY and self.score > SCORE and self.copies > COPIES
+        return self.nearer and self.copies > COPIES
+
+    @property
+    def nearer(self) -> bool:
+        """Whether samples as a whole lie nearer than chance and trifles explain."""
+        return self.p < LIKELY and self.score > SCORE
 
 
 def nearest(seen: Tensor, training: Tensor, count: int) -> tuple[Tensor, Tensor]:

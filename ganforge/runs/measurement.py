@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -18,6 +19,7 @@ from ganforge.interfaces.errors import PluginError
 
 if TYPE_CHECKING:
     from ganforge.interfaces.components import Metric
+    from ganforge.interfaces.manifest import Component
     from ganforge.runs.run import Run
 
 
@@ -71,11 +73,17 @@ class Measurement:
         return f"± {figure_text(half)}" if half else ""
 
     @classmethod
-    def take(cls, name: str, metric: Metric, run: Run) -> Measurement:
+    def take(
+        cls, name: str, metric: Metric, run: Run, component: Component | None = None
+    ) -> Measurement:
         """Let a metric measure a run. Raises PluginError where it returns anything but figures,
-        and whatever GanforgeError the metric raises."""
+        and whatever GanforgeError the metric raises; with its component, other errors of a
+        third party's metric are PluginErrors, too, which name it."""
+        from ganforge.game.error_attribution import blaming
+
         started = time.perf_counter()
-        measured = metric.measure(run)
+        with nullcontext() if component is None else blaming(component):
+            measured = metric.measure(run)
         seconds = time.perf_counter() - started
         if not isinstance(measured, Mapping):
             raise PluginError(f"measure() returned {measured!r}, not a dict of named figures")

@@ -44,7 +44,7 @@ def open_run(
     *,
     step: int | str = "last",
     device: str = "auto",
-    plugin_files: Sequence[Path] = (),
+    plugin_files: Sequence[str | Path] = (),
 ) -> Run:
     """Open a run by its folder, its name, or nothing for the newest.
 
@@ -62,12 +62,12 @@ class Run:
         *,
         step: int | str = "last",
         device: torch.device | None = None,
-        plugin_files: Sequence[Path] = (),
+        plugin_files: Sequence[str | Path] = (),
         registry: Registry | None = None,
     ) -> None:
         self.folder = folder
         self.device = device or torch.device("cpu")
-        self.registry = registry or Registry.load(plugin_files=plugin_files)
+        self.registry = registry or Registry.load(plugin_files=[*map(Path, plugin_files)])
         self.step = self._find_step(step)
         self._live: Mapping[str, nn.Module] = {}
         self._loaded: dict[str, nn.Module] = {}

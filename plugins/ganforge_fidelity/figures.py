@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import torch
@@ -122,6 +123,23 @@ def density_coverage(fake: Tensor, real: Tensor, nearest: int = NEAREST) -> dict
         hits += int(inside.sum())
         covered += int(inside.any(1).sum())
     return {"density": hits / (nearest * len(fake)), "coverage": covered / len(real)}
+
+
+def repeats_told(real: Tensor, nearest: int = NEAREST) -> str:
+    """What density and coverage say of real features [N, D] of which many are the same; "" where
+    that is not so.
+
+    The reach of a row with `nearest` copies is 0, and no sample is nearer than that.
+    """
+    rows = real.cpu().contiguous().numpy()
+    count = sum(n for n in Counter(row.tobytes() for row in rows).values() if n > nearest)
+    if not count:
+        return ""
+    return (
+        f"caution: {count:,} of {len(rows):,} real images are the same as {nearest} others or "
+        "more, so their reach is 0: density and coverage never count a sample as within it, "
+        "precision and recall do at a distance of 0"
+    )
 
 
 def _distances(rows: Tensor, others: Tensor) -> Iterator[Tensor]:

@@ -19,6 +19,7 @@ from ganforge_fidelity.figures import (
     frechet_distance,
     kernel_distance,
     precision_recall,
+    repeats_told,
 )
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Fidelity(Metric):
             f"against {real.what} of {target} ({run.plan.domains[target].spec}), as 8 bits",
             seer.about,
             HOW,
+            *filter(None, [repeats_told(real.seen.features)]),
             f"-real = of {other.what} in place of samples" if other else "nothing is held out",
         )
         return {named(key, seer.name): value for key, value in found.items()}, "; ".join(how)

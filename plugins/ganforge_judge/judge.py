@@ -20,6 +20,7 @@ from attrs import frozen
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganforge import GanforgeError
 from ganforge.plugin import ImageSpec, LabelSpec
 from ganforge_judge import store
 from ganforge_judge.labelled import Labelled, Rows, data_of
@@ -96,14 +97,21 @@ def judge_of(run: Run, domain: str | None = None) -> Judge:
 
 
 def judge_for(data: Labelled, device: torch.device) -> Judge:
-    """The judge of labelled data."""
+    """The judge of labelled data, trained by one process while others that want it wait.
+
+    Raises GanforgeError for data of one class, of which every judge is right.
+    """
     training, held_out = data.training(), data.held_out()
+    _refuse_one_class(data, training)
     name = f"{data.name}-{_hash(data, training, held_out)}"
     network = blank(data.spec, data.classes.classes)
     facts = store.read(name, network)
     if facts is None:
-        network, facts = _trained(data, training, held_out, device)
-        facts = store.write(name, network, facts)
+        with store.held(name, f"the judge of {data.name}"):
+            facts = store.read(name, network)  # of who held it before
+            if facts is None:
+                network, facts = _trained(data, training, held_out, device)
+                facts = store.write(name, network, facts)
     return Judge(
         network=network.to(device).eval().requires_grad_(False),
         spec=data.spec,
@@ -114,6 +122,17 @@ def judge_for(data: Labelled, device: torch.device) -> Judge:
         identity=facts["sha256"][:8],
         device=device,
     )
+
+
+def _refuse_one_class(data: Labelled, training: Rows) -> None:
+    present = training.labels.unique().tolist()
+    if len(present) == 1:
+        names = data.classes.names
+        of = f"'{names[present[0]]}'" if names else str(present[0])
+        raise GanforgeError(
+            f"all {len(training):,} training images of {data.name} are of one class, {of}: a judge "
+            "of it is right whatever it is shown, so it is not trained; it takes two or more"
+        )
 
 
 def _hash(data: Labelled, training: Rows, held_out: Rows) -> str:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,29 @@ def write(name: str, network: nn.Module, facts: Mapping[str, Any]) -> dict[str, 
             "trained again; set GANFORGE_CACHE to a folder that can be written"
         )
     return complete
+
+
+@contextmanager
+def held(name: str, what: str) -> Iterator[None]:
+    """Keep other processes from making the same, and wait, saying so, while one does. The operating
+    system lets go of the lock when a process ends; where none can be had, each makes its own."""
+    from filelock import FileLock, Timeout
+
+    path = cache_folder() / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        lock.acquire()
+    except Timeout:
+        say(f"another process is training {what}: waiting for it")
+        lock.acquire(timeout=-1)
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _replace(path: Path, content: bytes) -> None:

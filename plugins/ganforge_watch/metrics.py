@@ -43,7 +43,7 @@ class Metrics(Hook):
             try:
                 metric: Metric = training.registry.load_target(part.component)(part.options)
                 with training.looking() as run:
-                    measurement = Measurement.take(name, metric, run)
+                    measurement = Measurement.take(name, metric, run, part.component)
             except GanforgeError as error:
                 console.print(Text(f"metric {name} could not be computed: {error}"), soft_wrap=True)
                 continue

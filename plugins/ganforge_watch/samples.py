@@ -26,6 +26,7 @@ from ganforge import GanforgeError, Hook, ImageSpec, LabelSpec, NoiseSpec, Run, 
 from ganforge.images import grid, tiled, write_gif, write_png
 
 _BLOCK_GAP = 12  # between blocks
+_TILE_GAP = 2  # between an input and its translation
 _TRIPLE_GAP = 8  # between one input with its translations and the next
 _MANY_CLASSES = 20  # above, classes do not get a column each
 _FRAMES = 60  # of a GIF
@@ -123,7 +124,7 @@ class Samples(Hook):
             shown.append(run.translate(shown[1], back))
         elif paired:
             shown.append(run.held_out(run.generator_plan(name).target, count).float().cpu())
-        triples = [grid(torch.stack(_alike(images)), tiles) for images in zip(*shown, strict=True)]
+        triples = [_side_by_side(images) for images in zip(*shown, strict=True)]
         return tiled(triples, columns, across=_TRIPLE_GAP)
 
 
@@ -145,6 +146,13 @@ def _is_translator(run: Run, name: str) -> bool:
         and run.plan.domains[plan.sources[0]].origin in ("data", "derived")
         and all(isinstance(spec, (NoiseSpec, LabelSpec)) for spec in others)
     )
+
+
+def _side_by_side(images: Sequence[Tensor]) -> np.ndarray:
+    """Images [C, H, W] of several domains as a line of tiles."""
+    if all(len(image) in (1, 3, 4) for image in images):
+        return grid(torch.stack(_alike(images)), len(images))
+    return tiled([grid(image[None], 1) for image in images], len(images), across=_TILE_GAP)
 
 
 def _alike(images: Sequence[Tensor]) -> list[Tensor]:

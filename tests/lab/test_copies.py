@@ -11,8 +11,9 @@ from PIL import Image
 from small_runs import CYCLE, PLAIN, draw_pictures, write_recipe
 
 import ganforge
+from ganforge.cli.nearest import _verdict
 from ganforge.lab import features
-from ganforge.lab.nearest import copying, nearest
+from ganforge.lab.nearest import Copying, copying, nearest
 from ganforge.runs.run import Run
 
 TRAINING, OTHERS = 50, 300
@@ -69,7 +70,7 @@ def run(tmp_path_factory):
 def test_nearest_shows_them_and_finds_no_copies(ganforge_cli, run, workdir):
     answer = ganforge_cli("nearest", str(run.folder.path), "--count", "3", "--out", "n.png")
     assert answer.status == 0
-    assert "no sign of copying: score" in answer.out
+    assert "no sign of copying: samples lie no nearer to training images than" in answer.out
     with Image.open("n.png") as sheet:
         assert sheet.size == (2 * (6 * 8 + 5 * 2) + 12, 3 * 8 + 2 * 2)
         shown = np.asarray(sheet)
@@ -101,3 +102,20 @@ def test_a_translator_is_refused_in_a_line(ganforge_cli, workdir):
     assert answer.status == 2 and "ganforge translate" in answer.err
     answer = ganforge_cli("nearest", "--out", "a.gif")
     assert answer.status == 2 and "--out takes FILE.png" in answer.err
+
+
+def verdict(**figures: float) -> str:
+    counts = {"samples": 1000, "held_out": 200, "training": 900, "seen_by": "pixels"}
+    return _verdict(Copying(**figures, **counts))
+
+
+def test_the_verdict_says_what_decides_it():
+    blurred = verdict(score=0.85, p=7e-22, copies=0.03)
+    assert blurred.startswith(
+        "no sign of copying: samples lie nearer to training images as a whole (score 0.85 where "
+        "0.5 is chance, p 7e-22), but not to single ones, which decides: 3% are nearer to one image "
+        "than 99% of held-out images are, and copying takes more than 10%"
+    )
+    assert verdict(score=0.98, p=1e-30, copies=0.96).startswith("the generator copies: ")
+    alike = verdict(score=0.52, p=0.3, copies=0.02)
+    assert "samples lie no nearer to training images than held-out images do (score 0.52" in alike

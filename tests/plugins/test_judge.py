@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ganforge_judge.judge as judging
@@ -551,3 +553,44 @@ def test_real_digits_deviate_as_the_docs_say():
     deviation = ClassDeviation(10)
     deviation.add(rows.pixels(), rows.labels)
     assert float(deviation.each().mean()) == pytest.approx(0.312, abs=0.001)
+
+
+# --- one class, and several processes -------------------------------------------------------------
+
+
+def test_a_judge_of_one_class_is_refused(tmp_path):
+    data, _ = data_of(run_of(tmp_path))
+    rows = data.training()
+    with pytest.raises(GanforgeError, match="are of one class, 'down': a judge of it is right"):
+        judging._refuse_one_class(data, Rows(rows.images, torch.ones_like(rows.labels)))
+
+
+def test_of_two_processes_one_trains_the_judge_and_the_other_waits(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "new"))
+    run = run_of(tmp_path)
+    trained, started = [], threading.Event()
+    train_ = judging.train
+
+    def slowly(*arguments):
+        trained.append(1)
+        started.set()
+        waiting.wait(60)
+        return train_(*arguments)
+
+    waiting = threading.Event()
+    say = store.say
+
+    def heard(text):
+        say(text)
+        if "waiting for it" in text:
+            waiting.set()
+
+    monkeypatch.setattr(judging, "train", slowly)
+    monkeypatch.setattr(store, "say", heard)
+    with ThreadPoolExecutor() as pool:  # locks of one process keep its threads apart as well
+        first = pool.submit(judge_of, run)
+        assert started.wait(60)
+        second = pool.submit(judge_of, run)
+        assert first.result().identity == second.result().identity
+    assert len(trained) == 1
+    assert "another process is training the judge of stripes: waiting" in capfd.readouterr().err
