@@ -95,7 +95,8 @@ def _refuse_others(plan: GeneratorPlan) -> None:
 
     if not isinstance(plan.target_spec, ImageSpec):
         raise GanforgeError(
-            f"nearest compares pictures, and generator '{plan.name}' makes {plan.target_spec}"
+            f"nearest compares pictures, and generator '{plan.name}' makes none "
+            f"({plan.target_spec})"
         )
 
 

@@ -80,8 +80,8 @@ def command(
         return
     if kind != "tensor" and not _pictures(plan):
         raise GanforgeError(
-            f"generator '{plan.name}' makes {plan.target_spec} and no pictures: write them as a "
-            "tensor with `--out FILE.safetensors`"
+            f"generator '{plan.name}' makes no pictures ({plan.target_spec}): write what it makes "
+            "as a tensor with `--out FILE.safetensors`"
         )
     count = count or _usual_count(plan, label)
     made = _Request(opened, plan, count, label, text, seed)

@@ -94,7 +94,7 @@ def _refuse_others(plan: GeneratorPlan) -> None:
 
     if not isinstance(plan.target_spec, ImageSpec):
         raise GanforgeError(
-            f"a walk shows pictures, and generator '{plan.name}' makes {plan.target_spec}"
+            f"a walk shows pictures, and generator '{plan.name}' makes none ({plan.target_spec})"
         )
 
 

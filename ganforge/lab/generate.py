@@ -449,7 +449,7 @@ def _answer(exported: Exported, asked: argparse.Namespace) -> None:
         _print(exported, name, asked)
         return
     if plan["target"]["kind"] != "image":
-        raise Mistake(f"generator '{name}' makes no images: others read what it makes")
+        raise Mistake(f"generator '{name}' makes no images: call Exported.sample from Python")
     sources = exported.leaves(name)
     classes = next((s["classes"] for s in sources if s["kind"] == "label"), 0)
     if exported.reads_images(name):

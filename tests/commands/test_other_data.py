@@ -123,13 +123,20 @@ def test_what_a_run_of_vectors_recommends_works_and_other_looks_say_what_they_ne
     run = ganforge.open_run("made", plugin_files=["own.py"])
     assert torch.equal(items, run.sample(64))
     for words, needs in (
-        (["sample", "made"], "makes vector 2 and no pictures: write them as a tensor with `--out"),
-        (["walk", "made"], "a walk shows pictures, and generator 'main' makes vector"),
-        (["nearest", "made"], "nearest compares pictures, and generator 'main' makes vector"),
+        (
+            ["sample", "made"],
+            "makes no pictures (vector of 2): write what it makes as a tensor with",
+        ),
+        (["walk", "made"], "a walk shows pictures, and generator 'main' makes none (vector"),
+        (["nearest", "made"], "nearest compares pictures, and generator 'main' makes none (vec"),
     ):
         told = ganforge_cli(*words, *FILE)
         assert told.status == 2
         assert needs in told.err and told.err.count("\n") == 1
+    told = ganforge_cli("filters", "made", *FILE)
+    assert told.status == 2 and told.err.count("\n") == 1, told.err
+    told = ganforge_cli("report", "made", *FILE)
+    assert told.status == 0, told.err
     told = ganforge_cli("export", "made", "--out", "out", *FILE)
     assert told.status == 0, told.err
     assert torch.equal(export_folder._opened(Path("out")).sample(64), run.sample(64))
