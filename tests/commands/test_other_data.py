@@ -123,10 +123,7 @@ def test_what_a_run_of_vectors_recommends_works_and_other_looks_say_what_they_ne
     run = ganforge.open_run("made", plugin_files=["own.py"])
     assert torch.equal(items, run.sample(64))
     for words, needs in (
-        (
-            ["sample", "made"],
-            "makes no pictures (vector of 2): write what it makes as a tensor with",
-        ),
+        (["sample", "made"], "makes no pictures (vector of 2): write what it makes as a tensor"),
         (["walk", "made"], "a walk shows pictures, and generator 'main' makes none (vector"),
         (["nearest", "made"], "nearest compares pictures, and generator 'main' makes none (vec"),
     ):

@@ -113,8 +113,8 @@ def test_the_verdict_says_what_decides_it():
     blurred = verdict(score=0.85, p=7e-22, copies=0.03)
     assert blurred.startswith(
         "no sign of copying: samples lie nearer to training images as a whole (score 0.85 where "
-        "0.5 is chance, p 7e-22), but not to single ones, which decides: 3% are nearer to one image "
-        "than 99% of held-out images are, and copying takes more than 10%"
+        "0.5 is chance, p 7e-22), but not to single ones, which decides: 3% are nearer to one "
+        "image than 99% of held-out images are, and copying takes more than 10%"
     )
     assert verdict(score=0.98, p=1e-30, copies=0.96).startswith("the generator copies: ")
     alike = verdict(score=0.52, p=0.3, copies=0.02)
