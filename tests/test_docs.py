@@ -16,6 +16,7 @@ import attrs
 import click
 import pytest
 from PIL import Image
+from public_surface import remembered
 
 import ganforge
 from ganforge.cli.main import COMMANDS, main
@@ -38,7 +39,7 @@ from ganforge.testing import NotTried, cases_of
 
 ROOT = Path(ganforge.__file__).parent.parent
 DOCS = ROOT / "docs"
-RECIPES, FIRST_PLUGIN = DOCS / "recipes.md", DOCS / "first-plugin.md"
+RECIPES, FIRST_PLUGIN, PYTHON = (DOCS / f"{x}.md" for x in ("recipes", "first-plugin", "python"))
 
 pytestmark = [
     pytest.mark.skipif(not DOCS.is_dir(), reason="needs a checkout, not only a wheel"),
@@ -46,7 +47,7 @@ pytestmark = [
 ]
 
 PAGES = [page for page in (ROOT / "README.md", *sorted(DOCS.glob("*.md"))) if page.is_file()]
-LINKED = [*PAGES, ROOT / "CHANGELOG.md"]
+LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 
 
 @attrs.frozen
@@ -350,7 +351,8 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: page.name)
 def test_every_relative_link_leads_to_a_file_and_a_heading(page):
     text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)|<img [^>]*src=\"([^\"]+)\"", text):
+        target = "".join(target)
         if re.match(r"[a-z]+:", target):
             continue
         name, _, anchor = target.partition("#")
@@ -449,3 +451,39 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, ready, ganforge_cl
         assert answer.status == (2 if "margin=-1" in line else 0), f"{line}\n{answer.err}"
         ran += 1
     assert ran >= 4
+
+
+# --- the page of Python ---------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_page_of_python_run_one_after_the_other(ready):
+    known: dict[str, Any] = {}
+    examples = [f for f in FENCES if f.page == PYTHON and f.mark == "run"]
+    assert len(examples) > 8
+    for fence in examples:
+        exec(compile(fence.text, str(fence), "exec"), known)
+
+
+def test_every_public_name_has_a_place_on_the_page_of_python():
+    outside = re.sub(r"^```.*?^```$", "", PYTHON.read_text("utf-8"), flags=re.M | re.DOTALL)
+    shown = {word for code in re.findall(r"`([^`]+)`", outside) for word in code_words(code)}
+    missing = [name for name in public_names() if not {name, f"ganforge.{name}"} & shown]
+    assert not missing, f"docs/python.md says nothing of {missing}"
+
+
+def code_words(code: str) -> set[str]:
+    """`ganforge.train(recipe)` as `ganforge.train` and `recipe`."""
+    return set(re.findall(r"[\w.]+", code))
+
+
+def public_names() -> Iterator[str]:
+    """Classes, functions, values, hook events, and what runs and trainings can do; as the page has
+    them: `Component` of ganforge.plugin, `Run.sample` of a class."""
+    _, surface = remembered()
+    for line in surface:
+        kind, _, rest = line.partition(" ")
+        name = rest.partition("(")[0].removeprefix("ganforge.")
+        if kind == "member" and name.startswith(("Run.", "Training.")):
+            yield name
+        elif kind in ("class", "function", "value", "moment"):
+            yield re.sub(r"^(plugin|images|archives|testing)\.", "", name)
