@@ -487,3 +487,35 @@ def public_names() -> Iterator[str]:
             yield name
         elif kind in ("class", "function", "value", "moment"):
             yield re.sub(r"^(plugin|images|archives|testing)\.", "", name)
+
+
+# --- README, pictures and the first hour ----------------------------------------------------------
+
+
+def test_the_readme_is_read_in_one_go():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("picture", sorted((DOCS / "pictures").glob("*")), ids=lambda p: p.name)
+def test_pictures_are_light_and_shown_somewhere(picture):
+    most = 150_000 if picture.name.startswith("first-hour") else 300_000
+    assert picture.stat().st_size < most
+    assert any(f"pictures/{picture.name}" in page.read_text("utf-8") for page in PAGES)
+
+
+def test_what_made_the_pictures_of_the_first_hour_still_composes(ready, ganforge_cli):
+    for number in range(4):
+        file = ready / "PATH" / "TO" / "PHOTOS" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(file)
+    runs = [
+        shlex.split(line)[2:]
+        for fence in FENCES
+        if fence.page.name == "first-hour.md" and fence.language == "sh"
+        for line in fence.text.splitlines()
+        if line.startswith("ganforge run") and "--new" not in line
+    ]
+    assert len(runs) >= 6
+    for words in runs:
+        answer = ganforge_cli("check", *words)
+        assert answer.status == 0, answer.err
