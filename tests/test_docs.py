@@ -517,5 +517,7 @@ def test_what_made_the_pictures_of_the_first_hour_still_composes(ready, ganforge
     ]
     assert len(runs) >= 6
     for words in runs:
+        if "--out" in words:  # which `check` has no use for
+            del words[words.index("--out") : words.index("--out") + 2]
         answer = ganforge_cli("check", *words)
         assert answer.status == 0, answer.err
