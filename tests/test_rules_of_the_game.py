@@ -1,0 +1,192 @@
+"""Rules of docs/design.md, held by figures that are worked out by hand.
+
+The generator here is its one number `level`: every pixel of what it makes. Under plain gradient
+descent at a rate of 0.1, a loss whose gradient is 1 moves it by exactly 0.1.
+"""
+
+import sys
+
+import pytest
+import torch
+from playing import ONE_PAIR, training_of
+from safetensors.torch import load_file
+
+from ganforge import Discriminator, Generator, Loss
+from ganforge.interfaces.errors import TrainingError
+from ganforge.plugin import Component
+
+
+class Level(Generator):
+    """The same number everywhere, and a count of the forwards that it remembers."""
+
+    def __init__(self, options, sources, target):
+        super().__init__(options, sources, target)
+        self.level = torch.nn.Parameter(torch.zeros(()))
+        self.register_buffer("forwards", torch.zeros(()))
+
+    def forward(self, noise):
+        if self.training:
+            self.forwards = self.forwards + 1
+        return self.level.expand(len(noise), *self.target.shape)
+
+
+class Judge(Discriminator):
+    """Judges each row by itself, and remembers how many rows each forward had."""
+
+    independent_rows = True
+
+    def __init__(self, options, judged, given=()):
+        super().__init__(options, judged, given)
+        self.body = torch.nn.Linear(judged.flat, 1)
+        self.rows = []
+
+    def forward(self, data, given=None):
+        self.rows.append(len(data))
+        return self.body(data.flatten(1)).squeeze(1)
+
+
+class JudgeAlone(Loss):
+    """Moves D, without which there is no game."""
+
+    def discriminator(self, real_scores):
+        return real_scores.square()
+
+
+class Downhill(Loss):
+    """Of gradient 1 with respect to the level, in G's turn alone."""
+
+    def generator(self, made):
+        return made.flatten(1).mean(1)
+
+
+class OfContests(Loss):
+    """The same as a loss of contests; D's is the fakes' level too, and moves nothing."""
+
+    def discriminator(self, real_scores, fake, fake_scores):
+        return fake.flatten(1).mean(1) + 0 * (real_scores + fake_scores)
+
+    def generator(self, fake, fake_scores):
+        return fake.flatten(1).mean(1) + 0 * fake_scores
+
+
+class Breaks(Loss):
+    """Not a number once the level has moved."""
+
+    def generator(self, made):
+        level = made.flatten(1).mean(1)
+        return level * torch.where(level < -0.05, torch.nan, 1.0)
+
+
+def _here(kind, name, cls):
+    return Component(kind, name, f"test_rules_of_the_game:{cls}", provider="tests", version="0")
+
+
+PARTS = [
+    _here("generator", "level", "Level"),
+    _here("discriminator", "judge", "Judge"),
+    _here("loss", "judge-alone", "JudgeAlone"),
+    _here("loss", "downhill", "Downhill"),
+    _here("loss", "of-contests", "OfContests"),
+    _here("loss", "breaks", "Breaks"),
+]
+HEAD, _, REST = ONE_PAIR.partition("[generator]")
+QUIET = REST[REST.index("[hooks]") :]
+DESCENT = '[optimizer]\nuse = "sgd"\nlr = 0.1\n'
+LEVEL = '[generator]\nuse = "level"\n'
+JUDGE = '[discriminator]\nuse = "judge"\n'
+DOWNHILL = "[losses.judge-alone]\n[losses.downhill]\n"
+
+
+@pytest.fixture
+def play(tmp_path, monkeypatch):
+    """`play(text)` -> a training of a recipe's tables after [noise], ready for its first step."""
+    monkeypatch.setitem(sys.modules, "test_rules_of_the_game", sys.modules[__name__])
+
+    def made(text: str):
+        return training_of(tmp_path, HEAD + text + QUIET, *PARTS)
+
+    return made
+
+
+def levels(training, steps: int, name: str = "main") -> list[float]:
+    """How far each of the first steps moves the level down."""
+    network = training.game.networks[f"generators.{name}"]
+    moves = []
+    for step in range(1, steps + 1):
+        before = network.level.item()
+        training.take_step(step)
+        moves.append(before - network.level.item())
+    return moves
+
+
+def test_a_loss_of_every_third_update_plays_with_three_times_its_weight(play):
+    training = play(DESCENT + LEVEL + JUDGE + DOWNHILL + "every = 3\nweight = 0.5\n")
+    assert levels(training, 4) == pytest.approx([0.15, 0, 0, 0.15])
+    # What is logged is the loss itself, before its weight.
+    assert training.gauges()["loss/downhill/generator"] == pytest.approx(-0.15)
+
+
+def test_the_first_step_has_the_schedules_first_rate_and_the_last_is_not_yet_at_its_end(play):
+    schedule = 'schedule = { use = "constant-then-linear", constant = 0.0 }\n'
+    training = play(DESCENT + schedule + LEVEL + JUDGE + DOWNHILL)
+    shown = []
+    moves = []
+    for step in range(1, 5):
+        before = training.game.networks["generators.main"].level.item()
+        training.take_step(step)
+        moves.append(before - training.game.networks["generators.main"].level.item())
+        shown.append(training.gauges()["lr/generators.main"])
+    assert moves == pytest.approx([0.1, 0.075, 0.05, 0.025])
+    assert shown == pytest.approx(moves)  # what is said of a step is what it was played with
+
+
+TWO = """
+[generators.one]
+use = "level"
+from = "noise"
+to = "image"
+[generators.two]
+like = "one"
+from = "noise"
+to = "image"
+"""
+
+
+def test_the_losses_of_a_discriminator_are_the_mean_over_its_generators(play):
+    training = play(DESCENT + TWO + JUDGE + "[losses.of-contests]\n")
+    assert levels(training, 1, "one") == pytest.approx([0.05])
+    two = training.game.networks["generators.two"]
+    assert two.level.item() == pytest.approx(-0.05)
+    training.take_step(2)
+    gauges = training.gauges()
+    assert gauges["loss/of-contests/discriminator"] == pytest.approx(-0.05)
+    assert gauges["loss/of-contests/generator"] == pytest.approx(-0.05)
+
+
+def test_a_loss_of_no_discriminator_is_the_sum_over_the_generators(play):
+    training = play(DESCENT + TWO + JUDGE + DOWNHILL)
+    assert levels(training, 1, "one") == pytest.approx([0.1])
+    assert training.game.networks["generators.two"].level.item() == pytest.approx(-0.1)
+
+
+def test_a_discriminator_of_independent_rows_is_shown_real_and_fake_in_one_forward(play):
+    training = play(DESCENT + LEVEL + JUDGE + "[losses.of-contests]\n")
+    judge = training.game.networks["discriminators.main"]
+    judge.rows.clear()
+    training.take_step(1)
+    assert judge.rows == [12, 6]  # D's turn: 6 real ones and 6 fakes; G's: the fakes
+    judge.independent_rows = False
+    judge.rows.clear()
+    training.take_step(2)
+    assert judge.rows == [6, 6, 6]
+
+
+def test_what_broke_in_gs_turn_is_kept_with_the_buffers_that_its_fakes_were_made_with(play):
+    """The fakes of D's last turn are G's own, so a snapshot of G's turn is of before D's."""
+    training = play(DESCENT + LEVEL + JUDGE + "[losses.of-contests]\n[losses.breaks]\n")
+    training.take_step(1)
+    assert training.game.networks["generators.main"].forwards == 1
+    with pytest.raises(TrainingError, match="step 2: not finite"):
+        training.run()
+    kept = load_file(training.folder.failed / "step-00000002" / "networks.safetensors")
+    assert kept["generators.main/forwards"] == 1
