@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from small_runs import draw_pictures
+from small_recipes import draw_pictures
 
 from ganforge.planning.compose import compose
 from ganforge.plugin import option_names

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from recipe_text import RecipeText
 
 from ganforge import Dataset
 from ganforge.hardware.machine import decide
@@ -127,7 +128,7 @@ collapse-alarm = { off = true }
 """
 
 ONE_PAIR = (
-    """
+    RecipeText("""
 recipe = 1
 name = "dots"
 [data]
@@ -148,12 +149,12 @@ hidden = [12]
 dropout = 0.0
 [losses.adversarial]
 use = "non-saturating"
-"""
+""")
     + QUIET
 )
 
 CYCLE = (
-    """
+    RecipeText("""
 recipe = 1
 name = "light-and-dark"
 [data]
@@ -191,6 +192,6 @@ weight = 10.0
 weight = 5.0
 [augmentors.image-pool]
 size = 3
-"""
+""")
     + QUIET
 )

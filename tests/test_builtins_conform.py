@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making_data import make_mnist
-from small_runs import draw_pictures
+from small_recipes import draw_pictures
 
 from ganforge.plugin import option_names
 from ganforge.registry.registry import Registry

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from playing import training_of
-from small_runs import DIGITS, write_recipe
+from small_recipes import DIGITS, write_recipe
 
 from ganforge.hardware.compilation import offered
 from ganforge.hardware.machine import decide

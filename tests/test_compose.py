@@ -3,6 +3,7 @@
 import attrs
 import pytest
 from playing import CYCLE, ONE_PAIR, plan_of, recipe_file, registry
+from recipe_text import RecipeText
 
 from ganforge.planning.compose import compose
 from ganforge.plugin import (
@@ -34,7 +35,7 @@ use = "mlp"
 use = "non-saturating"
 """
 
-TWO = """\
+TWO = RecipeText("""\
 recipe = 1
 [data]
 use = "dots"
@@ -59,7 +60,7 @@ on = "light"
 layers = 1
 [losses.adversarial]
 use = "least-squares"
-"""
+""")
 
 
 # --- made-up components ---------------------------------------------------------------------------

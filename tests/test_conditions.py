@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from playing import QUIET, plan_of, registry, training_of
+from recipe_text import RecipeText
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -160,7 +161,7 @@ COMPONENTS = (
 )
 
 PAINTING = (
-    """
+    RecipeText("""
     recipe = 1
     name = "tales"
     [data]
@@ -187,7 +188,7 @@ PAINTING = (
     given = "embedding"
     [losses.adversarial]
     use = "matching"
-    """
+    """)
     + QUIET
 )
 
@@ -370,7 +371,7 @@ def test_samples_follow_the_text_or_the_held_out_ones_by_turns(tmp_path):
 
 
 WRITING = (
-    """
+    RecipeText("""
     recipe = 1
     name = "writing"
     [data]
@@ -389,7 +390,7 @@ WRITING = (
     [losses.adversarial]
     use = "non-saturating"
     [losses.likelihood]
-    """
+    """)
     + QUIET
 )
 
@@ -432,7 +433,7 @@ def test_what_draws_by_itself_is_asked_one_by_one(tmp_path):
 # ---------------------------------------------------------------- views as domains, and pairs
 
 PAIRED = (
-    """
+    RecipeText("""
     recipe = 1
     name = "paired"
     [data]
@@ -455,7 +456,7 @@ PAIRED = (
     [losses.adversarial]
     use = "non-saturating"
     [losses.pairs]
-    """
+    """)
     + QUIET
 )
 

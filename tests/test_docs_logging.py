@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from small_runs import PLAIN, write_recipe
+from small_recipes import PLAIN, write_recipe
 
 import ganforge
 

@@ -25,7 +25,7 @@ from fuzzing import (
 )
 from PIL import Image
 from playing import registry
-from small_runs import PLAIN, write_recipe
+from small_recipes import PLAIN, write_recipe
 
 import ganforge
 from ganforge import GanforgeError

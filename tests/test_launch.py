@@ -13,7 +13,7 @@ import pytest
 import torch
 from attrs import evolve
 from playing import ONE_PAIR, recipe_file, registry
-from small_runs import PLAIN, draw_pictures, write_recipe
+from small_recipes import PLAIN, draw_pictures, write_recipe
 
 from ganforge import archives
 from ganforge.archives import Archive, RemoteFile

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from small_runs import DIGITS, write_recipe
+from small_recipes import DIGITS, write_recipe
 
 from ganforge.hardware import machine
 from ganforge.interfaces.errors import GanforgeError

@@ -45,7 +45,7 @@ from ganforge_spoken_times.plugin import describe as describe_times
 from ganforge_spoken_times.wording import wordings
 from ganforge_weight_sharing.cut_gradient import compared, gradients
 from playing import CYCLE, ONE_PAIR, QUIET, registry, training_of
-from small_runs import draw_pictures
+from small_recipes import draw_pictures
 
 from ganforge import LabelSpec, NoiseSpec
 from ganforge.lab.features import Eye

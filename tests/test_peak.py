@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 from memory import foretold, taken
-from small_runs import DIGITS, draw_pictures, write_recipe
+from recipe_text import RecipeText
+from small_recipes import DIGITS, draw_pictures, write_recipe
 
 from ganforge.hardware import resident_memory
 from ganforge.training.memory_estimate import Forecast, Growth, held, in_words
@@ -154,7 +155,7 @@ def test_check_without_build_builds_nothing(ganforge_cli, digits):
 
 # --- beside runs ----------------------------------------------------------------------------------
 
-LARGE = """
+LARGE = RecipeText("""
 recipe = 1
 name = "large"
 [data]
@@ -173,7 +174,7 @@ use = "GENERATOR"
 use = "DISCRIMINATOR"
 [losses.adversarial]
 use = "non-saturating"
-"""
+""")
 
 
 @pytest.mark.parametrize(

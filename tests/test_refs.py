@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_runs import PLAIN, write_recipe
+from small_recipes import PLAIN, write_recipe
 
 import ganforge
 from ganforge.interfaces.errors import RunError

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from recipe_text import RecipeText
 
 from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component
@@ -89,13 +90,13 @@ def ganforge_components():
 
 # --- what goes wrong ------------------------------------------------------------------------------
 
-HOOK = """
+HOOK = RecipeText("""
 from ganforge.plugin import Component, hookimpl, option, options
 
 @hookimpl
 def ganforge_components():
     {body}
-"""
+""")
 
 
 def returning(expression: str) -> str:
@@ -437,7 +438,7 @@ def test_every_target_of_the_built_ins_can_be_loaded() -> None:
 
 # --- plugin files ---------------------------------------------------------------------------------
 
-MY_LOSS = '''
+MY_LOSS = RecipeText('''
 from ganforge import Loss
 from ganforge.plugin import option
 
@@ -463,7 +464,7 @@ class WGANLoss(_Base):
 
 class Unrelated:
     pass
-'''
+''')
 
 
 def write(folder: Path, text: str, name: str = "my_loss.py") -> Path:

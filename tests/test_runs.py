@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from attrs import evolve
+from recipe_text import RecipeText
 from safetensors.torch import load_file
-from small_runs import CYCLE, DIGITS, write_recipe
+from small_recipes import CYCLE, DIGITS, write_recipe
 
 import ganforge
 from ganforge.interfaces.errors import GanforgeError, RunError
@@ -283,7 +284,7 @@ def test_mistakes_from_python_are_raised_as_one_error(workdir):
 
 # --- what looking does without --------------------------------------------------------------------
 
-SOFT = """
+SOFT = RecipeText("""
 from ganforge import Loss
 from torch.nn.functional import softplus
 
@@ -293,7 +294,7 @@ class SoftHinge(Loss):
 
     def generator(self, fake_scores):
         return -fake_scores
-"""
+""")
 
 
 def test_a_run_is_looked_at_without_the_plugin_that_brought_its_loss(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_runs import CYCLE, DIGITS, write_recipe
+from small_recipes import CYCLE, DIGITS, write_recipe
 
 # `torch._dynamo` is PyTorch's compiler: one to two seconds, and 100 MB.
 SLOW = {"torch._dynamo", "torch._inductor", "sympy", "scipy", "matplotlib", "plotly", "jinja2"}

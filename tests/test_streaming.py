@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from playing import CYCLE, ONE_PAIR, training_of
-from small_runs import DIGITS, draw_pictures, write_recipe
+from small_recipes import DIGITS, draw_pictures, write_recipe
 
 from ganforge import DataError
 from ganforge.runs import checkpoint

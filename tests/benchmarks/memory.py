@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from making_data import FOLDERS, REGISTRY, make_mnist
-from small_runs import draw_pictures
+from small_recipes import draw_pictures
 
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load

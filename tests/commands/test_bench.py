@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from playing import training_of
-from small_runs import CYCLE, DIGITS, write_recipe
+from small_recipes import CYCLE, DIGITS, write_recipe
 
 from ganforge.hardware import matmul
 from ganforge.hardware.machine import Machine

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from making_data import FOLDERS, REGISTRY
+from recipe_text import RecipeText
 
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 
 SHIPPED = sorted(Registry.load().recipes())
 
-SMALL = """
+SMALL = RecipeText("""
 recipe = 1
 name = "small"
 [data]
@@ -37,7 +38,7 @@ weight = { discriminator = 0.5, generator = 1.0 }
 weight = 3
 [augmentors.image-pool]
 size = 50
-"""
+""")
 
 MINE = """
 from ganforge import Loss

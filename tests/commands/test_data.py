@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from recipe_text import RecipeText
 
 import ganforge.data.download
 from ganforge import DataError
 from ganforge.archives import ARCHIVES, Archive, RemoteFile
 from ganforge.cli.data import command
 
-RECIPE = """
+RECIPE = RecipeText("""
 recipe = 1
 name = "folder"
 [data]
@@ -32,7 +33,7 @@ use = "dcgan"
 use = "dcgan"
 [losses.adversarial]
 use = "non-saturating"
-"""
+""")
 
 
 @pytest.fixture

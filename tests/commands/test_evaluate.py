@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import PLAIN, write_recipe
+from small_recipes import PLAIN, write_recipe
 
 import ganforge
 

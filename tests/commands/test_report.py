@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from made_runs import make_run
-from small_runs import DIGITS, PLAIN, write_recipe
+from fake_run_folders import make_run
+from small_recipes import DIGITS, PLAIN, write_recipe
 
 import ganforge
 from ganforge.cli import report as command

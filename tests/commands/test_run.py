@@ -17,7 +17,7 @@ import pytest
 import torch
 from ganforge_painted_horses.dataset import PaintedHorses
 from safetensors.numpy import load_file
-from small_runs import CYCLE, PLAIN, write_recipe
+from small_recipes import CYCLE, PLAIN, write_recipe
 
 from ganforge.interfaces.errors import DataError
 from ganforge.runs.run_folder import RunFolder

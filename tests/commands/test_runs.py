@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from small_runs import PLAIN, write_recipe
+from small_recipes import PLAIN, write_recipe
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from small_runs import CYCLE, DIGITS, PLAIN, pixels_of, write_recipe
+from small_recipes import CYCLE, DIGITS, PLAIN, pixels_of, write_recipe
 
 import ganforge
 from ganforge.images import grid

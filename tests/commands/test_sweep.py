@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import PLAIN, write_recipe
+from small_recipes import PLAIN, write_recipe
 
 from ganforge import GanforgeError
 from ganforge.cli import results_table
@@ -478,7 +478,7 @@ def test_the_live_table_shows_what_plays_and_how_others_ended(recipe):
 
 
 def test_a_baseline_may_be_named_by_its_folder_or_its_end(tmp_path, capsys):
-    from made_runs import make_run
+    from fake_run_folders import make_run
 
     for value, seed in ((1, 0), (1, 1), (2, 0), (2, 1)):
         path = tmp_path / "s" / "cycle" / f"w={value}" / f"seed-{seed}"

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from small_runs import PLAIN, write_recipe
+from small_recipes import PLAIN, write_recipe
 
 from ganforge import GanforgeError
 from ganforge.registry.registry import Registry

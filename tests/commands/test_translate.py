@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import CYCLE, DIGITS, PLAIN, draw_pictures, pixels_of, write_recipe
+from small_recipes import CYCLE, DIGITS, PLAIN, draw_pictures, pixels_of, write_recipe
 
 import ganforge
 from ganforge.images import grid, read_image

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import CYCLE, PLAIN, draw_pictures, write_recipe
+from small_recipes import CYCLE, PLAIN, draw_pictures, write_recipe
 
 import ganforge
 from ganforge.cli.nearest import _verdict

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from built_runs import RECIPES, built, small_plan, train_small
 from PIL import Image
 from safetensors.torch import load_file, save
-from small_runs import CYCLE, DIGITS, PLAIN, write_recipe
+from small_recipes import CYCLE, DIGITS, PLAIN, write_recipe
 from torch import nn
+from untrained_runs import RECIPES, built, small_plan, train_small
 
 import ganforge
 from ganforge import GanforgeError

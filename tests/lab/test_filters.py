@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 import torch
-from built_runs import RECIPES, built, small_plan, train_small
 from PIL import Image
-from small_runs import CYCLE, DIGITS
+from small_recipes import CYCLE, DIGITS
 from torch import nn
 from torch.nn import functional as F
+from untrained_runs import RECIPES, built, small_plan, train_small
 
 import ganforge
 from ganforge.game.networks import build_networks

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import CYCLE, DIGITS, PLAIN, write_recipe
+from small_recipes import CYCLE, DIGITS, PLAIN, write_recipe
 
 import ganforge
 from ganforge import GanforgeError

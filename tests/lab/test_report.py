@@ -14,9 +14,9 @@ from shutil import copyfile
 
 import numpy as np
 import pytest
+from fake_run_folders import make_run, write_lines, write_sheet
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import make_run, write_lines, write_sheet
 from PIL import Image
 
 from ganforge import GanforgeError

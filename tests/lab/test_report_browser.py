@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from made_runs import make_run, write_lines
+from fake_run_folders import make_run, write_lines
 
 from ganforge.lab.report import blind_choices, contents, page
 

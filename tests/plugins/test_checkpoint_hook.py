@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from ganforge_watch import disk
 from playing import ONE_PAIR, QUIET, plan_of, training_of
-from small_runs import PLAIN, write_recipe
+from recipe_text import RecipeText
+from small_recipes import PLAIN, write_recipe
 
 from ganforge import GanforgeError, Metric, Run
 from ganforge.interfaces.errors import RunError
@@ -40,7 +41,7 @@ class Odds(Metric):
 
 
 ODDS = Component("metric", "odds", "test_checkpoint_hook:Odds", provider="tests", version="0")
-BEST = 'hooks.checkpoint={every=3,keep=1,best="metric/odds/figure",better="%s"}'
+BEST = RecipeText('hooks.checkpoint={every=3,keep=1,best="metric/odds/figure",better="%s"}')
 
 
 def begun(folder: Path, *sets: str):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making_data import data_settings, make_mnist
 from playing import QUIET, recipe_file, training_of
+from recipe_text import RecipeText
 
 from ganforge import Draw, Draws, ImageSpec, VectorSpec
 from ganforge.game.turn import Batch, Turn
@@ -157,7 +158,7 @@ def test_views_refuse_what_is_no_image():
 # In a game
 
 GAME = (
-    """
+    RecipeText("""
 recipe = 1
 [data]
 use = "dots"
@@ -179,7 +180,7 @@ width = 2
 use = "non-saturating"
 [augmentors.gradient-image]
 mode = "view"
-"""
+""")
     + QUIET
 )
 SECOND = """

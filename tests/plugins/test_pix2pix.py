@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from playing import CYCLE, QUIET, plan_of, registry, training_of
+from recipe_text import RecipeText
 from torch import nn
 
 from ganforge import GanforgeError, ImageSpec, LabelSpec, NoiseSpec, Run, TextSpec, VectorSpec
@@ -193,7 +194,7 @@ def test_distances_are_taken_per_value(norm, expected):
 # In a game
 
 PAIRS = (
-    """
+    RecipeText("""
     recipe = 1
     name = "pairs"
     [data]
@@ -223,7 +224,7 @@ PAIRS = (
     use = "non-saturating"
     [losses.paired-distance]
     weight = 100.0
-    """
+    """)
     + QUIET
 )
 

@@ -20,6 +20,7 @@ from ganforge_sequence.plugin import (
 )
 from ganforge_sequence.reading import counts, length_of
 from playing import QUIET, training_of
+from recipe_text import RecipeText
 from torch.nn import functional as F
 
 from ganforge import GanforgeError, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
@@ -354,7 +355,7 @@ def test_a_map_of_scores_that_are_not_the_words_is_refused():
 # --- in a game ------------------------------------------------------------------------------------
 
 GAME = (
-    """
+    RecipeText("""
 recipe = 1
 name = "times"
 [data]
@@ -384,7 +385,7 @@ width = 8
 [losses.adversarial]
 use = "non-saturating"
 [losses.likelihood]
-"""
+""")
     + QUIET
 )
 REINFORCE = GAME.replace("width = 8\n[disc", 'width = 8\nchoice = "plain"\n[disc').replace(

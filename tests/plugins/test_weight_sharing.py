@@ -23,6 +23,7 @@ from ganforge_weight_sharing.sizes import channels, fewest, layers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playing import QUIET, training_of
+from recipe_text import RecipeText
 from torch.nn import functional as F
 
 from ganforge import (
@@ -433,7 +434,7 @@ def test_a_cut_costs_all_where_all_is_shared(tmp_path):
 # --- the game -------------------------------------------------------------------------------------
 
 GAME = (
-    """
+    RecipeText("""
 recipe = 1
 name = "dots"
 [data]
@@ -459,7 +460,7 @@ use = "odena"
 weight = 0.3
 [hooks.weight-sync]
 every = 3
-"""
+""")
     + QUIET
 )
 
@@ -514,7 +515,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
 
 def trained(folder, text, monkeypatch):
     """The run of a recipe on pictures of two labels, opened as a stranger would."""
-    from small_runs import write_recipe
+    from small_recipes import write_recipe
 
     from ganforge import train
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from recipe_text import RecipeText
 
-DIGITS = """
+DIGITS = RecipeText("""
 recipe = 1
 name = "digits"
 [data]
@@ -36,11 +37,11 @@ every = 2
 count = 4
 [preview]
 train.steps = 2
-"""
+""")
 
 PLAIN = DIGITS.replace('from = ["noise", "label"]\n', "").replace("labels = true\n", "")
 
-CYCLE = """
+CYCLE = RecipeText("""
 recipe = 1
 name = "cats-and-dogs"
 [data]
@@ -77,7 +78,7 @@ use = "least-squares"
 weight = 10.0
 [hooks.samples]
 count = 6
-"""
+""")
 
 
 def draw_pictures(folder: Path, count: int = 4, size: tuple[int, int] = (8, 8)) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from making_data import small_settings
-from small_runs import write_recipe
+from small_recipes import write_recipe
 
 import ganforge
 from ganforge.hardware.machine import decide
@@ -41,8 +41,8 @@ def built(plan: Plan, folder: Path) -> Run:
 
 
 def train_small(folder: Path, **texts: str) -> Path:
-    """Train recipes of `small_runs`, by the names of their runs, on pictures of their own. Returns
-    the folder, whose `runs` holds them."""
+    """Train recipes of `small_recipes`, by the names of their runs, on pictures of their own.
+    Returns the folder, whose `runs` holds them."""
     for name, text in texts.items():
         pictures = f'root = "{folder.as_posix()}/pictures"'
         write_recipe(folder, text.replace('root = "pictures"', pictures))

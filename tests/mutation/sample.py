@@ -1,0 +1,212 @@
+"""Whether tests notice when the code is wrong: a random sample of mutants, and which survived.
+
+    pip install cosmic-ray
+    python tests/mutation/sample.py OUT --count 150 --seed 0 --minutes 60
+    python tests/mutation/sample.py OUT --only turn.py,game.py --count 15
+
+cosmic-ray says which mutants there are and makes them. One is drawn for each of `--count` places of
+the modules of modules.toml, and the tests named there are run against it in a copy of the checkout,
+until one fails. OUT holds `results.jsonl`, to which each result is added, so that the same command
+goes on where it stopped, and `survivors.md`. Tests run by `--python`, by default this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cosmic_ray import plugins
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("ganforge", "tests", "recipes", "plugins", "docs", "pyproject.toml", "README.md")
+SLOWEST = 5  # times what the tests take without a mutation, after which a mutant counts as noticed
+# No mutation of these is one that a test could see: they are of types, of names alone, or of loops
+# whose end is decided elsewhere.
+IGNORED = ("core/ExceptionReplacer", "core/RemoveDecorator", "core/ZeroIterationForLoop")
+
+
+def places(module: str) -> Iterator[dict[str, Any]]:
+    """Every mutant of a module that is not in an annotation: where it is, and how it is made."""
+    source = (ROOT / module).read_text(encoding="utf-8")
+    unseen = list(_unseen(ast.parse(source)))
+    nodes = list(ast_nodes(get_ast(source)))
+    for name in plugins.operator_names():
+        cls = plugins.get_operator(name)
+        if name in IGNORED or cls.arguments():
+            continue
+        operator = cls()
+        positions = ((s, e) for node in nodes for s, e in operator.mutation_positions(node))
+        for occurrence, (start, end) in enumerate(positions):
+            if not any(first <= start < last for first, last in unseen):
+                yield {
+                    "module": module,
+                    "operator": name,
+                    "occurrence": occurrence,
+                    "place": [*start, *end],
+                }
+
+
+def _unseen(tree: ast.Module) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where annotations and what only type checkers read begin and end."""
+    for node in ast.walk(tree):
+        found: list[ast.AST | None] = [getattr(node, "annotation", None)]
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            found.append(node.returns)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            found.append(node)
+        for one in found:
+            if isinstance(one, (ast.expr, ast.stmt)):
+                assert one.end_lineno is not None and one.end_col_offset is not None
+                yield (one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)
+
+
+def drawn(modules: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """One mutant at each of so many places, the same for a seed."""
+    by_place: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for module in modules:
+        for mutant in places(module):
+            by_place[f"{module} {mutant['place']}"].append(mutant)
+    draws = random.Random(seed)
+    chosen = draws.sample(sorted(by_place), min(count, len(by_place)))
+    return [draws.choice(by_place[place]) for place in chosen]
+
+
+def tests_of(table: dict[str, Any], module: str) -> list[str]:
+    """The files of tests that are to notice a mutation of a module."""
+    named = next(room[module] for room in table.values() if module in room)
+    return [f"tests/{name}" for name in named]
+
+
+class Copy:
+    """A copy of the checkout, whose modules are mutated in place of the checkout's."""
+
+    def __init__(self, folder: Path, python: str) -> None:
+        self.folder = folder
+        self.python = python
+        shutil.rmtree(folder, ignore_errors=True)
+        for name in COPIED:
+            source = ROOT / name
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=ignored)
+            else:
+                shutil.copy(source, folder / name)
+
+    def passes(self, tests: Sequence[str], limit: float | None) -> bool | None:
+        """Whether these tests pass; None where they take longer than so many seconds."""
+        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header"]
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        process = subprocess.Popen(
+            [self.python, "-m", "pytest", *options, *tests],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(limit) == 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return None
+
+    def tried(self, mutant: dict[str, Any], tests: Sequence[str], limit: float) -> dict[str, Any]:
+        """A mutant with what became of it: `noticed`, `survived`, `too slow` or `none`."""
+        file = self.folder / mutant["module"]
+        source = file.read_text(encoding="utf-8")
+        operator = plugins.get_operator(mutant["operator"])()
+        mutated = mutate_code(source, operator, mutant["occurrence"])
+        if mutated is None or mutated == source:
+            return {**mutant, "outcome": "none", "diff": ""}
+        lines = difflib.unified_diff(
+            source.splitlines(), mutated.splitlines(), "", "", lineterm="", n=1
+        )
+        diff = "\n".join(list(lines)[2:])
+        file.write_text(mutated, encoding="utf-8")
+        try:
+            passed = self.passes(tests, limit)
+        finally:
+            file.write_text(source, encoding="utf-8")
+        outcome = {True: "survived", False: "noticed", None: "too slow"}[passed]
+        return {**mutant, "outcome": outcome, "diff": diff}
+
+
+def report(results: Sequence[dict[str, Any]]) -> str:
+    """How many were noticed, by module, and every survivor."""
+    real = [result for result in results if result["outcome"] != "none"]
+    lines = ["| module | mutants | noticed |", "|---|---|---|"]
+    for module in sorted({result["module"] for result in real}):
+        of = [result for result in real if result["module"] == module]
+        noticed = sum(result["outcome"] != "survived" for result in of)
+        lines.append(f"| `{module}` | {len(of)} | {noticed} |")
+    noticed = sum(result["outcome"] != "survived" for result in real)
+    share = noticed / max(1, len(real))
+    lines += [f"| all | {len(real)} | {noticed} ({share:.0%}) |", "", "Survivors:", ""]
+    for result in real:
+        if result["outcome"] == "survived":
+            line = result["place"][0]
+            lines += [f"`{result['module']}:{line}`, {result['operator']}", "", "```diff"]
+            lines += [result["diff"], "```", ""]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--only", default="", help="names of modules, with commas between them")
+    parser.add_argument("--python", default=sys.executable)
+    asked = parser.parse_args()
+    table = tomllib.loads((Path(__file__).parent / "modules.toml").read_text(encoding="utf-8"))
+    wanted = set(filter(None, asked.only.split(",")))
+    modules = [m for room in table.values() for m in room if not wanted or Path(m).name in wanted]
+    end = time.monotonic() + 60 * asked.minutes
+    asked.out.mkdir(parents=True, exist_ok=True)
+    kept = asked.out / "results.jsonl"
+    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    known = {json.dumps([r[k] for k in ("module", "operator", "occurrence")]) for r in done}
+    copy = Copy(asked.out / "copy", asked.python)
+    usual: dict[str, float] = {}
+    for mutant in drawn(modules, asked.count, asked.seed):
+        key = json.dumps([mutant[k] for k in ("module", "operator", "occurrence")])
+        if key in known:
+            continue
+        if time.monotonic() > end:
+            print("the time is over; the same command goes on")
+            break
+        tests = tests_of(table, mutant["module"])
+        if mutant["module"] not in usual:
+            started = time.monotonic()
+            if not copy.passes(tests, None):
+                sys.exit(f"the tests of {mutant['module']} fail without a mutation: {tests}")
+            usual[mutant["module"]] = time.monotonic() - started
+        result = copy.tried(mutant, tests, SLOWEST * usual[mutant["module"]] + 60)
+        done.append(result)
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        print(f"{result['outcome']:9} {result['module']}:{result['place'][0]} {result['operator']}")
+        (asked.out / "survivors.md").write_text(report(done), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
