@@ -72,10 +72,11 @@ import time
 import torch
 from ganforge.data.decoded_cache import DecodedRows
 rows = DecodedRows("killed", 1500, (3, 40, 40))
-print("begun", flush=True)
 generator = torch.Generator()
 for number in range(1500):
-    time.sleep(0.001)  # a fast disk takes all of them before the kill comes
+    if number == 10:
+        print("begun", flush=True)
+    time.sleep(0.001 if number < 1400 else 600)  # not all of them before the kill comes
     rows.write(number, torch.randint(256, (3, 40, 40), dtype=torch.uint8,
                                      generator=generator.manual_seed(number)))
 """

