@@ -121,6 +121,14 @@ def runs(trained, workdir):
     return workdir
 
 
+@pytest.fixture(scope="module")
+def exported(trained):
+    """The folder to which the run `digits` was exported; only to be read."""
+    opened = ganforge.open_run(trained / "runs" / "digits")
+    export(opened, trained / "exported")
+    return trained / "exported"
+
+
 def same_pictures(one: Path, other: Path) -> bool:
     with Image.open(one) as a, Image.open(other) as b:
         return a.size == b.size and np.array_equal(np.asarray(a), np.asarray(b))
@@ -169,9 +177,8 @@ def test_pictures_are_translated_as_the_run_does(ganforge_cli, runs, trained):
         (["--count", 0], "there is no image to make: --count takes 1 or more"),
     ],
 )
-def test_mistakes_get_a_line(ganforge_cli, runs, arguments, said, capsys):
-    ganforge_cli("export", "digits", "--out", "out")
-    module = export_folder._opened(Path("out"))
+def test_mistakes_get_a_line(exported, workdir, arguments, said, capsys):
+    module = export_folder._opened(exported)
     asked = generate.argparse.Namespace(
         count=1, seed=0, label=None, text=None, input=[], generator=None, out=Path("x.png")
     )
@@ -248,14 +255,13 @@ def test_other_images_than_the_runs_are_refused(runs, monkeypatch):
         export(ganforge.open_run("plain"), Path("out"))
 
 
-def test_config_says_what_the_run_was(ganforge_cli, runs):
-    ganforge_cli("export", "digits", "--out", "out")
-    config = json.loads(Path("out/config.json").read_text(encoding="utf-8"))
+def test_config_says_what_the_run_was(exported):
+    config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
     assert (config["run"], config["step"], config["usual"]) == ("digits", 4, "main")
     noise, label = config["generators"]["main"]["sources"]
     assert noise == {"name": "noise", "kind": "noise", "dim": 3, "distribution": "normal"}
     assert label["names"] == ["cats", "dogs"]
-    source = Path("out/networks.py").read_text(encoding="utf-8")
+    source = (exported / "networks.py").read_text(encoding="utf-8")
     assert "aten.linear.default(" in source and "import math" not in source
 
 
