@@ -11,6 +11,25 @@ from pathlib import Path
 
 import pytest
 from attrs import field, frozen
+from hypothesis import HealthCheck, settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # and the processes that tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# Inputs may take as long as they take: the machine may be busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """This process alone for slow tests, many of which measure time or memory, and for one file,
+    which is through before others have started; else as many processes as there are cores."""
+    marked = config.option.markexpr
+    slow = "slow" in marked and "not slow" not in marked
+    one = len(config.args) == 1 and ".py" in config.args[0]
+    return 0 if slow or one else None
 
 
 def pytest_runtest_setup() -> None:

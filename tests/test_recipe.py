@@ -1443,7 +1443,10 @@ def mutations(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 @given(
     mutations(), st.text(max_size=20) | st.sampled_from(["generator.width=3", "losses.a.off=true"])
 )

@@ -178,8 +178,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--only", default="", help="names of modules, with commas between them")
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_name("modules.toml"))
     asked = parser.parse_args()
-    table = tomllib.loads((Path(__file__).parent / "modules.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(asked.table.read_text(encoding="utf-8"))
     wanted = set(filter(None, asked.only.split(",")))
     modules = [m for room in table.values() for m in room if not wanted or Path(m).name in wanted]
     end = time.monotonic() + 60 * asked.minutes
