@@ -8,10 +8,11 @@ import sys
 
 import pytest
 import torch
-from playing import ONE_PAIR, training_of
+from playing import CYCLE, ONE_PAIR, training_of
 from safetensors.torch import load_file
 
 from ganforge import Discriminator, Generator, Loss
+from ganforge.game.turn import Batch, Turn
 from ganforge.interfaces.errors import TrainingError
 from ganforge.plugin import Component
 
@@ -190,3 +191,22 @@ def test_what_broke_in_gs_turn_is_kept_with_the_buffers_that_its_fakes_were_made
         training.run()
     kept = load_file(training.folder.failed / "step-00000002" / "networks.safetensors")
     assert kept["generators.main/forwards"] == 1
+
+
+def test_what_is_shown_of_a_discriminator_is_what_it_saw_and_said_itself(tmp_path):
+    game = (training := training_of(tmp_path, CYCLE)).game
+    game.enter(training.plan.phases[0])
+    game.open_side("discriminator")
+    batch = Batch(game, 0, slice(0, 2), graph=False)
+    losses = list(game.active("discriminator", 1, 0))
+    turn = Turn(batch, "discriminator", 1, game.wants(losses, "discriminator"))
+    for loss in losses:
+        list(game.terms(loss, turn))
+    for guard, maker in (("light", "d2l"), ("dark", "l2d")):
+        for place, kind in enumerate(("real", "fake")):
+            data = turn.contest(guard, maker, "plain", f"{kind}_seen")
+            scores = turn.contest(guard, maker, "plain", f"{kind}_scores")
+            assert torch.equal(turn.known_data(guard)[place], data)
+            assert torch.equal(turn.known_scores(guard)[place], scores)
+    light, dark = (turn.known_scores(guard)[0] for guard in ("light", "dark"))
+    assert not torch.equal(light, dark)
