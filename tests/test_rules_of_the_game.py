@@ -210,3 +210,14 @@ def test_what_is_shown_of_a_discriminator_is_what_it_saw_and_said_itself(tmp_pat
             assert torch.equal(turn.known_scores(guard)[place], scores)
     light, dark = (turn.known_scores(guard)[0] for guard in ("light", "dark"))
     assert not torch.equal(light, dark)
+
+
+def test_an_average_follows_quickly_at_first(play):
+    """With decay min(ema, (1 + t) / (10 + t)): 2/11 after the first step."""
+    training = play(DESCENT + LEVEL + "ema = 0.24\n" + JUDGE + DOWNHILL)
+    average = training.game.averages["generators.main"]
+    training.take_step(1)
+    first = -0.1 * (1 - 2 / 11)
+    assert average.level.item() == pytest.approx(first)
+    training.take_step(2)  # 3/12 is more than the ema that was asked for
+    assert average.level.item() == pytest.approx(0.24 * first + 0.76 * -0.2)
