@@ -221,3 +221,11 @@ def test_an_average_follows_quickly_at_first(play):
     assert average.level.item() == pytest.approx(first)
     training.take_step(2)  # 3/12 is more than the ema that was asked for
     assert average.level.item() == pytest.approx(0.24 * first + 0.76 * -0.2)
+
+
+@pytest.mark.parametrize(("distribution", "beyond_one"), [("uniform", False), ("normal", True)])
+def test_noise_is_drawn_as_the_recipe_says(play, distribution, beyond_one):
+    training = play(f'distribution = "{distribution}"\n' + LEVEL + JUDGE + DOWNHILL)
+    (noise,) = Batch(training.game, 0, slice(0, 6), graph=False).sources("main")
+    assert noise.shape == (6, 5)
+    assert bool((noise.abs() > 1).any()) is beyond_one
