@@ -417,7 +417,7 @@ def test_origins():
 
 def test_the_core_s_keys_of_the_tables():
     assert set(LOSS_KEYS) < {*NETWORK_KEYS, "weight", "every", "start", "stop"}
-    assert IMAGE_KEYS == ("size", "load", "fit", "flip", "channels")
+    assert IMAGE_KEYS == ("size", "load", "fit", "flip", "channels", "resample")
 
 
 # --- mistakes -------------------------------------------------------------------------------------

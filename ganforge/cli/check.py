@@ -14,6 +14,7 @@ import click
 from ganforge.cli.data import progress_bar
 from ganforge.cli.options import compose_recipe, recipe_options, warn, with_registry
 from ganforge.cli.tables import Row, print_tables
+from ganforge.data.summary import Summary, summary_of
 from ganforge.planning.plan import GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.problems import RecipeError, to_json
 from ganforge.registry.registry import Registry
@@ -73,11 +74,13 @@ def command(
             raise
         click.echo(json.dumps({"ok": False, "problems": to_json(error.problems)}, indent=2))
         ctx.exit(error.exit_status)
+    read = summary_of(plan.data, plan.played_domains())
     if not as_json:
-        _print(plan, _run_line(ctx.params))
+        _print(plan, _run_line(ctx.params), read)
     needed = _forecast(registry, plan, ctx.params) if build else None
     if as_json:
         report = {"ok": True, "name": plan.name, "steps": plan.steps, "problems": []}
+        report["data"] = read.as_json()
         if needed:
             report |= {"memory": {"peak": needed.peak, **needed.by_part()}}
             report |= {"frozen": {name: count for name, (_, count) in needed.frozen.items()}}
@@ -117,22 +120,24 @@ def _run_line(params: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _print(plan: Plan, line: str) -> None:
+def _print(plan: Plan, line: str, read: Summary) -> None:
     name = plan.name + (" (preview)" if plan.preview else "")
     click.echo(click.style(name, bold=True) + ": no mistakes\n")
-    print_tables([("", list(summary(plan)))])
+    print_tables([("", list(summary(plan, read)))])
+    for text in read.warnings:
+        warn(text)
     click.echo(f"\ntrain it with `{line}{' --preview' if plan.preview else ''}`")
     if plan.has_preview and not plan.preview:
         click.echo(f"or a small version first with `{line} --preview`")
 
 
-def summary(plan: Plan) -> Iterator[Row]:
+def summary(plan: Plan, read: Summary) -> Iterator[Row]:
     """A plan in a few labelled lines: the game as a graph, losses, data, length."""
     edges = [_edge(plan, generator) for generator in plan.generators.values()]
     yield from _labelled("game", edges)
     yield from _labelled("losses", [_loss(loss) for loss in plan.losses.values()])
     yield from _labelled("augmentors", [_part(part) for part in plan.augmentors.values()])
-    yield from _labelled("data", list(_data(plan)))
+    yield from _labelled("data", list(read.lines()))
     yield from _labelled("length", [_length(plan)])
     if len(plan.phases) > 1:
         yield from _labelled(
@@ -175,16 +180,6 @@ def _weight(weight: Mapping[str, float]) -> str:
         (value,) = values
         return "" if value == 1 else f" x {value:g}"
     return " x " + ", ".join(f"{value:g} ({side})" for side, value in weight.items())
-
-
-def _data(plan: Plan) -> Iterator[str]:
-    counts: Mapping[str, Any] = plan.data.description.counts.get("train", {})
-    played = plan.played_domains()
-    for name, spec in plan.data.description.domains.items():
-        if name not in played:
-            continue
-        rows = f"{counts[name]:,} x " if name in counts else ""
-        yield f"{name}: {rows}{spec}  ({plan.data.component.name})"
 
 
 def _length(plan: Plan) -> str:

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganforge.cli.list_ import component_record
-from ganforge.cli.options import compose_recipe, recipe_options, with_registry
+from ganforge.cli.options import compose_recipe, recipe_options, warn, with_registry
 from ganforge.cli.tables import print_tables
 from ganforge.data.archives import ARCHIVES, Archive, known
+from ganforge.data.summary import Range, summary_of
 from ganforge.interfaces.errors import DataError
 from ganforge.registry.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ganforge.interfaces.components import Dataset
     from ganforge.planning.plan import DataPlan
 
@@ -136,12 +139,16 @@ def check(
     data = compose_recipe(registry, recipe, preview=preview, sets=sets).data
     dataset = _dataset(data, registry)
     with progress_bar("reading", shown=not as_json) as on_progress:
-        faults, total = _faults(dataset, on_progress)
+        faults, total, ranges = _faults(dataset, on_progress)
+    read = summary_of(data, read=ranges)
     if as_json:
-        click.echo(json.dumps({"ok": not faults, "rows": total, "faults": faults}, indent=2))
+        report = {"ok": not faults, "rows": total, "faults": faults, "data": read.as_json()}
+        click.echo(json.dumps(report, indent=2))
     else:
-        for fault in faults:
-            click.echo(fault)
+        for line in (*read.lines(), *faults):
+            click.echo(line)
+        for text in read.warnings:
+            warn(text)
         bad = f"{len(faults):,} faults in {total:,} rows"
         good = f"all {total:,} rows of '{data.component.name}' are sound"
         click.echo(bad if faults else good)
@@ -164,44 +171,60 @@ def _refuse_unfetched(data: DataPlan) -> None:
         raise DataError(f"{name} is not fetched yet: `ganforge data fetch {name} --to {root}`")
 
 
-def _faults(dataset: Dataset, on_progress: Callable[[int, int], None]) -> tuple[list[str], int]:
-    """What is wrong with which rows, each said once, and how many rows there are."""
+def _faults(
+    dataset: Dataset, on_progress: Callable[[int, int], None]
+) -> tuple[list[str], int, dict[str, Range]]:
+    """What is wrong with which rows, each said once, how many rows there are, and the range of the
+    values of each domain of images."""
     parts = [
         (split, domain, dataset.count(split, domain))
         for split in ("train", "test")
         for domain in dataset.description.domains
     ]
     total, done, faults = sum(count for _, _, count in parts), 0, dict[str, None]()
+    ranges: dict[str, Range] = {}
     for split, domain, count in parts:
-        for fault in _faults_of(dataset, split, domain, count):
+        for found in _looked_at(dataset, split, domain, count):
             done += 1
-            if fault:
-                faults[fault] = None
+            if isinstance(found, str):
+                faults[found] = None
+            elif found is not None:
+                ranges[domain] = ranges[domain] | found if domain in ranges else found
             if done % 64 == 0 or done == total:
                 on_progress(done, total)
-    return list(faults), total
+    return list(faults), total, ranges
 
 
-def _faults_of(dataset: Dataset, split: str, domain: str, count: int) -> Iterator[str | None]:
-    """For each row what is wrong with it, or None."""
+def _looked_at(
+    dataset: Dataset, split: str, domain: str, count: int
+) -> Iterator[str | Range | None]:
+    """For each row what is wrong with it, or the range of its values; None for other data."""
     from ganforge.data.images import THREADS
 
-    def fault(index: int) -> str | None:
+    def look(index: int) -> str | Range | None:
         try:
-            dataset.item(split, domain, index)
+            return _range(dataset.item(split, domain, index), 1)
         except DataError as error:
             return str(error)
-        return None
 
     try:
-        if count and dataset.rows(split, domain) is not None:  # read all at once
-            yield from (None for _ in range(count))
+        rows = dataset.rows(split, domain) if count else None  # read all at once
+        if rows is not None:
+            yield _range(rows, count)
+            yield from (None for _ in range(count - 1))
             return
     except DataError as error:
         yield from (str(error) for _ in range(count))
         return
     with ThreadPoolExecutor(THREADS) as pool:
-        yield from pool.map(fault, range(count))
+        yield from pool.map(look, range(count))
+
+
+def _range(images: Tensor, count: int) -> Range | None:
+    """Of images, uint8 [..., C, H, W]; None for what is none."""
+    if images.dim() < 3 or images.is_floating_point() or not images.numel():
+        return None
+    return Range(int(images.min()), int(images.max()), count)
 
 
 # ---------------------------------------------------------------- bench

@@ -18,7 +18,7 @@ from attrs import frozen
 from torch import Tensor
 
 from ganforge.data.decoded_cache import DecodedRows
-from ganforge.data.images import THREADS, one_line
+from ganforge.data.images import THREADS, fit_images, one_line
 from ganforge.data.lazy_rows import Filling
 from ganforge.data.row_loader import Reader, Rows, Threads, Wanted, Workers, refuse
 from ganforge.data.sampler import Order
@@ -42,8 +42,9 @@ def held_out_split(dataset: Dataset) -> str:
 def held_out_rows(dataset: Dataset, domain: str, rows: Iterable[int]) -> Tensor:
     """Rows of the held-out split; numbers beyond its end begin again at its start.
 
-    Images float32 [N, C, H, W] in [-1, 1], cropped at the centre and never flipped; other data as
-    the dataset has it. Where nothing is held out they are rows of the training set.
+    Images float32 [N, C, H, W] in [-1, 1], whole and never flipped: `load` and its crop are for
+    training. Other data as the dataset has it. Where nothing is held out they are rows of the
+    training set.
     """
     split = held_out_split(dataset)
     count = dataset.count(split, domain)
@@ -52,13 +53,15 @@ def held_out_rows(dataset: Dataset, domain: str, rows: Iterable[int]) -> Tensor:
 
 def read_rows(dataset: Dataset, split: str, domain: str, rows: Sequence[int]) -> Tensor:
     """Rows of a split as `held_out_rows` gives them."""
+    read = partial(dataset.whole().item, split, domain)
     with ThreadPoolExecutor(THREADS) as pool:
-        items = torch.stack([*pool.map(partial(dataset.item, split, domain), rows)])
+        items = torch.stack([*pool.map(read, rows)])
     spec = dataset.description.domains[domain]
     if not isinstance(spec, ImageSpec):
         return items
-    top, left = (items.shape[2] - spec.height) // 2, (items.shape[3] - spec.width) // 2
-    return _to_float(items[:, :, top : top + spec.height, left : left + spec.width])
+    # What a dataset keeps at its loading size, whatever it is asked for, is brought to `size` here.
+    how = dataset.image.resampling(domain)
+    return _to_float(fit_images(items, spec.height, spec.width, "cover", how))
 
 
 @frozen

@@ -15,15 +15,17 @@ import time
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from attrs import frozen
+
 from ganforge.interfaces.errors import DataError, GanforgeError
-from ganforge.interfaces.manifest import ImageOptions, Impossible
+from ganforge.interfaces.manifest import ImageOptions, Impossible, Resample
 from ganforge.interfaces.specs import ImageSpec
 
 if TYPE_CHECKING:
@@ -33,13 +35,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENDINGS",
+    "Listing",
     "THREADS",
     "check_images",
     "evenly",
     "fit_images",
     "folder_names",
     "grid",
+    "image_endings",
     "image_files",
+    "image_listing",
     "image_names",
     "image_size",
     "image_spec",
@@ -47,11 +52,12 @@ __all__ = [
     "one_line",
     "read_image",
     "spec_under",
+    "stem_of",
     "write_gif",
     "write_png",
 ]
 
-ENDINGS = (
+ENDINGS = (  # the usual ones; `image_endings` has all
     ".bmp",
     ".gif",
     ".jpeg",
@@ -89,31 +95,123 @@ def image_files(folder: Path, *, recursive: bool = True) -> list[Path]:
 def image_names(folder: Path, *, recursive: bool = True) -> list[str]:
     """The same as names relative to the folder, with `/` between their parts. Much quicker where
     there are millions; while a folder stays as it is, a process lists it once."""
-    wanted = os.path.realpath(_existing(folder)), recursive
+    listing = image_listing(folder, recursive=recursive)
+    if not listing.names:
+        raise DataError(_without_images(folder, listing.others, recursive))
+    return listing.names
+
+
+@frozen
+class Listing:
+    """What a folder holds: the names of its pictures, and what else, kind -> how many.
+
+    Kinds are endings (".txt") and words ("hidden", "without an ending"). A hidden folder counts
+    as one. folders: those directly below, without hidden ones, in no order.
+    """
+
+    names: list[str]
+    others: Mapping[str, int]
+    folders: tuple[str, ...]
+
+
+def image_listing(folder: Path, *, recursive: bool = True, apart: Collection[str] = ()) -> Listing:
+    """`image_names`, which may be none here, and how many files of which kind are no pictures.
+
+    A picture is what ends as Pillow's formats do, and what has no ending and is one by its content.
+    apart: names, in lower case, of folders directly below that are not looked into.
+    """
+    wanted = os.path.realpath(_existing(folder)), recursive, frozenset(apart)
     known = _LISTED.get(wanted)
     if known is not None and _changed(known[0]) == known[0]:
-        return known[1].split("\0")
+        return _unpacked(*known[1:])
     others: Counter[str] = Counter()
     found: list[str] = []
     seen: dict[str, int] = {}
-    for name in _walk(str(folder), "", recursive, seen):
-        _, dot, ending = name.rpartition("/")[2].rpartition(".")
-        ending = dot + ending.lower() if dot else ""
-        if ending in ENDINGS:
-            found.append(name)
+    folders: list[str] = []
+    for name, odd in _walk(str(folder), "", recursive, seen, apart, folders):
+        kind = odd or _no_picture(folder, name)
+        if kind:
+            others[kind] += 1
         else:
-            others[ending or "no ending"] += 1
-    if not found:
-        raise DataError(_without_images(folder, others, recursive))
+            found.append(name)
     found.sort(key=natural_key)
     if max(seen.values()) < time.time_ns() - _SETTLED:
-        _LISTED[wanted] = seen, "\0".join(found)
-    return found
+        _LISTED[wanted] = seen, "\0".join(found), others, tuple(folders)
+    return Listing(found, others, tuple(folders))
 
 
-# (folder, recursive) -> when each folder below it was changed (ns), and the names that were found,
-# as one string, which takes a fifth of the memory.
-_LISTED: dict[tuple[str, bool], tuple[dict[str, int], str]] = {}
+def _unpacked(names: str, others: Mapping[str, int], folders: tuple[str, ...]) -> Listing:
+    return Listing(names.split("\0") if names else [], others, folders)
+
+
+def _no_picture(folder: Path, name: str) -> str:
+    """The kind of a file that is no picture; "" for a picture."""
+    ending = ending_of(name)
+    if ending:
+        return "" if ending in image_endings() else ending
+    return "" if _is_picture(os.path.join(folder, name)) else "without an ending"  # noqa: PTH118
+
+
+def ending_of(name: str) -> str:
+    """`.jpg` of `a/B.JPG`; "" where what stands behind the last dot is no ending (`2021.05.07`)."""
+    _, dot, ending = name.rpartition("/")[2].rpartition(".")
+    return f".{ending.lower()}" if dot and _ENDING.fullmatch(ending) else ""
+
+
+_ENDING = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_~+-]{1,12}")
+
+
+def stem_of(name: str) -> str:
+    """The name of a picture without its ending: `a/1` of `a/1.png`, and of `a/1`."""
+    ending = ending_of(name)
+    return name[: -len(ending)] if ending in image_endings() else name
+
+
+# Formats of Pillow that are no pictures to learn from: drawings that other programs paint, films,
+# and containers of measurements or of text.
+_NO_PICTURES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
+
+
+@cache
+def image_endings() -> frozenset[str]:
+    """The endings, in lower case, of every format that this Pillow reads as a picture."""
+    pillow = _pillow()
+    return frozenset(
+        ending for ending, form in pillow.registered_extensions().items() if form in _formats()
+    )
+
+
+@cache
+def _formats() -> frozenset[str]:
+    pillow = _pillow()
+    pillow.init()
+    return frozenset(pillow.OPEN) - _NO_PICTURES
+
+
+@cache
+def _told_by_content() -> list[str]:
+    """Formats whose files begin with a mark of their own."""
+    return sorted(form for form in _formats() if _pillow().OPEN[form][1] is not None)
+
+
+def _is_picture(path: str) -> bool:
+    pillow = _pillow()
+    try:
+        with pillow.open(path, formats=_told_by_content()):
+            return True
+    except pillow.DecompressionBombError:
+        return True
+    except Exception:  # whatever a file that is no picture makes of a decoder
+        return False
+
+
+# (folder, recursive, apart) -> when each folder below it was changed (ns), the names that were
+# found, as one string, which takes a fifth of the memory, the counts of what else there is, and the
+# folders.
+_LISTED: dict[
+    tuple[str, bool, frozenset[str]],
+    tuple[dict[str, int], str, Mapping[str, int], tuple[str, ...]],
+] = {}
 _SETTLED = 2_000_000_000  # ns; what was changed since may change again within the same tick
 
 
@@ -131,7 +229,8 @@ def _changed(folders: Iterable[str]) -> dict[str, int]:
 def folder_names(folder: Path) -> list[str]:
     """Names of the folders below this one, naturally sorted, without hidden ones."""
     return sorted(
-        (entry.name for entry in _entries(_existing(folder)) if entry.is_dir()), key=natural_key
+        (e.name for e in _entries(_existing(folder)) if e.is_dir() and not _hidden(e.name)),
+        key=natural_key,
     )
 
 
@@ -166,28 +265,48 @@ def _existing(folder: Path) -> Path:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+            return list(entries)
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
 
 
-def _walk(folder: str, below: str, recursive: bool, seen: dict[str, int]) -> Iterator[str]:
-    """Names of files, behind `below`; links to folders are followed, each folder once."""
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))
+
+
+def _walk(
+    folder: str,
+    below: str,
+    recursive: bool,
+    seen: dict[str, int],
+    apart: Collection[str] = (),
+    folders: list[str] | None = None,
+) -> Iterator[tuple[str, str]]:
+    """(name behind `below`, kind) of files, the kind of those that are not even to be looked at;
+    links to folders are followed, each folder once. folders: is given the names of those below."""
     real = os.path.realpath(folder)
     if real in seen:
         return
     seen |= _changed([real])
     for entry in _entries(Path(folder)):
-        if entry.is_file():
-            yield below + entry.name
-        elif recursive and entry.is_dir():
-            yield from _walk(entry.path, f"{below}{entry.name}/", recursive, seen)
+        if _hidden(entry.name):
+            yield below + entry.name, "hidden"
+        elif entry.is_file():
+            yield below + entry.name, ""
+        elif not entry.is_dir():
+            yield below + entry.name, "broken link" if entry.is_symlink() else "special file"
+        else:
+            if folders is not None:
+                folders.append(entry.name)
+            if recursive and entry.name.lower() not in apart:
+                yield from _walk(entry.path, f"{below}{entry.name}/", recursive, seen)
 
 
-def _without_images(folder: Path, others: Counter[str], recursive: bool) -> str:
-    wanted = "images end in " + ", ".join(ENDINGS)
+def _without_images(folder: Path, others: Mapping[str, int], recursive: bool) -> str:
+    wanted = f"images end in {', '.join(ENDINGS)} and as other formats of Pillow do"
     if others:
-        kinds = _several([f"{count} {kind}" for kind, count in others.most_common()])
+        most = Counter(others).most_common()
+        kinds = _several([f"{count} {kind}" for kind, count in most])
         return f"{folder} holds no images, only {kinds}: {wanted}"
     folders = [] if recursive else folder_names(folder)
     if folders:
@@ -203,17 +322,71 @@ def _several(names: Sequence[str], shown: int = 5) -> str:
 # ---------------------------------------------------------------- reading
 
 
-def image_size(path: Path | str, content: bytes | None = None) -> tuple[int, int, int]:
+def image_size(
+    path: Path | str, content: bytes | None = None, *, resample: Resample = "smooth"
+) -> tuple[int, int, int]:
     """(channels, height, width) of a file as `read_image` sees it, read from its header.
 
-    Channels: 1 grey, 3 colour, 4 colour with alpha; grey with alpha counts as grey.
+    Channels: 1 grey, 3 colour, 4 colour with alpha; grey with alpha counts as grey, and so does a
+    palette that is read by "nearest", as its numbers.
     content: what is in the file, where it is not to be opened; `path` then is what it is called.
     """
     with _opened(path, content) as image:
         width, height = image.size
         if _orientation(image) >= 5:  # lies on its side
             width, height = height, width
-        return _channels(image), height, width
+        numbers = resample == "nearest" and image.mode in ("P", "PA")
+        return 1 if numbers else _channels(image), height, width
+
+
+@frozen
+class Look:
+    """What a file holds, as people are told of it.
+
+    low, high: its darkest and brightest value, 0 to 255, as "smooth" reads it. palette: whether its
+    numbers stand for colours. sixteen: whether it is grey of 16 bits. numbers: how many different
+    ones it has; of colours, and where they came out of lossy compression, 257. highest: the highest
+    number. frames: pages, or pictures of an animation.
+    """
+
+    height: int
+    width: int
+    low: int
+    high: int
+    palette: bool
+    sixteen: bool
+    numbers: int
+    highest: int
+    frames: int
+
+
+def look_at(path: Path) -> Look:
+    """Look at a file's values. Raises DataError for what cannot be read."""
+    import numpy as np
+
+    with _opened(path) as image:
+        width, height = image.size
+        frames = int(getattr(image, "n_frames", 1))
+        image.seek(0)
+        exact = image.format not in ("JPEG", "MPO") and image.mode in _OF_NUMBERS
+        image.draft(None, (_LOOKED_SIDE, _LOOKED_SIDE))
+        numbers = np.asarray(image) if exact else np.zeros(1)
+        shown = np.asarray(_with_channels(image, 3))
+        return Look(
+            height=height,
+            width=width,
+            low=int(shown.min()),
+            high=int(shown.max()),
+            palette=image.mode in ("P", "PA"),
+            sixteen=image.mode.startswith("I"),
+            numbers=len(np.unique(numbers)) if exact else 257,
+            highest=int(numbers.max()),
+            frames=frames,
+        )
+
+
+_OF_NUMBERS = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_LOOKED_SIDE = 256  # pixels that are enough to look at a JPEG
 
 
 def read_image(
@@ -224,21 +397,58 @@ def read_image(
     channels: int,
     fit: Literal["cover", "contain", "stretch"] = "cover",
     content: bytes | None = None,
+    resample: Resample = "smooth",
+    part: tuple[int, int] = (0, 1),
 ) -> np.ndarray:
     """A file as uint8 [C, H, W] of the given size; of an animation the first frame.
 
     Turned as its EXIF says. 16 bits become 8 by dividing by 257, never by the image's own
     extremes. Transparency is put on white unless `channels` is 4. `contain` pads with black
     (with transparent black where `channels` is 4). content: as `image_size` takes it.
+    resample: "smooth" shrinks and enlarges by Lanczos; "nearest" takes each pixel as it is in the
+    file: no blending, transparency left out, with one channel a palette's numbers, and of 16 bits
+    the numbers themselves, which may be no larger than 255.
+    part: (which, of how many) pictures of equal width that stand side by side in the file.
     """
+    exact = resample == "nearest"
     with _opened(path, content) as image:
         orientation = _orientation(image)
-        # JPEG decodes to 1/2, 1/4 or 1/8 directly; twice the wanted size keeps the quality.
-        longest = 2 * max(height, width)
-        image.draft(None, (longest, longest) if orientation >= 5 else (2 * width, 2 * height))
-        picture = _with_channels(image, channels)
-        picture = _fitted(_turned(picture, orientation), height, width, fit)
-        return _to_array(picture)
+        _refuse_uneven_parts(path, image.size, orientation, part[1])
+        if not exact:
+            _draft(image, height, width * part[1], orientation, part[1])
+        picture = _exactly(image, channels) if exact else _with_channels(image, channels)
+        picture = _part(_turned(picture, orientation), *part)
+        return _to_array(_fitted(picture, height, width, fit, resample))
+
+
+def _refuse_uneven_parts(
+    path: Path | str, size: tuple[int, int], orientation: int, parts: int
+) -> None:
+    across = size[1] if orientation >= 5 else size[0]
+    if across % parts:
+        raise DataError(
+            f"{path} is {across} px wide, which {parts} images of equal width do not fill"
+        )
+
+
+def _draft(image: Image.Image, height: int, width: int, orientation: int, parts: int) -> None:
+    """Let a JPEG decode to 1/2, 1/4 or 1/8 directly; twice the wanted size keeps the quality.
+
+    Where parts would not end at its blocks of 8 pixels, it is decoded in full.
+    """
+    across = image.size[1] if orientation >= 5 else image.size[0]
+    if parts > 1 and across % (8 * parts):
+        return
+    longest = 2 * max(height, width)
+    image.draft(None, (longest, longest) if orientation >= 5 else (2 * width, 2 * height))
+
+
+def _part(picture: Image.Image, which: int, parts: int) -> Image.Image:
+    """One of the pictures of equal width, from left to right."""
+    if parts == 1:
+        return picture
+    across = picture.size[0] // parts
+    return picture.crop((which * across, 0, (which + 1) * across, picture.size[1]))
 
 
 def evenly(items: Sequence[T]) -> Sequence[T]:
@@ -385,6 +595,27 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
+def _exactly(image: Image.Image, channels: int) -> Image.Image:
+    """As mode L, RGB or RGBA, with the numbers that the file holds."""
+    import numpy as np
+
+    pillow = _pillow()
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 255:
+            raise ValueError(
+                f'numbers from {values.min()} to {values.max()}; resample = "nearest" keeps those '
+                "from 0 to 255"
+            )
+        image = pillow.fromarray(values.astype(np.uint8))
+    elif channels == 1 and image.mode == "PA":
+        return image.getchannel(0)
+    elif channels == 1 and image.mode == "P":
+        numbers: Image.Image = pillow.fromarray(np.asarray(image))
+        return numbers
+    return image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey as 8-bit grey: 65535 is white in every image. Pillow itself would clip at 255."""
     import numpy as np
@@ -396,7 +627,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _fitted(picture: Image.Image, height: int, width: int, fit: str) -> Image.Image:
+def _fitted(
+    picture: Image.Image, height: int, width: int, fit: str, resample: Resample
+) -> Image.Image:
     pillow = _pillow()
     across, down = picture.size
     size, box = (width, height), (0.0, 0.0, float(across), float(down))
@@ -407,8 +640,11 @@ def _fitted(picture: Image.Image, height: int, width: int, fit: str) -> Image.Im
     elif fit == "contain":
         scale = min(width / across, height / down)
         size = (max(1, round(across * scale)), max(1, round(down * scale)))
-    # reducing_gap: first a cheap whole-number reduction to three times the size, then Lanczos.
-    fitted = picture.resize(size, pillow.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    if resample == "nearest":
+        fitted = picture.resize(size, pillow.Resampling.NEAREST, box=box)
+    else:
+        # reducing_gap: first a cheap whole-number reduction to three times the size, then Lanczos.
+        fitted = picture.resize(size, pillow.Resampling.LANCZOS, box=box, reducing_gap=3.0)
     if size == (width, height):
         return fitted
     padded: Image.Image = pillow.new(picture.mode, (width, height))
@@ -416,10 +652,12 @@ def _fitted(picture: Image.Image, height: int, width: int, fit: str) -> Image.Im
     return padded
 
 
-def fit_images(images: Tensor, height: int, width: int, fit: str) -> Tensor:
+def fit_images(
+    images: Tensor, height: int, width: int, fit: str, resample: Resample = "smooth"
+) -> Tensor:
     """Images that are read already, uint8 [N, C, h, w] -> uint8 [N, C, height, width], antialiased.
 
-    fit: as in ImageOptions; `contain` pads with black.
+    fit: as in ImageOptions; `contain` pads with black. resample: "nearest" blends nothing.
     """
     import torch
     from torch.nn.functional import pad
@@ -435,15 +673,18 @@ def fit_images(images: Tensor, height: int, width: int, fit: str) -> Tensor:
         scale = min(height / down, width / across)
         size = max(1, round(down * scale)), max(1, round(across * scale))
     if images.shape[2:] != size:
-        images = torch.cat([_resized(part, size) for part in torch.split(images, _AT_ONCE)])
+        parts = torch.split(images, _AT_ONCE)
+        images = torch.cat([_resized(part, size, resample) for part in parts])
     above, before = (height - size[0]) // 2, (width - size[1]) // 2
     sides = before, width - size[1] - before, above, height - size[0] - above
     return pad(images, sides) if any(sides) else images
 
 
-def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized(images: Tensor, size: tuple[int, int], resample: Resample) -> Tensor:
     from torch.nn.functional import interpolate
 
+    if resample == "nearest":
+        return interpolate(images, size, mode="nearest-exact")
     sized = interpolate(images.float(), size, mode="bilinear", antialias=True)
     return sized.round_().clamp_(0, 255).byte()
 
@@ -458,8 +699,12 @@ def _to_array(picture: Image.Image) -> np.ndarray:
 # ---------------------------------------------------------------- specs
 
 
-def image_spec(paths: Sequence[Path], image: ImageOptions) -> ImageSpec:
+def image_spec(
+    paths: Sequence[Path], image: ImageOptions, *, resample: Resample = "smooth"
+) -> ImageSpec:
     """The spec of these files under the shared image options.
+
+    resample: as they will be read, since palettes are then colours or numbers.
 
     Without `size` all files must agree in size; without `channels` it is 3 unless all are grey.
     Of more than 20,000 files, so many are looked at. Files that cannot be read are passed over
@@ -470,21 +715,22 @@ def image_spec(paths: Sequence[Path], image: ImageOptions) -> ImageSpec:
     paths = evenly(paths)
     _refuse_floating_point(paths)
     height = width = 0  # where `size` decides
+    look = partial(_readable_size, resample=resample)
     if image.size is None:
-        looked = zip(paths, _each(_readable_size, paths), strict=True)
+        looked = zip(paths, _each(look, paths), strict=True)
         sizes = {path: size for path, size in looked if size is not None}
         _refuse_uneven(sizes or {paths[0]: image_size(paths[0])})
         _, height, width = next(iter(sizes.values()))
         grey = all(channels == 1 for channels, _, _ in sizes.values())
     else:
-        seen = (_readable_size(path) for path in paths)  # until the first in colour
+        seen = (look(path) for path in paths)  # until the first in colour
         grey = image.channels is None and all(size is None or size[0] == 1 for size in seen)
     return spec_under(image, channels=1 if grey else 3, height=height, width=width)
 
 
-def _readable_size(path: Path) -> tuple[int, int, int] | None:
+def _readable_size(path: Path, *, resample: Resample) -> tuple[int, int, int] | None:
     try:
-        return image_size(path)
+        return image_size(path, resample=resample)
     except DataError:
         return None
 

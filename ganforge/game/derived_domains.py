@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ganforge.game.error_attribution import blaming
 from ganforge.interfaces.components import Augmentor
 from ganforge.interfaces.draws import Draw
+from ganforge.interfaces.manifest import Resample
 from ganforge.planning.plan import DomainPlan
 
 
@@ -18,7 +19,7 @@ def derived(domain: DomainPlan, images: Tensor, view: Augmentor | None, draw: Dr
     view: the augmentor that the domain names, if it names one.
     """
     assert domain.resized is not None
-    images = resized(images, domain.resized.shape)
+    images = resized(images, domain.resized.shape, domain.resample)
     if domain.view is None or view is None:
         return images
     with torch.no_grad(), blaming(domain.view.component):
@@ -26,7 +27,7 @@ def derived(domain: DomainPlan, images: Tensor, view: Augmentor | None, draw: Dr
     return made if isinstance(made, Tensor) else next(iter(made.values()))
 
 
-def resized(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+def resized(images: Tensor, shape: tuple[int, ...], resample: Resample = "smooth") -> Tensor:
     """Images at another size, and in grey where fewer channels are asked for."""
     channels, height, width = shape
     if channels == 1 and images.shape[1] == 3:
@@ -34,4 +35,6 @@ def resized(images: Tensor, shape: tuple[int, ...]) -> Tensor:
         images = (images * weights).sum(1, keepdim=True)
     if images.shape[2:] == (height, width):
         return images
+    if resample == "nearest":
+        return F.interpolate(images, (height, width), mode="nearest-exact")
     return F.interpolate(images, (height, width), mode="bilinear", antialias=True)

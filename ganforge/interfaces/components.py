@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -15,7 +16,7 @@ from attrs import define, frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge.interfaces.manifest import DataDescription, ImageOptions
+from ganforge.interfaces.manifest import DataDescription, ImageOptions, with_options
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
@@ -299,6 +300,15 @@ class Dataset(ABC):
     def rows(self, split: str, domain: str) -> Tensor | None:
         """All rows as one tensor, where that is cheaper than one by one; else None."""
         return None
+
+    def whole(self) -> Dataset:
+        """The same rows as they are looked at and measured: images whole, at `size`; `load` and its
+        crop are for training."""
+        if self.image.load is None:
+            return self
+        seen = copy(self)
+        seen.image = with_options(self.image, load=None)
+        return seen
 
     def fingerprint(self, split: str, domain: str) -> str | None:
         """Text of everything that decides the pixels of these rows, so that they may be kept once

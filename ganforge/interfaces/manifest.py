@@ -37,6 +37,7 @@ __all__ = [
     "LabelSpec",
     "NoiseSpec",
     "Ref",
+    "Resample",
     "Spec",
     "TextSpec",
     "VectorSpec",
@@ -117,6 +118,9 @@ def with_options(instance: T, **changes: Any) -> T:
     return cast(T, changed)
 
 
+Resample = Literal["smooth", "nearest"]  # how pixels follow from a file's when its size changes
+
+
 @options
 class ImageOptions:
     """Options that every dataset of images understands, written beside its own in `[data]`."""
@@ -134,6 +138,9 @@ class ImageOptions:
     channels: int | None = option(
         None, at_least=1, at_most=4, help="1 grey, 3 colour, 4 with alpha; unset: the dataset's own"
     )
+    resample: Resample | dict[str, Resample] | None = option(
+        None, help="nearest keeps the numbers of label masks; for some domains: { mask = nearest }"
+    )
 
     def pixels(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the images that networks get, for files of the given size."""
@@ -142,6 +149,12 @@ class ImageOptions:
     def loaded_pixels(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that images are stored at, before the random crop."""
         return _pair(self.load) or self.pixels(height, width)
+
+    def resampling(self, domain: str) -> Resample:
+        """How images of a domain come to another size."""
+        if isinstance(self.resample, dict):
+            return self.resample.get(domain, "smooth")
+        return self.resample or "smooth"
 
 
 def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -283,7 +283,8 @@ def class_number(spec: dict[str, Any], label: str | None) -> int | None:
     names = spec["names"]
     if label in names:
         return int(names.index(label))
-    if label.isdecimal() and int(label) < spec["classes"]:
+    counted = not any(name.isdecimal() for name in names)
+    if counted and label.isdecimal() and int(label) < spec["classes"]:
         return int(label)
     there = ", ".join(names) if names else f"0 to {spec['classes'] - 1}"
     raise Mistake(f"there is no label '{label}'; there are: {there}")

@@ -46,6 +46,7 @@ class DataReader(Reader):
         description = self.describe(part, image, table)
         if description is None:
             return None
+        self.refuse_unknown_resampling(image, description, table)
         return DataPlan(part.name, part.component, part.options, image, description)
 
     def unknown_data(self) -> DataPlan:
@@ -70,6 +71,19 @@ class DataReader(Reader):
     def domain_names(self) -> list[str]:
         """The domains that may be referred to."""
         return [name for name in self.domains if name not in (UNKNOWN, IMPLIED)]
+    def refuse_unknown_resampling(
+        self, image: ImageOptions, description: DataDescription, table: Table
+    ) -> None:
+        """`resample = { mask = "nearest" }` must name domains of images that there are."""
+        images = [n for n, spec in description.domains.items() if isinstance(spec, ImageSpec)]
+        named = image.resample if isinstance(image.resample, dict) else {}
+        for name in named:
+            if name not in images:
+                self.problem(
+                    f"'resample' names '{name}', which is no domain of images; there are: "
+                    f"{', '.join(images)}",
+                    table.entries["resample"].value_span,
+                )
 
     def describe(self, part: Part, image: ImageOptions, table: Table) -> DataDescription | None:
         locked = self.lock().get("data")
@@ -90,7 +104,8 @@ class DataReader(Reader):
             )
         }
         for name, spec in data.description.domains.items():
-            domains[name] = DomainPlan(name=name, spec=spec, origin="data")
+            how = data.image.resampling(name)
+            domains[name] = DomainPlan(name=name, spec=spec, origin="data", resample=how)
         named = self.table("domains").entries
         guessed = [] if self.data_is_known else self.mentioned()
         for name in (UNKNOWN, IMPLIED, *guessed):
@@ -171,7 +186,14 @@ class DataReader(Reader):
             self.problem(f"domain '{name}' is made of '{of.value}', which is a view", of.value_span)
             return None
         resized = ImageSpec(settings.channels or parent.channels, height, width)
-        plan = DomainPlan(name=name, spec=resized, origin="derived", of=root, resized=resized)
+        plan = DomainPlan(
+            name=name,
+            spec=resized,
+            origin="derived",
+            of=root,
+            resized=resized,
+            resample=known[of.value].resample,
+        )
         return plan if "view" not in table else self.viewed(plan, view, table)
 
     def view(self, name: str, table: Table) -> Part | None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
-from ganforge.interfaces.manifest import Component, DataDescription, ImageOptions
+from ganforge.interfaces.manifest import Component, DataDescription, ImageOptions, Resample
 from ganforge.interfaces.settings import InitSettings, TrainSettings
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
 from ganforge.interfaces.vocabulary import split
@@ -41,7 +41,8 @@ class DomainPlan:
     """A kind of data in the game.
 
     origin: "data" (rows of the dataset), "drawn" (noise), "derived" (`of`, `resized` and perhaps
-    seen as the `view` of an augmentor), or "made" (only generators make it).
+    seen as the `view` of an augmentor), or "made" (only generators make it). resample: how images
+    of the data, and those derived from them, come to another size.
     """
 
     name: str
@@ -50,6 +51,7 @@ class DomainPlan:
     of: str = ""
     resized: ImageSpec | None = None
     view: Part | None = None
+    resample: Resample = "smooth"
 
 
 @frozen

@@ -310,7 +310,7 @@ class Run:
                 f"discriminator '{plan.name}' judges {plan.judged}, which augmentors make of {spec}"
             )
         if plan.on not in self.plan.data.description.domains:
-            images = resized(images, spec.shape)
+            images = resized(images, spec.shape, self.plan.domains[plan.on].resample)
         network = self._network(plan)
         owners = [self._loss(x, plan) for x in self.plan.losses.values() if owns(x, plan)]
         found = [
@@ -345,9 +345,10 @@ class Run:
         """What a generator makes of drawn noise, float32 [count, C, H, W] in [-1, 1], on the CPU;
         of a generator of text, token numbers int64 [count, length].
 
-        Image i of seed S is image 0 of seed S + i. label: a class number or name; left out, the
-        classes take turns. text: what is described; left out, held-out texts take turns. Raises
-        GanforgeError for a label or text that the generator does not know.
+        Image i of seed S is image 0 of seed S + i. label: the name of a class, or its number from 0
+        where no class is called by a number; left out, the classes take turns. text: what is
+        described; left out, held-out texts take turns. Raises GanforgeError for a label or text
+        that the generator does not know.
         """
         plan = self.generator_plan(generator)
         if text is not None and not self._reads(plan, TextSpec):
@@ -432,9 +433,9 @@ class Run:
         spec = next((s for s in plan.source_specs if isinstance(s, LabelSpec)), None)
         if spec is None:
             raise GanforgeError(f"generator '{plan.name}' is given no label")
+        classes = spec.names or range(spec.classes)
         columns = (
-            self.sample(styles, label=number, seed=seed, generator=plan.name)
-            for number in range(spec.classes)
+            self.sample(styles, label=label, seed=seed, generator=plan.name) for label in classes
         )
         return torch.stack(list(columns), 1)
 
@@ -568,12 +569,14 @@ def noise_of(spec: NoiseSpec, source: str, seed: int) -> Tensor:
 
 
 def class_number(spec: LabelSpec, label: int | str | None) -> int | None:
-    """The number of a class given by number or name. Raises GanforgeError when there is none."""
+    """The number of a class given by name, or by number where no class is called by a number: of
+    the classes "1" to "11", 0 is none. Raises GanforgeError when there is none."""
     if label is None:
         return None
     if str(label) in spec.names:
         return spec.names.index(str(label))
-    if str(label).isdecimal() and int(label) < spec.classes:
+    counted = not any(name.isdecimal() for name in spec.names)
+    if counted and str(label).isdecimal() and int(label) < spec.classes:
         return int(label)
     names = ", ".join(spec.names) if spec.names else f"0 to {spec.classes - 1}"
     raise GanforgeError(f"there is no label '{label}'; there are: {names}")

@@ -31,7 +31,8 @@ class Cifar10(Dataset):
         """Images at their loading size and with their channels; labels as they are."""
         if domain == "label":
             return rows
-        fitted = fit_images(rows, *self.image.loaded_pixels(32, 32), self.image.fit)
+        how = self.image.resampling(domain)
+        fitted = fit_images(rows, *self.image.loaded_pixels(32, 32), self.image.fit, how)
         return grey(fitted) if self.description.domains["image"].shape[0] == 1 else fitted
 
     def _split(self, split: str) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 from safetensors import SafetensorError, safe_open
 
+from ganforge.images import stem_of
 from ganforge.plugin import Impossible, TextSpec, VectorSpec
 
 SHOWN = 3  # faults that are told
@@ -31,7 +32,7 @@ def captions(paths: Sequence[Path], unit: Any) -> Captions:
     without marks. The vocabulary holds what occurs, the length is that of the longest."""
     faults, texts = [], []
     for path in paths:
-        text, fault = _caption(path.with_suffix(".txt"), unit)
+        text, fault = _caption(path.with_name(f"{stem_of(path.name)}.txt"), unit)
         texts.append(text)
         faults += [fault] if fault else []
     _refuse(faults, len(paths), "have no caption", "root")
@@ -79,7 +80,7 @@ def vector_spec(file: Path, names: Sequence[str]) -> VectorSpec:
 
 def name_of(file: str) -> str:
     """The name that an image goes by: its path below the folder, without its ending."""
-    return file.rpartition(".")[0]
+    return stem_of(file)
 
 
 def _refuse(faults: Sequence[str], total: int, what: str, key: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ganforge import DataError, Dataset, Names
-from ganforge.images import check_images, evenly, fit_images, image_size, read_image
+from ganforge.images import check_images, evenly, image_size, read_image
 from ganforge.plugin import DataDescription, ImageOptions, Impossible
 from ganforge_folders.layout import (
     Files,
@@ -40,8 +40,20 @@ class _Files(Dataset):
         channels, height, width = self.description.domains[domain].shape
         down, across = self.image.loaded_pixels(height, width)
         path = self.files[split][domain][index]
-        pixels = read_image(path, height=down, width=across, channels=channels, fit=self.image.fit)
+        pixels = read_image(
+            path,
+            height=down,
+            width=across,
+            channels=channels,
+            fit=self.image.fit,
+            resample=self.image.resampling(domain),
+            part=self.part(domain),
+        )
         return torch.from_numpy(pixels)
+
+    def part(self, domain: str) -> tuple[int, int]:
+        """Which of how many pictures, side by side in each file, a domain's rows are."""
+        return 0, 1
 
     def verify(self) -> None:
         check_images([path for files in self.files["train"].values() for path in evenly(files)])
@@ -55,8 +67,12 @@ class _Files(Dataset):
                 raise DataError(f"cannot read {path}: {error.strerror}") from error
             line = f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0"
             digest.update(line.encode("utf-8", "surrogateescape"))
-        how = type(self).__name__, domain, self.options, self.image.fit, version("pillow")
-        return f"{how} {digest.hexdigest()}"
+        how = [type(self).__name__, domain, self.options, self.image.fit, version("pillow")]
+        if self.part(domain) != (0, 1):  # parts once came to their size another way
+            how.append(self.part(domain))
+        if self.image.resampling(domain) != "smooth":
+            how.append(self.image.resampling(domain))
+        return f"{tuple(how)} {digest.hexdigest()}"
 
 
 def _packed(files: Sequence[Path]) -> Files:
@@ -151,17 +167,5 @@ class SideBySide(_Files):
         parts = {"train": train, "test": test}
         self.hold({split: dict.fromkeys(options.domains, files) for split, files in parts.items()})
 
-    def item(self, split: str, domain: str, index: int) -> Tensor:
-        spec = self.description.domains[domain]
-        path = self.files[split][domain][index]
-        _, height, width = image_size(path)
-        pixels = read_image(path, height=height, width=width, channels=spec.shape[0])
-        parts = len(self.options.domains)
-        if width % parts:
-            raise DataError(
-                f"{path} is {width} px wide, which {parts} images of equal width do not fill"
-            )
-        part = width // parts
-        left = part * self.options.domains.index(domain)
-        own = torch.from_numpy(pixels)[None, :, :, left : left + part]
-        return fit_images(own, *self.image.loaded_pixels(*spec.shape[1:]), self.image.fit)[0]
+    def part(self, domain: str) -> tuple[int, int]:
+        return self.options.domains.index(domain), len(self.options.domains)

@@ -4,14 +4,23 @@ Every function raises Impossible, which names the option at fault, where the fol
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import field, frozen
 
 from ganforge import DataError
-from ganforge.images import image_names
+from ganforge.images import (
+    Listing,
+    folder_names,
+    image_listing,
+    image_names,
+    natural_key,
+    stem_of,
+)
 from ganforge.plugin import Impossible
 
 SHOWN = 3  # files without a partner that are named
@@ -53,44 +62,177 @@ class Rows:
 
 @frozen
 class Layout:
-    """An image folder: the rows of "train" and "test", and the names of its classes."""
+    """An image folder: the rows of "train" and "test", the names of its classes, and what a person
+    should know: kind -> files left out, and whole sentences."""
 
     splits: dict[str, Rows]
     classes: tuple[str, ...]
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    def class_rows(self) -> dict[str, dict[str, int]]:
+        """split -> class -> rows."""
+        counted = {
+            split: Counter(rows.labels) for split, rows in self.splits.items() if rows.labels
+        }
+        return {
+            split: {name: rows[number] for number, name in enumerate(self.classes)}
+            for split, rows in counted.items()
+        }
 
 
 def image_folder(options: Any) -> Layout:
     """The files of ImageFolderOptions."""
-    train, test = parted_folder(options.root, options.holdout)
+    parts = split_folder(options.root, options.holdout)
+    train, test = parts.train, parts.test
     if not options.labels:
-        return Layout({"train": Rows(train), "test": Rows(test)}, ())
-    folders = (name.partition("/") for name in train.names)
+        rows = {"train": Rows(train), "test": Rows(test)}
+        return Layout(rows, (), parts.left_out, parts.notes)
+    known = [
+        *train.names,
+        *(test.names if options.holdout else ()),
+    ]  # a class may be held out whole
+    folders = (name.partition("/") for name in known)
     classes = list(dict.fromkeys(folder for folder, inside, _ in folders if inside))
     labelled = {
         split: Rows(files, _labels(files, classes))
         for split, files in (("train", train), ("test", test))
     }
-    return Layout(labelled, tuple(classes))
+    notes = _class_notes(train.root, classes, labelled["train"], parts.folders)
+    return Layout(labelled, tuple(classes), parts.left_out, (*parts.notes, *notes))
+
+
+def _class_notes(
+    root: Path, classes: Sequence[str], train: Rows, folders: Iterable[str]
+) -> Iterator[str]:
+    """What is likely not meant with classes. folders: those directly below `root`."""
+    if len(classes) == 1:
+        yield f"all pictures of {root} are of one class, '{classes[0]}'"
+    depths = {name.count("/") for name in train.files.names}
+    if min(depths) > 1:
+        within = [name.rpartition("/")[0] for name in train.files.names]
+        yield (
+            f"no class of {root} has pictures directly in its folder, only in folders below, such as "
+            f"'{within[0]}': is `root` one level too high?"
+        )
+    empty = sorted(set(folders) - set(classes), key=natural_key)
+    if empty:
+        yield f"no pictures lie in {listed(empty)} of {root}, so no class is called that"
+    counts = Counter(train.labels)
+    lacking = [name for number, name in enumerate(classes) if not counts[number]]
+    if lacking:
+        yield f"all pictures of {listed(lacking)} are held out: nothing is learnt of that class"
+    single = [name for number, name in enumerate(classes) if counts[number] == 1]
+    if single:
+        yield f"there is one picture only of the class {listed(single)}"
+
+
+def listed(names: Sequence[str], shown: int = 5) -> str:
+    """The first few names in quotes, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(f"'{name}'" for name in names[:shown]) + more
+
+
+# Split -> what its folder may be called, in any case.
+_CALLED = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "val": ("val", "valid", "validation"),
+}
+_SPLIT_OF = {name: split for split, names in _CALLED.items() for name in names}
+_HELD_OUT = (*_CALLED["test"], *_CALLED["val"])
+
+
+@frozen
+class Parted:
+    """Files to learn from and files held out; what lies there beside them, kind -> how many; what a
+    person should know; and the folders directly below that of the training files."""
+
+    train: Files
+    test: Files
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+def split_folder(root: Path, holdout: float) -> Parted:
+    """Folders of splits are called so in any case. Without one of training images they are what
+    lies in no such folder; "val" is held out where there is no "test"."""
+    outside = _listing(root, key="root", apart=_SPLIT_OF, empty=True)
+    called = _splits(root, outside.folders)
+    held = called.get("test") or called.get("val")
+    left_out = Counter(outside.others)
+    folders = tuple(name for name in outside.folders if name.lower() not in _SPLIT_OF)
+    train = Files(root, outside.names)
+    if "train" in called:
+        left_out += _beside(outside.names, called["train"])
+        below = _listing(root / called["train"], key="root")
+        train, folders = Files(root / called["train"], below.names), below.folders
+        left_out += Counter(below.others)
+    elif not held and not train:
+        _images(root, key="root")  # which tells what there is instead
+    if held and holdout:
+        raise Impossible(
+            f"{root / held} is held out already: leave `holdout` out, or rename that folder",
+            key="holdout",
+        )
+    train, test = _parted(train, holdout)
+    if held:
+        below = _listing(root / held, key="root")
+        test = Files(root / held, below.names)
+        left_out += Counter(below.others)
+    if "test" in called and "val" in called:
+        left_out += _all_of(root, called["val"])
+    if not train:
+        raise Impossible(f"all images of {root} are held out: none is left to learn from")
+    return Parted(train, test, left_out, tuple(_split_notes(train)), folders)
 
 
 def parted_folder(root: Path, holdout: float) -> tuple[Files, Files]:
     """Files to learn from, and files held out."""
-    train_root = root / "train" if (root / "train").is_dir() else root
-    train = _images(train_root, key="root")
-    if not (root / "test").is_dir():
-        train, test = _parted(train, holdout)
-    elif holdout:
-        raise Impossible(
-            f"{root / 'test'} is held out already: leave `holdout` out, or rename that folder",
-            key="holdout",
+    parts = split_folder(root, holdout)
+    return parts.train, parts.test
+
+
+def _splits(root: Path, folders: Iterable[str]) -> dict[str, str]:
+    """Split -> the folder of it."""
+    found: dict[str, str] = {}
+    for name in sorted(folders):
+        split = _SPLIT_OF.get(name.lower())
+        if split in found:
+            raise Impossible(
+                f"{root} holds '{found[split]}' and '{name}', which are names of the same split: "
+                "rename or remove one",
+                key="root",
+            )
+        if split:
+            found[split] = name
+    return found
+
+
+def _beside(names: Iterable[str], train: str) -> Counter[str]:
+    """Pictures that lie beside the folder of training images, by the folder that they lie in."""
+    tops = (name.partition("/") for name in names)
+    return Counter(f"in {top}/" if inside else f"beside {train}/" for top, inside, _ in tops)
+
+
+def _all_of(root: Path, folder: str) -> Counter[str]:
+    """Everything in a folder that is not used."""
+    listing = _listing(root / folder, key="root", empty=True)
+    return Counter({f"in {folder}/": len(listing.names)}) + Counter(listing.others)
+
+
+def _split_notes(train: Files) -> Iterator[str]:
+    """Folders called as splits are, deeper than splits are looked for."""
+    above = {name.rpartition("/")[0] for name in train.names}
+    found = sorted(
+        folder for folder in above if any(part.lower() in _SPLIT_OF for part in folder.split("/"))
+    )
+    if found:
+        yield (
+            f"{listed(found)} of {train.root} are called as splits are, but only folders directly "
+            "in `root` are taken for splits: all their pictures are learnt from"
         )
-    else:
-        if train_root == root:
-            train = Files(root, [name for name in train.names if not name.startswith("test/")])
-        test = _images(root / "test", key="root")
-    if not train:
-        raise Impossible(f"all images of {root} are held out: none is left to learn from")
-    return train, test
 
 
 def unpaired_folders(options: Any) -> dict[str, dict[str, Files]]:
@@ -98,7 +240,7 @@ def unpaired_folders(options: Any) -> dict[str, dict[str, Files]]:
     root: Path = options.root
     key = "domains" if root.is_dir() else "root"
     train = {domain: _images(root / folder, key=key) for domain, folder in options.domains.items()}
-    held_out = held_out_folders(options, lambda folder: (root / folder).is_dir())
+    held_out = held_out_of(options)
     test = {domain: _images(root / folder, key="test") for domain, folder in held_out.items()}
     return {"train": train, "test": test}
 
@@ -106,7 +248,7 @@ def unpaired_folders(options: Any) -> dict[str, dict[str, Files]]:
 def paired_folders(options: Any) -> dict[str, dict[str, list[Path]]]:
     """split -> domain -> files, of PairedFoldersOptions; row by row of equal names."""
     root: Path = options.root
-    held_out = held_out_folders(options, lambda folder: (root / folder).is_dir())
+    held_out = held_out_of(options)
     lacking = [domain for domain in options.domains if domain not in held_out]
     if held_out and lacking:
         raise Impossible(
@@ -165,7 +307,7 @@ def _named(folder: Path, key: str) -> dict[str, Path]:
     named: dict[str, Path] = {}
     files = _images(folder, key=key)
     for path, whole in zip(files, files.names, strict=True):
-        name = whole.rpartition(".")[0]
+        name = stem_of(whole)
         if name in named:
             raise Impossible(
                 f"{named[name]} and {path.name} are both called '{name}', so it is not clear which "
@@ -176,8 +318,11 @@ def _named(folder: Path, key: str) -> dict[str, Path]:
     return named
 
 
-def held_out_folders(options: Any, exists: Callable[[str], bool]) -> dict[str, str]:
-    """domain -> folder that is held out: as `test` says, else `testA` beside `trainA`."""
+def held_out_folders(options: Any, find: Callable[[str], str | None]) -> dict[str, str]:
+    """domain -> folder that is held out: as `test` says, else `testA` beside `trainA`, or `valA`.
+
+    find: what a folder is called that is called so in some case; None where there is none.
+    """
     strange = [domain for domain in options.test if domain not in options.domains]
     if strange:
         raise Impossible(
@@ -185,18 +330,71 @@ def held_out_folders(options: Any, exists: Callable[[str], bool]) -> dict[str, s
         )
     found = dict(options.test)
     for domain, folder in options.domains.items():
-        beside = "/".join(
-            "test" + part.removeprefix("train") if part.startswith("train") else part
-            for part in Path(folder).as_posix().split("/")
-        )
-        if domain not in found and beside != folder and exists(beside):
-            found[domain] = beside
+        if domain not in found:
+            beside = next(filter(None, map(find, _names_beside(Path(folder).as_posix()))), None)
+            found |= {domain: beside} if beside else {}
+    return found
+
+
+def _names_beside(folder: str) -> Iterator[str]:
+    """`testA`, `valA` and so on for `trainA`; nothing for what is not called so."""
+    parts = folder.split("/")
+    if any(part.lower().startswith("train") for part in parts):
+        for word in ("test", *_CALLED["val"]):
+            yield "/".join(
+                word + part[len("train") :] if part.lower().startswith("train") else part
+                for part in parts
+            )
+
+
+def _folder_in(root: Path, name: str) -> str | None:
+    """What a folder below `root` is called, with `/` between parts, whatever its case."""
+    if (root / name).is_dir():
+        return name
+    found = ""
+    for part in name.split("/"):
+        here = root / found
+        close = [
+            other
+            for other in (folder_names(here) if here.is_dir() else ())
+            if other.lower() == part.lower()
+        ]
+        if len(close) > 1:
+            raise Impossible(
+                f"{here} holds '{close[0]}' and '{close[1]}': name the one to hold out", key="test"
+            )
+        if not close:
+            return None
+        found = f"{found}/{close[0]}" if found else close[0]
+    return found
+
+
+def held_out_of(options: Any) -> dict[str, str]:
+    """domain -> folder that is held out, as folders are on this machine."""
+    return held_out_folders(options, partial(_folder_in, options.root))
+
+
+def left_out_of(root: Path, folders: Iterable[str]) -> Counter[str]:
+    """Files in some folders that are no pictures, kind -> how many."""
+    found: Counter[str] = Counter()
+    for folder in dict.fromkeys(folders):
+        found += Counter(_listing(root / folder, key="domains").others)
     return found
 
 
 def _images(folder: Path, *, key: str) -> Files:
+    return Files(folder, _listing(folder, key=key).names)
+
+
+def _listing(
+    folder: Path, *, key: str, apart: Collection[str] = (), empty: bool = False
+) -> Listing:
+    """empty: whether there need not be any pictures."""
     try:
-        return Files(folder, image_names(folder))
+        listing = image_listing(folder, apart=apart)
+        if not listing.names and not empty:
+            image_names(folder)  # which tells what there is instead
+        return listing
     except DataError as error:
         raise Impossible(str(error), key=key) from error
 

@@ -1,6 +1,7 @@
 """Folders of images: one, flat or with a folder per class; several, paired or not; or images that
 hold several side by side."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,12 +15,15 @@ from ganforge.plugin import (
     ImageSpec,
     Impossible,
     LabelSpec,
+    Resample,
     Spec,
     hookimpl,
     option,
     options,
     with_options,
 )
+
+SHOWN = 8  # pictures of a domain whose values are looked at to describe it
 
 
 @options
@@ -101,36 +105,46 @@ def describe_image_folder(options: ImageFolderOptions, image: ImageOptions) -> D
             raise Impossible("fetch the archive first (`ganforge data fetch`)", key="holdout")
         classes = tuple(archive.counts)
         counts = {"train": sum(archive.counts.values())}
-        spec = _archive_spec(archive, image)
+        spec, shown = _archive_spec(archive, image), {}
     else:
         layout = image_folder(options)
         classes = layout.classes
         counts = {split: len(rows.files) for split, rows in layout.splits.items() if rows.files}
-        spec = _spec([rows.files for rows in layout.splits.values()], image)
-    domains = {"image": spec}
+        spec = _spec(
+            [rows.files for rows in layout.splits.values()], image, image.resampling("image")
+        )
+        shown = {
+            "left_out": layout.left_out,
+            "classes": layout.class_rows(),
+            "notes": layout.notes,
+            "pictures": {"image": _some(layout.splits["train"].files)},
+        }
+    domains: dict[str, Spec] = {"image": spec}
     if options.labels:
         domains["label"] = LabelSpec(len(classes), classes)
     return DataDescription(
         domains=domains,
         aligned=(tuple(domains),) if options.labels else (),
         counts={split: dict.fromkeys(domains, rows) for split, rows in counts.items()},
+        **shown,
     )
 
 
 def describe_unpaired(options: UnpairedFoldersOptions, image: ImageOptions) -> DataDescription:
     """From the files; while they are still to be fetched, from what is known of the archive.
 
-    All domains get the same spec, so that generators lead from each to each, but for those that
-    are to be grey.
+    All domains that are read alike get the same spec, so that generators lead from each to each,
+    but for those that are to be grey.
     """
-    from ganforge_folders.layout import unpaired_folders
+    from ganforge_folders.layout import held_out_of, left_out_of, unpaired_folders
 
     if not options.domains:
         raise Impossible('name a domain and its folder: { horse = "trainA" }', key="domains")
     if options.must_fetch():
         archive = _with_folders(options)
         counts = _archive_counts(archive, options)
-        spec = _archive_spec(archive, image)
+        specs = dict.fromkeys(options.domains, _archive_spec(archive, image))
+        shown = {}
     else:
         splits = unpaired_folders(options)
         counts = {
@@ -138,19 +152,27 @@ def describe_unpaired(options: UnpairedFoldersOptions, image: ImageOptions) -> D
             for split, domains in splits.items()
             if any(domains.values())
         }
-        spec = _spec([files for domains in splits.values() for files in domains.values()], image)
-    specs = _greyed(dict.fromkeys(options.domains, spec), options.grey)
-    return DataDescription(domains=specs, counts=counts)
+        specs = {}
+        for how, alike in _by_resampling(options.domains, image).items():
+            lists = [files[d] for files in splits.values() for d in alike if d in files]
+            specs |= dict.fromkeys(alike, _spec(lists, image, how))
+        folders = [*options.domains.values(), *held_out_of(options).values()]
+        shown = {
+            "left_out": left_out_of(options.root, folders),
+            "pictures": {domain: _some(files) for domain, files in splits["train"].items()},
+        }
+    specs = _greyed({domain: specs[domain] for domain in options.domains}, options.grey)
+    return DataDescription(domains=specs, counts=counts, **shown)
 
 
 def describe_paired(options: PairedFoldersOptions, image: ImageOptions) -> DataDescription:
     """From the files: each domain has the channels of its own, and all have one size."""
-    from ganforge_folders.layout import paired_folders
+    from ganforge_folders.layout import held_out_of, left_out_of, paired_folders
 
     _refuse_fewer(options.domains, '{ photo = "trainA", edges = "trainB" }')
     splits = paired_folders(options)
     specs = {
-        domain: image_spec(files + splits["test"][domain], image)
+        domain: _spec([files, splits["test"][domain]], image, image.resampling(domain))
         for domain, files in splits["train"].items()
     }
     first = next(iter(specs))
@@ -161,40 +183,60 @@ def describe_paired(options: PairedFoldersOptions, image: ImageOptions) -> DataD
                 "`size`",
                 key="size",
             )
-    return _of_pairs(_greyed(specs, options.grey), {s: len(d[first]) for s, d in splits.items()})
+    counts = {split: len(domains[first]) for split, domains in splits.items()}
+    folders = [*options.domains.values(), *held_out_of(options).values()]
+    return with_options(
+        _of_pairs(_greyed(specs, options.grey), counts),
+        left_out=left_out_of(options.root, folders),
+        pictures={domain: _some(files) for domain, files in splits["train"].items()},
+    )
 
 
 def describe_side_by_side(options: SideBySideOptions, image: ImageOptions) -> DataDescription:
     """From the files: each holds as many images, equally wide, as there are domains."""
-    from ganforge_folders.layout import parted_folder
+    from ganforge_folders.layout import split_folder
 
     _refuse_fewer(options.domains, '["photo", "edges"]')
-    parts = len(options.domains)
-    train, test = parted_folder(options.root, options.holdout)
-    whole = _spec([train, test], with_options(image, load=None))
+    found = split_folder(options.root, options.holdout)
+    lists, uncropped = [found.train, found.test], with_options(image, load=None)
+    specs = {}
+    for how, alike in _by_resampling(options.domains, image).items():
+        whole = _spec(lists, uncropped, how)
+        specs |= dict.fromkeys(alike, _part_of(whole, len(options.domains), image))
+    return with_options(
+        _of_pairs(
+            _greyed(specs, options.grey), {"train": len(found.train), "test": len(found.test)}
+        ),
+        left_out=found.left_out,
+        notes=found.notes,
+        pictures=dict.fromkeys(options.domains, _some(found.train)),
+    )
+
+
+def _part_of(whole: ImageSpec, parts: int, image: ImageOptions) -> ImageSpec:
+    """The spec of one of so many images that stand side by side in one."""
     if image.size is None and whole.width % parts:
         raise Impossible(
             f"the images are {whole.width} px wide, which {parts} images of equal width do not "
             "fill",
             key="domains",
         )
-    part = spec_under(
-        image, channels=whole.channels, height=whole.height, width=whole.width // parts
-    )
-    specs = _greyed(dict.fromkeys(options.domains, part), options.grey)
-    return _of_pairs(specs, {"train": len(train), "test": len(test)})
+    width = whole.width // parts
+    return spec_under(image, channels=whole.channels, height=whole.height, width=width)
 
 
 def describe_captioned(options: CaptionedFolderOptions, image: ImageOptions) -> DataDescription:
     """From the files: images, and what is said of them."""
     from ganforge_folders.captions import captions, name_of, vector_spec
-    from ganforge_folders.layout import parted_folder
+    from ganforge_folders.layout import split_folder
 
-    train, test = parted_folder(options.root, options.holdout)
-    spec = _spec([train, test], image)
+    parts = split_folder(options.root, options.holdout)
+    train, test, left_out = parts.train, parts.test, Counter(parts.left_out)
+    spec = _spec([train, test], image, image.resampling("image"))
     domains: dict[str, Spec] = {"image": spec}
     if options.embeddings is None:
         domains["caption"] = captions([*train, *test], options.unit).spec
+        left_out[".txt"] -= sum(len({*map(name_of, files.names)}) for files in (train, test))
     else:
         names = [*map(name_of, train.names), *map(name_of, test.names)]
         domains["embedding"] = vector_spec(options.embeddings, names)
@@ -203,12 +245,29 @@ def describe_captioned(options: CaptionedFolderOptions, image: ImageOptions) -> 
         domains=domains,
         aligned=(tuple(domains),),
         counts={split: dict.fromkeys(domains, rows) for split, rows in counts.items() if rows},
+        left_out=+left_out,
+        notes=parts.notes,
+        pictures={"image": _some(train)},
     )
 
 
-def _spec(lists: Iterable[Sequence[Path]], image: ImageOptions) -> ImageSpec:
+def _spec(lists: Iterable[Sequence[Path]], image: ImageOptions, how: Resample) -> ImageSpec:
     """The spec of the files of several lists."""
-    return image_spec([path for files in lists for path in evenly(files)], image)
+    return image_spec([path for files in lists for path in evenly(files)], image, resample=how)
+
+
+def _by_resampling(domains: Iterable[str], image: ImageOptions) -> dict[Resample, list[str]]:
+    """The domains that are read alike."""
+    found: dict[Resample, list[str]] = {}
+    for domain in domains:
+        found.setdefault(image.resampling(domain), []).append(domain)
+    return found
+
+
+def _some(files: Sequence[Path]) -> tuple[Path, ...]:
+    """A few files, evenly spread, to be looked at."""
+    count = min(SHOWN, len(files))
+    return tuple(files[number * len(files) // count] for number in range(count))
 
 
 def _refuse_fewer(domains: Iterable[str], example: str) -> None:
@@ -259,7 +318,7 @@ def _archive_counts(archive: Archive, options: UnpairedFoldersOptions) -> dict[s
 
     folders = {
         "train": options.domains,
-        "test": held_out_folders(options, archive.counts.__contains__),
+        "test": held_out_folders(options, lambda name: name if name in archive.counts else None),
     }
     for named in folders.values():
         for folder in named.values():

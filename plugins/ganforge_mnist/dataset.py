@@ -43,7 +43,8 @@ class Mnist(Dataset):
             return rows
         channels = self.description.domains["image"].shape[0]
         size = self.image.loaded_pixels(*rows.shape[2:])
-        return fit_images(rows, *size, self.image.fit).expand(-1, channels, -1, -1).contiguous()
+        fitted = fit_images(rows, *size, self.image.fit, self.image.resampling(domain))
+        return fitted.expand(-1, channels, -1, -1).contiguous()
 
     def _split(self, split: str) -> dict[str, Tensor]:
         if split not in self._read:

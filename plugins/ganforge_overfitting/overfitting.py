@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ganforge import Dataset, Draw, Draws, GanforgeError, ImageSpec, Metric, Verdict
+from ganforge.images import fit_images
 
 if TYPE_CHECKING:
     from ganforge import Run
@@ -130,10 +131,10 @@ def as_seen(run: Run, name: str, images: Tensor, seed: int) -> Tensor:
 
 
 def rows(dataset: Dataset, split: str, domain: str, count: int) -> Tensor:
-    """Evenly spread rows of a split, images [<= count, C, H, W] in [-1, 1], cut at the centre."""
+    """Evenly spread rows of a split, images [<= count, C, H, W] in [-1, 1], whole."""
     spec = dataset.description.domains[domain]
     there = dataset.count(split, domain)
     chosen = torch.linspace(0, there - 1, min(count, there)).long().tolist()
-    images = torch.stack([dataset.item(split, domain, index) for index in chosen])
-    top, left = (images.shape[2] - spec.height) // 2, (images.shape[3] - spec.width) // 2
-    return images[:, :, top : top + spec.height, left : left + spec.width] / 127.5 - 1
+    whole = dataset.whole()
+    images = torch.stack([whole.item(split, domain, index) for index in chosen])
+    return fit_images(images, spec.height, spec.width, "cover") / 127.5 - 1

@@ -44,6 +44,7 @@ class TarShards(Dataset):
             channels=channels,
             fit=self.image.fit,
             content=part(url, start, size),
+            resample=self.image.resampling("image"),
         )
         return torch.from_numpy(pixels)
 
@@ -56,7 +57,8 @@ class TarShards(Dataset):
             digest.update(f"{text}\0".encode("utf-8", "surrogateescape"))
         for numbers in (rows.shards, rows.starts, rows.sizes):
             digest.update(numbers.numpy().tobytes())
-        return f"tar-shards {self.image.fit} {version('pillow')} {digest.hexdigest()}"
+        how = f"{self.image.fit} {self.image.resampling('image')}"
+        return f"tar-shards {how} {version('pillow')} {digest.hexdigest()}"
 
 
 class _Packed:

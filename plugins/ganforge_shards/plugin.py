@@ -50,7 +50,10 @@ def describe_tar_shards(options: TarShardsOptions, image: ImageOptions) -> DataD
 
 def _spec(sample: dict[str, bytes], image: ImageOptions) -> ImageSpec:
     """sample: what some images are called, and what is in them."""
-    sizes = {name: image_size(name, content) for name, content in sample.items()}
+    sizes = {
+        name: image_size(name, content, resample=image.resampling("image"))
+        for name, content in sample.items()
+    }
     first, (_, height, width) = next(iter(sizes.items()))
     for name, (_, down, across) in sizes.items():
         if image.size is None and (down, across) != (height, width):

@@ -631,7 +631,9 @@ def test_of_many_files_so_many_are_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "LOOKED_AT", 10)
     opened = []
     look = images.image_size
-    monkeypatch.setattr(images, "image_size", lambda path: opened.append(path.name) or look(path))
+    monkeypatch.setattr(
+        images, "image_size", lambda path, **how: opened.append(path.name) or look(path, **how)
+    )
     dataset = folder(tmp_path)
     assert sorted(opened, key=lambda name: int(name[:-4])) == [f"{n}.png" for n in range(0, 50, 5)]
     opened.clear()

@@ -99,15 +99,16 @@ def test_every_discriminator_is_measured(tmp_path):
     )
 
 
-def test_rows_are_spread_over_the_split_and_cut_at_the_centre():
+def test_rows_are_spread_over_the_split_and_seen_whole():
     numbered = SimpleNamespace(
         description=SimpleNamespace(domains={"image": ImageSpec(1, 2, 3)}),
         count=lambda split, domain: 5,
-        item=lambda split, domain, index: torch.arange(30).reshape(1, 5, 6) + 50 * index,
+        item=lambda split, domain, index: torch.full((1, 4, 6), 50 * index, dtype=torch.uint8),
+        whole=lambda: numbered,
     )
     few = (rows(numbered, "train", "image", 3) + 1) * 127.5
-    middle = torch.tensor([[7.0, 8, 9], [13, 14, 15]])
-    torch.testing.assert_close(few[:, 0], torch.stack([middle, middle + 100, middle + 200]))
+    shades = torch.tensor([0.0, 100, 200]).view(3, 1, 1, 1)
+    torch.testing.assert_close(few, shades.expand(3, 1, 2, 3))
     assert len(rows(numbered, "train", "image", 9)) == 5
 
 

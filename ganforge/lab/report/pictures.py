@@ -108,7 +108,7 @@ def _stops(run: Run, plan: GeneratorPlan) -> tuple[list[Place], str]:
     if labels and labels[0].classes > 1:
         count = min(STOPS, labels[0].classes)
         names = labels[0].names or tuple(map(str, range(count)))
-        stops = [place(run, plan, 0, label=number) for number in range(count)]
+        stops = [place(run, plan, 0, label=name) for name in names[:count]]
         return stops, f"the classes {', '.join(names[:count])} with the noise of seed 0"
     if reads_text(run, plan):
         texts = run.texts_read(plan, range(STOPS)) or []
