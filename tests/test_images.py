@@ -17,7 +17,9 @@ from ganforge.images import (
     fit_images,
     folder_names,
     grid,
+    image_endings,
     image_files,
+    image_listing,
     image_size,
     image_spec,
     read_image,
@@ -103,6 +105,98 @@ def test_what_a_folder_lacks_is_told_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="holds no images itself, only the folders inner"):
         image_files(tmp_path / "nested", recursive=False)
+
+
+def test_every_format_that_pillow_reads_as_a_picture_is_taken(tmp_path):
+    names = ["a.jpg", "b.jfif", "c.JPE", "d.avif", "e.jp2", "f.tga", "g.webp", "h.ico", "i.pcx"]
+    names += ["j.ppm", "k.qoi", "l.sgi", "m.dds", "n.tif", "o.gif", "p.apng", "q.bmp"]
+    for name in names:
+        saved(tmp_path / name, size=(16, 16), color=(9, 9, 9))
+    assert [path.name for path in image_files(tmp_path)] == sorted(names, key=str.lower)
+    check_images(image_files(tmp_path))
+    for name in ("paper.pdf", "drawing.eps", "figure.ps", "film.mpg", "film.flc", "table.h5"):
+        assert name[name.index(".") :] not in image_endings()
+
+
+def test_pictures_without_an_ending_are_known_by_what_they_hold(tmp_path):
+    for name in ("one", "2021.05.07", "Mr. Smith"):
+        saved(tmp_path / "x.png").rename(tmp_path / name)
+    (tmp_path / "README").write_text("Python code")  # which begins as a format of Pillow may
+    (tmp_path / "LICENSE").write_bytes(b"")
+    listing = image_listing(tmp_path)
+    assert listing.names == ["2021.05.07", "Mr. Smith", "one"]
+    assert listing.others == {"without an ending": 2}
+    check_images(image_files(tmp_path))
+
+
+def test_what_is_no_picture_is_counted_by_kind(tmp_path):
+    saved(tmp_path / "1.png")
+    for name in ("a.txt", "below/b.TXT", "c.mp4", ".DS_Store", "below/._1.png", ".git/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    listing = image_listing(tmp_path)
+    assert listing.names == ["1.png"] and set(listing.folders) == {"below"}
+    assert listing.others == {".txt": 2, ".mp4": 1, "hidden": 3, "broken link": 1}
+
+
+# ---------------------------------------------------------------- the numbers of label masks
+
+
+def mask(path: Path, values: np.ndarray, mode: str) -> Path:
+    """A file that holds these numbers."""
+    picture = Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.uint8))
+    if mode == "P":
+        picture.putpalette([number * 7 % 256 for number in range(768)])
+    elif mode != "I;16":
+        picture = picture.convert(mode)
+    picture.save(path)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "I;16", "LA", "RGB"])
+@pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])
+@pytest.mark.parametrize("size", [(40, 60), (5, 7), (11, 13), (64, 30)])
+def test_nearest_holds_no_number_that_the_file_does_not_hold(tmp_path, mode, fit, size):
+    numbers = np.random.default_rng(0).choice([0, 1, 2, 17, 250], (40, 60))
+    path = mask(tmp_path / "mask.png", numbers, mode)
+    pixels = read_image(
+        path, height=size[0], width=size[1], channels=1, fit=fit, resample="nearest"
+    )
+    assert pixels.shape == (1, *size)
+    assert set(np.unique(pixels)) <= {0, 1, 2, 17, 250}
+    if size == (40, 60):
+        assert np.array_equal(pixels[0], numbers)
+    smooth = read_image(path, height=11, width=13, channels=1, fit=fit)
+    assert len(np.unique(smooth)) > 20 or mode == "I;16"
+
+
+def test_nearest_takes_palettes_as_numbers_unless_colours_are_asked_for(tmp_path):
+    numbers = np.arange(6).reshape(2, 3)
+    path = mask(tmp_path / "mask.png", numbers, "P")
+    assert image_size(path) == (3, 2, 3) and image_size(path, resample="nearest") == (1, 2, 3)
+    assert image_spec([path], ImageOptions(), resample="nearest") == ImageSpec(1, 2, 3)
+    colours = read_image(path, height=2, width=3, channels=3, resample="nearest")
+    assert colours[:, 1, 0].tolist() == [9 * 7, 10 * 7, 11 * 7]
+
+
+def test_nearest_leaves_transparency_out_and_refuses_numbers_that_bytes_cannot_hold(tmp_path):
+    path = saved(tmp_path / "clear.png", "RGBA", color=(3, 4, 5, 0))
+    pixels = read_image(path, height=6, width=8, channels=3, resample="nearest")
+    assert pixels[:, 0, 0].tolist() == [3, 4, 5]
+    path = mask(tmp_path / "deep.png", np.full((4, 4), 4095), "I;16")
+    with pytest.raises(DataError, match=r"numbers from 4095 to 4095; .* those from 0 to 255"):
+        read_image(path, height=4, width=4, channels=1, resample="nearest")
+
+
+def test_images_that_are_read_already_are_fitted_without_blending():
+    numbers = torch.randint(0, 5, (2, 1, 9, 12), dtype=torch.uint8) * 50
+    for fit in ("cover", "contain", "stretch"):
+        fitted = fit_images(numbers, 16, 7, fit, "nearest")
+        assert fitted.shape == (2, 1, 16, 7) and set(fitted.unique().tolist()) <= {
+            *range(0, 250, 50)
+        }
+    assert torch.equal(fit_images(numbers, 9, 12, "cover", "nearest"), numbers)
 
 
 # ---------------------------------------------------------------- reading

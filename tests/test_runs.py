@@ -127,6 +127,16 @@ def test_a_label_that_is_not_there_is_told(label):
         class_number(LabelSpec(3), label)
 
 
+def test_a_number_is_no_label_where_classes_are_called_by_other_numbers():
+    numbered = LabelSpec(11, tuple(str(number) for number in range(1, 12)))
+    assert [class_number(numbered, label) for label in ("1", 11, "11")] == [0, 10, 10]
+    for label in ("0", 0, "01"):
+        with pytest.raises(GanforgeError, match=f"no label '{label}'; there are: 1, 2, 3"):
+            class_number(numbered, label)
+    named = LabelSpec(3, ("cat", "dog", "emu"))
+    assert [class_number(named, label) for label in ("emu", 0, "1")] == [2, 0, 1]
+
+
 def test_noise_of_a_seed_follows_its_distribution():
     seeds = range(2_000)
     normal = torch.stack([noise_of(NoiseSpec(8), "noise", seed) for seed in seeds])

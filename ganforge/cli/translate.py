@@ -13,6 +13,7 @@ import attrs
 import click
 
 from ganforge.cli.run_options import look_options, open_folder, say_made
+from ganforge.data.summary import kinds
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError
 from ganforge.runs.run_folder import RunFolder, find_run
 
@@ -104,7 +105,7 @@ def command(
         if classes is not None:
             click.echo(classes)
     if found.left_out:
-        click.echo(f"left out, since they are no pictures: {found.told()}")
+        click.echo(f"left out, since they are no pictures: {kinds(found.left_out)}")
     if failed:
         raise GanforgeError(_said_failed(failed, made + len(failed)))
 
@@ -142,9 +143,6 @@ class _Found:
     files: list[tuple[Path, Path]] = attrs.field(factory=list)
     left_out: Counter[str] = attrs.field(factory=Counter)
 
-    def told(self) -> str:
-        return ", ".join(f"{count:,} {kind}" for kind, count in self.left_out.most_common())
-
     def jobs(self, out: Path) -> list[Job]:
         """Every file once, with a result of its own."""
         names = _names([name for _, name in self.files])
@@ -156,63 +154,19 @@ class _Found:
 
 def _found(inputs: Iterable[Path]) -> _Found:
     """What inputs name. Raises DataError where there is nothing, and no picture in a folder."""
+    from ganforge.data.images import image_listing, image_names
+
     found = _Found()
     for path in inputs:
         if path.is_dir():
-            pictures, others = _pictures_below(path)
-            if not pictures:
-                kinds = _Found(left_out=others).told()
-                raise DataError(
-                    f"{path} holds no images, only {kinds}" if others else f"{path} is empty"
-                )
-            found.files += [(path / name, Path(name)) for name in pictures]
-            found.left_out += others
+            found.files += [(path / name, Path(name)) for name in image_names(path)]
+            found.left_out += Counter(image_listing(path).others)
         elif path.exists():
             found.files.append((path, Path(path.name)))
         else:
             raise DataError(f"there is no file or folder {path}")
     found.files = list(dict.fromkeys(found.files))
     return found
-
-
-def _pictures_below(folder: Path) -> tuple[list[str], Counter[str]]:
-    """The names of the files that are pictures, by their ending or by what is in them, and the
-    endings of the others."""
-    from PIL import Image
-
-    from ganforge.data.images import ENDINGS, image_size
-
-    Image.init()
-    known = {*ENDINGS, *Image.registered_extensions()}
-    pictures, others = [], Counter[str]()
-    for name in _files_below(folder):
-        ending = Path(name).suffix.lower()
-        if ending not in known:
-            try:
-                image_size(folder / name)
-            except DataError:
-                others[ending or "without an ending"] += 1
-                continue
-        pictures.append(name)
-    return pictures, others
-
-
-def _files_below(folder: Path) -> list[str]:
-    """The names of all files below a folder, but for hidden ones; links are followed once."""
-    from ganforge.data.images import natural_key
-
-    found: list[str] = []
-    seen: set[str] = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        below = Path(where).relative_to(folder)
-        found += [(below / name).as_posix() for name in files if not name.startswith(".")]
-    return sorted(found, key=natural_key)
 
 
 def _names(names: Sequence[Path]) -> Iterator[Path]:
@@ -418,6 +372,7 @@ def _read(
     """The pictures that can be decoded, at their size."""
     from ganforge.data.images import read_image
 
+    domain = run.plan.domains.get(plan.sources[0])
     found = []
     for job in jobs:
         try:
@@ -428,6 +383,7 @@ def _read(
                 width=width,
                 channels=_shape(plan)[0],
                 fit=run.plan.data.image.fit,
+                resample=domain.resample if domain is not None else "smooth",
             )
         except DataError as error:
             failed[job.source] = str(error)

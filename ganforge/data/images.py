@@ -345,8 +345,8 @@ class Look:
 
     low, high: its darkest and brightest value, 0 to 255, as "smooth" reads it. palette: whether its
     numbers stand for colours. sixteen: whether it is grey of 16 bits. numbers: how many different
-    ones it has; of colours, and where they came out of lossy compression, 257. highest: the highest
-    number. frames: pages, or pictures of an animation.
+    ones it has; of colours, and where they came out of lossy compression, 257. lowest, highest: of
+    the numbers. frames: pages, or pictures of an animation.
     """
 
     height: int
@@ -356,6 +356,7 @@ class Look:
     palette: bool
     sixteen: bool
     numbers: int
+    lowest: int
     highest: int
     frames: int
 
@@ -370,8 +371,8 @@ def look_at(path: Path) -> Look:
         image.seek(0)
         exact = image.format not in ("JPEG", "MPO") and image.mode in _OF_NUMBERS
         image.draft(None, (_LOOKED_SIDE, _LOOKED_SIDE))
-        numbers = np.asarray(image) if exact else np.zeros(1)
         shown = np.asarray(_with_channels(image, 3))
+        numbers = np.asarray(image) if exact else shown
         return Look(
             height=height,
             width=width,
@@ -380,6 +381,7 @@ def look_at(path: Path) -> Look:
             palette=image.mode in ("P", "PA"),
             sixteen=image.mode.startswith("I"),
             numbers=len(np.unique(numbers)) if exact else 257,
+            lowest=int(numbers.min()),
             highest=int(numbers.max()),
             frames=frames,
         )

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from ganforge.data.images import Look, look_at
 from ganforge.interfaces.errors import DataError
-from ganforge.interfaces.manifest import DataDescription
+from ganforge.interfaces.manifest import DataDescription, Resample
 from ganforge.interfaces.specs import ImageSpec, LabelSpec
 from ganforge.planning.plan import DataPlan
 
@@ -88,7 +88,9 @@ def summary_of(
     description = data.description
     named = [name for name in description.domains if domains is None or name in domains]
     looks = {name: _looked_at(description.pictures.get(name, ())) for name in named}
-    ranges = {name: _range(seen) for name, seen in looks.items() if seen} | {**(read or {})}
+    how = data.image.resampling
+    ranges = {name: _range(seen.values(), how(name)) for name, seen in looks.items() if seen}
+    ranges |= read or {}
     return Summary(
         data.component.name,
         {name: str(description.domains[name]) for name in named},
@@ -158,9 +160,12 @@ def _looked_at(files: Sequence[Path]) -> dict[Path, Look]:
     return found
 
 
-def _range(looks: Mapping[Path, Look]) -> Range:
-    seen = looks.values()
-    return Range(min(look.low for look in seen), max(look.high for look in seen), len(seen))
+def _range(looks: Collection[Look], how: Resample) -> Range:
+    if how == "nearest":
+        low, high = min(look.lowest for look in looks), max(look.highest for look in looks)
+    else:
+        low, high = min(look.low for look in looks), max(look.high for look in looks)
+    return Range(low, high, len(looks))
 
 
 def _warnings(

@@ -71,6 +71,7 @@ class DataReader(Reader):
     def domain_names(self) -> list[str]:
         """The domains that may be referred to."""
         return [name for name in self.domains if name not in (UNKNOWN, IMPLIED)]
+
     def refuse_unknown_resampling(
         self, image: ImageOptions, description: DataDescription, table: Table
     ) -> None:

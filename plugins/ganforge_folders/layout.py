@@ -112,8 +112,8 @@ def _class_notes(
     if min(depths) > 1:
         within = [name.rpartition("/")[0] for name in train.files.names]
         yield (
-            f"no class of {root} has pictures directly in its folder, only in folders below, such as "
-            f"'{within[0]}': is `root` one level too high?"
+            f"no class of {root} has pictures directly in its folder, only in folders below, such "
+            f"as '{within[0]}': is `root` one level too high?"
         )
     empty = sorted(set(folders) - set(classes), key=natural_key)
     if empty:

@@ -1,5 +1,6 @@
 """Datasets that read folders of images."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -30,6 +31,8 @@ from ganforge.plugin import ImageSpec, Impossible, LabelSpec
 from ganforge.recipes.problems import RecipeError
 
 CPU = torch.device("cpu")
+# SHA-256 of a batch of training crops, as they have been since 0.1.0.
+TRAINED = "7b22e11b234c0013e302adddb12e4d6c8cb0f6b7ae47c6c4ccfca348dfa2a507"
 
 
 def save(folder: Path, *names: str, size=(8, 6), mode: str = "RGB") -> None:
@@ -648,3 +651,184 @@ def test_what_decides_the_pixels_is_told_apart(tmp_path):
     assert folder(tmp_path, image={"fit": "contain"}).fingerprint("train", "image") != told
     save(tmp_path, "1.png", size=(8, 6), mode="L")
     assert folder(tmp_path).fingerprint("train", "image") != told
+
+
+# ---------------------------------------------------------------- splits and classes
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out"),
+    [("Train", "TEST"), ("training", "testing"), ("TRAIN", "Val"), ("train", "validation")],
+)
+def test_folders_of_splits_are_known_in_any_case(tmp_path, train, held_out):
+    save(tmp_path, f"{train}/cat/1.png", f"{train}/dog/2.png", f"{held_out}/dog/3.png")
+    dataset = folder(tmp_path, labels=True)
+    assert dataset.description.domains["label"].names == ("cat", "dog")
+    assert (names(dataset), names(dataset, "test")) == (["1.png", "2.png"], ["3.png"])
+    assert dataset.description.classes == {
+        "train": {"cat": 1, "dog": 1},
+        "test": {"cat": 0, "dog": 1},
+    }
+
+
+def test_held_out_folders_alone_are_not_learnt_from(tmp_path):
+    save(tmp_path, "1.png", "cat/2.png", "Test/cat/3.png", "val/4.png", "val/notes.png")
+    (tmp_path / "val" / "notes.txt").write_text("x")
+    dataset = folder(tmp_path)
+    assert (names(dataset), names(dataset, "test")) == (["1.png", "2.png"], ["3.png"])
+    assert dataset.description.left_out == {"in val/": 2, ".txt": 1}
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path):
+    save(tmp_path, "1.png", "val/2.png", "validation/3.png")
+    with pytest.raises(Impossible, match="'val' and 'validation', which are names of the same"):
+        folder(tmp_path)
+
+
+def test_what_lies_beside_the_splits_is_counted(tmp_path):
+    save(tmp_path, "train/1.png", "test/2.png", "extra/3.png", "extra/deep/4.png", "5.png")
+    for name in ("train/a.txt", "test/b.txt", "readme.md", ".DS_Store"):
+        (tmp_path / name).write_text("x")
+    assert folder(tmp_path).description.left_out == {
+        "in extra/": 2,
+        "beside train/": 1,
+        ".txt": 2,
+        ".md": 1,
+        "hidden": 1,
+    }
+
+
+def test_classes_that_are_likely_not_meant_are_told(tmp_path):
+    root = tmp_path / "high"
+    save(root, "data/cat/1.png", "data/dog/2.png")
+    assert folder(root, labels=True).description.notes == (
+        f"all pictures of {root} are of one class, 'data'",
+        f"no class of {root} has pictures directly in its folder, only in folders below, such as "
+        "'data/cat': is `root` one level too high?",
+    )
+    root = tmp_path / "few"
+    save(root, "cat/1.png", "cat/2.png", "dog/1.png")
+    (root / "notes").mkdir()
+    assert folder(root, labels=True).description.notes == (
+        f"no pictures lie in 'notes' of {root}, so no class is called that",
+        "there is one picture only of the class 'dog'",
+    )
+    assert not folder(root).description.notes
+
+
+def test_splits_within_classes_are_told(tmp_path):
+    save(tmp_path, "cat/train/1.png", "cat/test/2.png", "dog/train/3.png")
+    (note, *_) = folder(tmp_path, labels=True).description.notes
+    assert note.startswith("'cat/test', 'cat/train', 'dog/train' of ")
+    assert note.endswith("all their pictures are learnt from")
+
+
+def test_held_out_folders_beside_are_found_in_any_case(tmp_path):
+    save(tmp_path, "TrainA/1.png", "TrainB/1.png", "TESTA/7.png", "ValB/8.png")
+    dataset = unpaired(tmp_path, domains={"horse": "TrainA", "zebra": "TrainB"})
+    assert names(dataset, "test", "horse") == ["7.png"]
+    assert names(dataset, "test", "zebra") == ["8.png"]
+
+
+def test_pairs_and_captions_need_no_endings(tmp_path):
+    save(tmp_path, "trainA/a.b.png", "trainB/a.b.png")
+    (tmp_path / "trainA" / "a.b.png").rename(tmp_path / "trainA" / "2021.05")
+    (tmp_path / "trainB" / "a.b.png").rename(tmp_path / "trainB" / "2021.05.png")
+    assert paired(tmp_path).count("train", "edges") == 1
+
+
+# ---------------------------------------------------------------- whole, and in one way
+
+
+def rings(width: int, height: int) -> Image.Image:
+    """A picture whose edge is unlike its middle."""
+    across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
+    shade = (np.maximum(abs(across), abs(down)) * 255).astype(np.uint8)
+    return Image.fromarray(np.stack([shade, 255 - shade, shade // 2], -1))
+
+
+def test_held_out_images_are_whole_where_training_takes_crops(tmp_path):
+    from ganforge.images import read_image
+
+    (tmp_path / "test").mkdir()
+    for path in (tmp_path / "1.png", tmp_path / "test" / "2.png"):
+        rings(64, 64).save(path)
+    dataset = folder(tmp_path, image={"load": 36, "size": 32})
+    (seen,) = held_out_rows(dataset, "image", [0])
+    wanted = read_image(tmp_path / "test" / "2.png", height=32, width=32, channels=3)
+    assert torch.equal(seen, torch.from_numpy(wanted) / 127.5 - 1)
+    assert seen[0, 0, 0] > 0.8  # the outermost ring is there
+    assert dataset.item("test", "image", 0).shape == (3, 36, 36)  # of which training takes crops
+
+
+def test_training_crops_are_what_they_were(tmp_path):
+    save_noise(tmp_path, 4, size=(20, 20))
+    dataset = folder(tmp_path, image={"load": 12, "size": 8, "flip": True})
+    batch = Feed(dataset, ["image"], batch=4, draws=Draws(0), device=CPU).batch(0)["image"]
+    found = (batch.double() * 127.5 + 127.5).round()
+    digest = hashlib.sha256(found.byte().numpy().tobytes()).hexdigest()
+    assert digest == TRAINED
+
+
+@pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])
+@pytest.mark.parametrize("form", ["png", "jpg"])
+def test_a_pair_has_the_same_pixels_side_by_side_and_in_two_folders(tmp_path, fit, form):
+    save_noise(tmp_path / "whole", 3, size=(192, 64))
+    for path in list((tmp_path / "whole").iterdir()):
+        with Image.open(path) as opened:
+            picture = opened.resize((24, 8)).resize((192, 64))
+        path.unlink()
+        for name, box in (
+            ("whole", (0, 0, 192, 64)),
+            ("trainA", (0, 0, 96, 64)),
+            ("trainB", (96, 0, 192, 64)),
+        ):
+            (tmp_path / name).mkdir(exist_ok=True)
+            how = {"quality": 95, "subsampling": 0} if form == "jpg" else {}
+            picture.crop(box).save(tmp_path / name / f"{path.stem}.{form}", **how)
+    image = {"size": (20, 30), "load": (24, 36), "fit": fit}
+    domains = {"photo": "trainA", "edges": "trainB"}
+    apart = paired(tmp_path, image=image, domains=domains)
+    beside = side_by_side(tmp_path / "whole", image=image, domains=[*domains])
+    for domain in domains:
+        for row in range(3):
+            assert torch.equal(apart.item("train", domain, row), beside.item("train", domain, row))
+
+
+# ---------------------------------------------------------------- label masks
+
+
+def test_masks_beside_photographs_keep_their_numbers_through_crops_and_flips(tmp_path):
+    save_noise(tmp_path / "trainA", 6, size=(40, 30))
+    (tmp_path / "trainB").mkdir()
+    draws = np.random.default_rng(1)
+    held = {0, 60, 120, 255}
+    for number in range(6):
+        numbers = draws.choice([*held], (30, 40)).astype(np.uint8)
+        Image.fromarray(numbers).save(tmp_path / "trainB" / f"{number}.png")
+    options = {"size": 16, "load": 18, "flip": True, "resample": {"mask": "nearest"}}
+    domains = {"photo": "trainA", "mask": "trainB"}
+    dataset = paired(tmp_path, image=options, domains=domains)
+    feed = Feed(dataset, [*domains], batch=6, draws=Draws(0), device=CPU)
+    for rows in (*(feed.batch(n)["mask"] for n in range(3)), held_out_rows(dataset, "mask", [0])):
+        assert set((rows * 127.5 + 127.5).round().int().unique().tolist()) <= held
+    assert len(feed.batch(0)["photo"].unique()) > 100
+    blended = paired(tmp_path, image={**options, "resample": None}, domains=domains)
+    assert len(blended.item("train", "mask", 0).unique()) > 20
+
+
+def test_palettes_are_numbers_for_the_domains_that_are_read_by_nearest(tmp_path):
+    for name in ("trainA", "trainB"):
+        (tmp_path / name).mkdir()
+        picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) % 5)
+        picture.putpalette([30 * n % 256 for n in range(768)])
+        picture.save(tmp_path / name / "1.png")
+    image = {"resample": {"mask": "nearest"}}
+    domains = {"photo": "trainA", "mask": "trainB"}
+    for make in (paired, unpaired):
+        dataset = make(tmp_path, image=image, domains=domains)
+        specs = dataset.description.domains
+        assert specs == {"photo": ImageSpec(3, 3, 4), "mask": ImageSpec(1, 3, 4)}
+        assert dataset.item("train", "mask", 0).flatten().tolist() == [n % 5 for n in range(12)]
+    dataset = side_by_side(tmp_path / "trainB", image={"resample": "nearest"})
+    assert dataset.item("train", "right", 0)[0].tolist() == [[2, 3], [1, 2], [0, 1]]
