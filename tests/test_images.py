@@ -284,6 +284,18 @@ def test_a_palette_becomes_its_colours(tmp_path):
     assert read(tmp_path / "x.png")[:, 0, 0].tolist() == [200, 10, 30]
 
 
+def test_a_bitmap_that_pillow_reads_wrongly_is_refused(tmp_path):
+    picture = Image.new("P", (8, 6), 1)
+    picture.putpalette([0, 0, 0, 255, 255, 255])
+    picture.save(tmp_path / "x.bmp")
+    with Image.open(tmp_path / "x.bmp") as seen:
+        assert seen.convert("L").getextrema() != (255, 255)  # though all of it is white
+    with pytest.raises(DataError, match="has a palette of greys that Pillow reads wrongly: delete"):
+        read(tmp_path / "x.bmp")
+    for mode in ("1", "L", "RGB"):
+        assert (read(saved(tmp_path / "y.bmp", mode, color="white")) == 255).all()
+
+
 def test_transparency_is_put_on_white_unless_it_is_asked_for(tmp_path):
     clear = saved(tmp_path / "clear.png", "RGBA", color=(255, 0, 0, 0))
     assert (read(clear) == 255).all()

@@ -525,6 +525,10 @@ def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Im
                 raise _FloatingPoint(
                     f"{path} holds floating-point pixels of unknown range: {_AGAIN}"
                 )
+            if _is_misread(image):
+                raise DataError(
+                    f"{path} has a palette of greys that Pillow reads wrongly: {_AGAIN}"
+                )
             yield image
     except (GanforgeError, MemoryError):
         raise
@@ -543,6 +547,16 @@ def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Im
     except Exception as error:  # decoders raise nearly anything on broken files
         what = "is cut off" if "truncated" in str(error).lower() else f"cannot be decoded ({error})"
         raise DataError(f"{path} {what}: {_AGAIN}") from error
+
+
+def _is_misread(image: Image.Image) -> bool:
+    """Whether Pillow takes the numbers of a BMP's palette for pixels of another depth, as it does
+    where the palette is black and white and its numbers have more than one bit."""
+    bits = {"1": 1, "L": 8}.get(image.mode)
+    if image.format not in ("BMP", "DIB") or bits is None:
+        return False
+    stride = (image.size[0] * bits + 31) // 32 * 4  # bytes of a row
+    return bool(image.tile) and image.tile[0].args[-2] != stride
 
 
 def _orientation(image: Image.Image) -> int:
