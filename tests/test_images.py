@@ -122,10 +122,11 @@ def test_pictures_without_an_ending_are_known_by_what_they_hold(tmp_path):
     for name in ("one", "2021.05.07", "Mr. Smith"):
         saved(tmp_path / "x.png").rename(tmp_path / name)
     (tmp_path / "README").write_text("Python code")  # which begins as a format of Pillow may
-    (tmp_path / "LICENSE").write_bytes(b"")
+    for name in ("LICENSE", "png"):
+        (tmp_path / name).write_bytes(b"")
     listing = image_listing(tmp_path)
     assert listing.names == ["2021.05.07", "Mr. Smith", "one"]
-    assert listing.others == {"without an ending": 2}
+    assert listing.others == {"without an ending": 3}
     check_images(image_files(tmp_path))
 
 

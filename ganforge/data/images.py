@@ -146,9 +146,12 @@ def _unpacked(names: str, others: Mapping[str, int], folders: tuple[str, ...]) -
 
 def _no_picture(folder: Path, name: str) -> str:
     """The kind of a file that is no picture; "" for a picture."""
+    _, dot, last = name.rpartition(".")
+    if dot and f".{last.lower()}" in image_endings():  # nearly always
+        return ""
     ending = ending_of(name)
     if ending:
-        return "" if ending in image_endings() else ending
+        return ending
     return "" if _is_picture(os.path.join(folder, name)) else "without an ending"  # noqa: PTH118
 
 
@@ -556,7 +559,8 @@ def _is_misread(image: Image.Image) -> bool:
     if image.format not in ("BMP", "DIB") or bits is None:
         return False
     stride = (image.size[0] * bits + 31) // 32 * 4  # bytes of a row
-    return bool(image.tile) and image.tile[0].args[-2] != stride
+    tiles = getattr(image, "tile", ())
+    return bool(tiles) and tiles[0].args[-2] != stride
 
 
 def _orientation(image: Image.Image) -> int:

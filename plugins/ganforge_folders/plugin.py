@@ -29,7 +29,8 @@ SHOWN = 8  # pictures of a domain whose values are looked at to describe it
 @options
 class ImageFolderOptions(FetchOptions):
     root: Path = option(
-        help="folder of images; with a folder `test` (and perhaps `train`), that is held out"
+        help="folder of images; a folder `test` in it, else `val`, is held out, beside `train` or "
+        "all the rest"
     )
     labels: bool = option(False, help="whether each folder below `root` is a class")
     holdout: float = option(
@@ -69,7 +70,8 @@ class PairedFoldersOptions:
 @options
 class SideBySideOptions:
     root: Path = option(
-        help="folder of images; with a folder `test` (and perhaps `train`), that is held out"
+        help="folder of images; a folder `test` in it, else `val`, is held out, beside `train` or "
+        "all the rest"
     )
     domains: list[str] = option(
         ["left", "right"], help="the parts of each image, equally wide, from left to right"
@@ -84,7 +86,7 @@ class SideBySideOptions:
 class CaptionedFolderOptions:
     root: Path = option(
         help="folder of images, each with a .txt file of the same name that holds its caption; "
-        "with a folder `test` (and perhaps `train`), that is held out"
+        "a folder `test` in it, else `val`, is held out, beside `train` or all the rest"
     )
     unit: Literal["word", "character"] = option("word", help="what captions are made of")
     embeddings: Path | None = option(

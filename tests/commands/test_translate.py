@@ -62,6 +62,31 @@ def test_folders_and_files_come_out_under_their_names(ganforge_cli, pets: Path) 
     assert np.array_equal(pixels_of(Path("made/0.png")), expected("cat2dog", Path("more/0.png")))
 
 
+def test_pictures_of_a_folder_that_are_left_out_are_counted(ganforge_cli, pets: Path) -> None:
+    for name in ("photos/notes.txt", "photos/album/clip.mp4", "photos/album/more.txt"):
+        Path(name).write_text("x")
+    Image.new("RGB", (9, 9)).save("photos/photo.jfif")
+    answer = ganforge_cli("translate", "pets", "--to", "dog", "photos", "--out", "made")
+    assert answer.out == ("4 dog pictures of pets at step 2: made\nleft out: 2 .txt, 1 .mp4\n")
+    assert Path("made/photo.png").is_file()
+
+
+def test_held_out_pictures_and_pictures_that_are_translated_are_the_same(
+    ganforge_cli, workdir: Path
+) -> None:
+    write_recipe(workdir, CYCLE.replace("size = 8", "size = 8\nload = 12"))
+    draw_pictures(workdir / "pictures" / "testA", 3, size=(40, 40))
+    sets = ["--set", 'data.test={ cat = "testA", dog = "testA" }']
+    assert ganforge_cli("run", "recipe.toml", *sets).status == 0
+    words = ["translate", "pictures/testA", "--to", "dog", "--out", "made"]
+    assert ganforge_cli(*words).status == 0
+    run = ganforge.open_run("cats-and-dogs")
+    looked_at = run.translate(run.held_out("cat", 3), "cat2dog")
+    for number, image in enumerate(looked_at):
+        made = pixels_of(Path(f"made/{number}.png"))
+        assert np.array_equal(made, grid(image[None], 1))
+
+
 def test_the_newest_run_is_meant_where_none_is_named(ganforge_cli, pets: Path) -> None:
     answer = ganforge_cli("translate", "photos/grey.jpg", "--to", "cat", "--out", "made")
     assert answer.out == "1 cat picture of pets at step 2: made\n"
