@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ganforge.cli.data import progress_bar
-from ganforge.cli.options import open_registry, plugin_options, recipe_options, say_warnings
+from ganforge.cli.options import open_registry, plugin_options, recipe_options, say_warnings, warn
 from ganforge.cli.tables import print_tables
+from ganforge.data.summary import summary_of
 from ganforge.interfaces.errors import Elsewhere, GanforgeError
 from ganforge.runs.run_folder import RunFolder
 
@@ -80,6 +81,8 @@ def command(
         loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
         plan = compose(loaded, registry)
         say_warnings(registry)
+        if not follows:
+            _say_data(plan)
 
     from ganforge.training.launch import (  # imports torch: only now that the recipe is right
         Request,
@@ -109,6 +112,18 @@ def command(
     if outcome.stopped in _INTERRUPTED:
         _say_interrupted(ctx, request, outcome)
     _say_end(request, outcome)
+
+
+def _say_data(plan: Plan) -> None:
+    """What was read of the data, and what of it is likely not meant; nothing of what is still to be
+    fetched, whose place other data may take."""
+    if getattr(plan.data.options, "must_fetch", lambda: False)():
+        return
+    read = summary_of(plan.data, plan.played_domains())
+    for number, line in enumerate(read.lines()):
+        click.echo(f"{'' if number else 'data':<4}  {line}")
+    for text in read.warnings:
+        warn(text)
 
 
 @contextmanager

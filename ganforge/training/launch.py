@@ -15,7 +15,6 @@ from ganforge.data.archives import FetchOptions
 from ganforge.data.download import prepare
 from ganforge.data.feed import Feed
 from ganforge.data.row_loader import is_worker_trouble, worker_trouble, workers_here
-from ganforge.data.summary import summary_of
 from ganforge.game.error_attribution import blaming, needs_more_items, remembers_no_memory
 from ganforge.game.game import Game
 from ganforge.hardware import machine
@@ -121,7 +120,6 @@ def _lead(
             return _resume(recipe, plan, folder, registry, stand_in, say, wait, ranks)
     _refuse_missing_weights(plan)
     plan, stand_in = with_data(request, registry, plan, say, wait)
-    _say_data(plan, say)
     decided = machine.decide(plan.train, ranks)
     _say_crowded(decided, say)
     _tell(ranks, folder, decided, stand_in)
@@ -236,15 +234,6 @@ def with_data(
         _, plan = _composed(request, registry, *_stand_in(plan))
         return attrs.evolve(plan, lock={**plan.lock, "stand_in": reason}), reason
     return plan, plan.lock.get("stand_in", "")  # where the recipe is a run's resolved.toml
-
-
-def _say_data(plan: Plan, say: Say) -> None:
-    """What was read of the data, and what of it is likely not meant."""
-    read = summary_of(plan.data, plan.played_domains())
-    for number, line in enumerate(read.lines()):
-        say(f"{'' if number else 'data':<4}  {line}")
-    for text in read.warnings:
-        say(f"warning: {text}")
 
 
 def _fetch(plan: Plan, say: Say, wait: Wait) -> None:
@@ -451,7 +440,6 @@ def _resume(
             ranks.tell({"folder": str(folder.path), "stand_in": stand_in, "step": saved.step})
         return Outcome(folder=folder, plan=plan, step=saved.step, trained=False, stand_in=stand_in)
     _fetch(plan, say, wait)
-    _say_data(plan, say)
     decided = _decided_before(plan, before.get("train", {}), say, ranks)
     _say_crowded(decided, say)
     _tell(ranks, folder, decided, stand_in, None if saved is None else saved.step)
