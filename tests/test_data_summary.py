@@ -37,7 +37,7 @@ use = "non-saturating"
 LINES = [
     "image: 9 x image 3 x 8 x 8, 2 held out  (image-folder)",
     "label: 9 x label of 2 classes, 2 held out  (image-folder)",
-    "2 classes: cats 6 (2 held out), dogs 3",
+    "2 classes: 6 x cats (2 held out), 3 x dogs",
     "left out: 4 .txt, 1 .mp4, 1 hidden, 1 in old/",
 ]
 
@@ -126,7 +126,9 @@ def test_many_classes_are_summed_up(ganforge_cli, workdir) -> None:
         draw_pictures(workdir / "pictures" / f"kind{number}", 2 + number % 3)
     (workdir / "digits.toml").write_text(DIGITS)
     told = ganforge_cli("check", "digits.toml").out
-    assert "30 classes of 2 to 4: kind0 2, kind1 3, kind2 4," in told and "and 18 more" in told
+    assert (
+        "30 classes of 2 to 4: 2 x kind0, 3 x kind1, 4 x kind2," in told and "and 18 more" in told
+    )
 
 
 # --- what pictures hold ---------------------------------------------------------------------------

@@ -81,8 +81,6 @@ def command(
         loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
         plan = compose(loaded, registry)
         say_warnings(registry)
-        if not follows:
-            _say_data(plan)
 
     from ganforge.training.launch import (  # imports torch: only now that the recipe is right
         Request,
@@ -99,6 +97,8 @@ def command(
         new=new,
         replace=replace,
     )
+    if not follows:
+        _say_data(request, plan)
     try:
         outcome = launch(request, click.echo, (registry, loaded, plan), progress_bar)
     except KeyboardInterrupt:
@@ -114,10 +114,12 @@ def command(
     _say_end(request, outcome)
 
 
-def _say_data(plan: Plan) -> None:
-    """What was read of the data, and what of it is likely not meant; nothing of what is still to be
-    fetched, whose place other data may take."""
-    if getattr(plan.data.options, "must_fetch", lambda: False)():
+def _say_data(request: Request, plan: Plan) -> None:
+    """What was read of the data, and what of it is likely not meant; nothing where the run is
+    finished, and of what is still to be fetched, whose place other data may take."""
+    steps = [] if request.new or request.replace else _folder(request, plan).checkpoint_steps()
+    finished = bool(steps) and steps[-1] >= plan.steps
+    if finished or getattr(plan.data.options, "must_fetch", lambda: False)():
         return
     read = summary_of(plan.data, plan.played_domains())
     for number, line in enumerate(read.lines()):
@@ -147,13 +149,18 @@ def _say_interrupted(ctx: click.Context, request: Request, outcome: Outcome) -> 
 
 def _say_cut_short(request: Request, plan: Plan) -> None:
     """A second Ctrl-C, or one before the first step: nothing was saved at this moment."""
-    name = plan.name + ("-preview" if plan.preview else "")
-    folder = RunFolder(request.out or Path("runs") / name)
+    folder = _folder(request, plan)
     saved = folder.checkpoint_steps()
     kept = f"the checkpoint of step {saved[-1]:,} is there" if saved else "nothing was saved yet"
     click.echo(f"\nstopped at once; {kept}", err=True)
     if not request.new:
         click.echo(f"go on with: {again(request, folder)}", err=True)
+
+
+def _folder(request: Request, plan: Plan) -> RunFolder:
+    """Where a run is that is not a new one."""
+    name = plan.name + ("-preview" if plan.preview else "")
+    return RunFolder(request.out or Path("runs") / name)
 
 
 def _say_end(request: Request, outcome: Outcome) -> None:

@@ -559,7 +559,7 @@ def _is_misread(image: Image.Image) -> bool:
     if image.format not in ("BMP", "DIB") or bits is None:
         return False
     stride = (image.size[0] * bits + 31) // 32 * 4  # bytes of a row
-    tiles = getattr(image, "tile", ())
+    tiles: Any = getattr(image, "tile", ())
     return bool(tiles) and tiles[0].args[-2] != stride
 
 

@@ -123,12 +123,12 @@ def _counted(rows: Mapping[str, int], spec: str) -> str:
 
 
 def _class_lines(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """`classes: cat 20 (5 held out), dog 20`"""
+    """`2 classes: 20 x cat (5 held out), 20 x dog`"""
     train, test = classes.get("train", {}), classes.get("test", {})
     if not train:
         return
     shown = [
-        f"{name} {rows:,}" + (f" ({test[name]:,} held out)" if test.get(name) else "")
+        f"{rows:,} x {name}" + (f" ({test[name]:,} held out)" if test.get(name) else "")
         for name, rows in [*train.items()][:_SHOWN]
     ]
     sizes = f" of {min(train.values()):,} to {max(train.values()):,}" if len(train) > _SHOWN else ""

@@ -47,7 +47,7 @@ def said_commands(out: str) -> list[list[str]]:
 def test_a_run_trains_and_ends_with_what_to_look_at_and_do(ganforge_cli, plain: Path) -> None:
     answer = ganforge_cli("run", plain.name)
     assert (answer.status, answer.err) == (0, "")
-    assert answer.out.startswith("digits on cpu, fp32, 1 thread\n")
+    assert "\ndigits on cpu, fp32, 1 thread\n" in answer.out
     run = Path("runs", "digits")
     assert f"\n{run} is finished\n" in answer.out
     assert f"newest sheet  {run / 'samples' / 'step-000004.png'}\n" in answer.out
@@ -149,7 +149,7 @@ def test_new_and_replace_exclude_each_other(ganforge_cli, plain: Path) -> None:
 
 def test_device_and_precision_are_settings_like_any_other(ganforge_cli, plain: Path) -> None:
     answer = ganforge_cli("run", plain, "--device", "cpu", "--precision", "bf16")
-    assert answer.out.startswith("digits on cpu, bf16,")
+    assert "\ndigits on cpu, bf16," in answer.out
     train = tomllib.loads(Path("runs/digits/resolved.toml").read_text())["train"]
     assert (train["device"], train["precision"]) == ("cpu", "bf16")
     answer = ganforge_cli("run", plain, "--new", "--device", "abacus")
@@ -178,7 +178,7 @@ def test_a_preview_has_a_folder_of_its_own_and_leads_to_the_whole(
     ganforge_cli, plain: Path
 ) -> None:
     answer = ganforge_cli("run", plain, "--preview")
-    assert answer.out.startswith("digits (preview) on cpu")
+    assert "\ndigits (preview) on cpu" in answer.out
     assert RunFolder(Path("runs/digits-preview")).checkpoint_steps() == [2]
     assert said_commands(answer.out)[2] == ["run", str(plain)]
 
