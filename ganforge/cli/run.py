@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -19,17 +20,13 @@ from ganforge.cli.tables import print_tables
 from ganforge.data.summary import summary_of
 from ganforge.interfaces.errors import Elsewhere, GanforgeError
 from ganforge.runs.run_folder import RunFolder
+from ganforge.training.terminal import lasting
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import Plan
     from ganforge.training.launch import Outcome, Request
 
-# Exit status by why a run stopped: 128 and the signal's number, as shells count.
-_INTERRUPTED = {
-    "interrupted by SIGINT": 130,
-    "interrupted by SIGBREAK": 130,
-    "interrupted by SIGTERM": 143,
-}
+_INTERRUPTED = "interrupted by SIG"
 
 
 @click.command()
@@ -109,9 +106,10 @@ def command(
         if not follows:
             raise
         ctx.exit(error.exit_status)
-    if outcome.stopped in _INTERRUPTED:
-        _say_interrupted(ctx, request, outcome)
-    _say_end(request, outcome)
+    with lasting(outcome.folder.log):
+        if outcome.stopped.startswith(_INTERRUPTED):
+            _say_interrupted(ctx, request, outcome)
+        _say_end(request, outcome)
 
 
 def _say_data(request: Request, plan: Plan) -> None:
@@ -144,7 +142,12 @@ def _once_a_machine() -> Iterator[None]:
 def _say_interrupted(ctx: click.Context, request: Request, outcome: Outcome) -> NoReturn:
     click.echo(f"\n{outcome.stopped} after step {outcome.step:,} of {outcome.plan.steps:,}; saved")
     click.echo(f"go on with: {again(request, outcome.folder)}")
-    ctx.exit(_INTERRUPTED[outcome.stopped])
+    ctx.exit(_status(outcome.stopped.rpartition(" ")[2]))
+
+
+def _status(name: str) -> int:
+    """The exit status of a run that this signal stopped: 128 and its number, as shells count."""
+    return 128 + signal.Signals["SIGINT" if name == "SIGBREAK" else name]
 
 
 def _say_cut_short(request: Request, plan: Plan) -> None:

@@ -124,6 +124,7 @@ class Feed:
         self._next: _Place | None = None
         self._parts: tuple[_Place, ...] = ()  # of the update that is played
         self._played: dict[_Place, Rows] = {}
+        self._ahead: dict[_Place, Rows] = {}  # read, and not asked for yet
         self._prepare(keep_bytes, workers, cache, on_progress or (lambda done, total: None))
 
     def batch(self, update: int, rows: slice = slice(None)) -> dict[str, Tensor]:
@@ -153,12 +154,30 @@ class Feed:
         if places == self._parts:
             return
         self._parts, self._played = places, {}
+        if all(place in self._ahead for place in places):
+            return
         if self._next is not None and 0 <= update - self._next[0] <= _SKIPPED:
             return  # it comes already
         self._stop()
         self._due = _onwards(places)
         self._next = next(self._due)
         self._stream = self._source.ahead(self._wanted(place) for place in _onwards(places))
+
+    def read_ahead(self, updates: Iterable[int], parts: Sequence[slice]) -> None:
+        """Read what is not held of these updates, and keep it until it is asked for.
+
+        Raises DataError for what cannot be read, before anything is played with the rest.
+        """
+        if self._source is None:
+            return
+        wanted = {u: [self._place(u, rows) for rows in parts] for u in updates}
+        due = {place for places in wanted.values() for place in places}
+        self._ahead = {place: rows for place, rows in self._ahead.items() if place in due}
+        for update, places in wanted.items():
+            self.follow(update, parts)
+            for place in places:
+                if place not in self._ahead:
+                    self._ahead[place] = self._read(place)
 
     def count(self, domain: str) -> int:
         """Rows of this domain in the feed's split."""
@@ -258,14 +277,19 @@ class Feed:
 
     def _streamed(self, place: _Place) -> Rows:
         """Rows that are not held, in tensors of their own."""
+        if place in self._played:
+            return {name: played.clone() for name, played in self._played[place].items()}
+        rows = self._ahead.pop(place) if place in self._ahead else self._read(place)
+        if place in self._parts and len(self._parts) > 1:  # asked for again, in the other's turn
+            self._played[place] = {name: played.clone() for name, played in rows.items()}
+        return rows
+
+    def _read(self, place: _Place) -> Rows:
+        """The same from the stream, where it brings them, else read now."""
         assert self._source is not None
         start = time.perf_counter()
-        if place in self._played:
-            rows = {name: played.clone() for name, played in self._played[place].items()}
-        elif place in self._parts and self._next is not None and self._next <= place:
+        if place in self._parts and self._next is not None and self._next <= place:
             rows = self._brought(place)
-            if len(self._parts) > 1:  # they are asked for again, in the other side's turn
-                self._played[place] = {name: played.clone() for name, played in rows.items()}
         else:
             rows = self._source.read(self._wanted(place))
         self.waited += time.perf_counter() - start

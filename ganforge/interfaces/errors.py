@@ -11,11 +11,14 @@ GanforgeError                 one clear line, exit status 2 unless said otherwis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class GanforgeError(Exception):
     """A mistake or a misfortune told in one line; commands print it without a traceback."""
 
     exit_status = 2
+    notes: Sequence[str] = ()  # more lines, told below the error
 
 
 class PluginError(GanforgeError):

@@ -1,7 +1,7 @@
 """The run folder: one training and all of it. Light; nothing here needs torch.
 
-recipe.toml  resolved.toml  metrics.jsonl  evaluations.jsonl  best.json
-samples/  snapshots/  checkpoints/  failed/
+recipe.toml  resolved.toml  data.json  metrics.jsonl  evaluations.jsonl  best.json
+log.txt  samples/  snapshots/  checkpoints/  failed/
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from attrs import frozen
 from ganforge.interfaces.errors import RunError
 
 LOCK = ".lock"
+LOG = "log.txt"
 
 
 @frozen
@@ -66,6 +67,16 @@ class RunFolder:
         """What stopped the run because it was not finite, by step."""
         return self.path / "failed"
 
+    @property
+    def log(self) -> Path:
+        """What the run said once nobody read its output any more."""
+        return self.path / LOG
+
+    @property
+    def data(self) -> Path:
+        """What the rows are made of that the run learns from."""
+        return self.path / "data.json"
+
     def exists(self) -> bool:
         """Whether a run was started here."""
         return self.resolved.is_file()
@@ -73,7 +84,7 @@ class RunFolder:
     def is_free(self) -> bool:
         """Whether nothing is here but what a run that never began may have left."""
         return not self.path.exists() or (
-            self.path.is_dir() and all(p.name == LOCK for p in self.path.iterdir())
+            self.path.is_dir() and all(p.name in (LOCK, LOG) for p in self.path.iterdir())
         )
 
     @contextmanager

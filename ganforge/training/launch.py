@@ -33,6 +33,7 @@ from ganforge.runs import checkpoint
 from ganforge.runs.run import Run
 from ganforge.runs.run_folder import RunFolder, write_whole
 from ganforge.training.out_of_memory import largest_batch
+from ganforge.training.terminal import lasting
 from ganforge.training.trainer import Training
 
 Say = Callable[[str], None]
@@ -112,6 +113,20 @@ def _lead(
 ) -> Outcome:
     """Play alone, or as the process that decides and writes."""
     folder = _folder(request, plan)
+    with lasting(folder.log):
+        return _lead_in(folder, request, ranks, registry, recipe, plan, say, wait)
+
+
+def _lead_in(
+    folder: RunFolder,
+    request: Request,
+    ranks: Ranks | None,
+    registry: Registry,
+    recipe: Recipe,
+    plan: Plan,
+    say: Say,
+    wait: Wait,
+) -> Outcome:
     if folder.exists():
         stand_in = folder.resolved_tables().get("lock", {}).get("stand_in", "")
         if stand_in:
@@ -350,6 +365,16 @@ def _write(
 
 
 def _train(training: Training, stand_in: str) -> Outcome:
+    """Train; whatever ends it in an error, say what is kept."""
+    try:
+        return _trained(training, stand_in)
+    except GanforgeError as error:
+        if training.leads and training.step and training.folder.kept() not in str(error):
+            error.notes = (*error.notes, training.folder.kept())
+        raise
+
+
+def _trained(training: Training, stand_in: str) -> Outcome:
     try:
         with _writing(training.folder):
             training.run()

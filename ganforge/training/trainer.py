@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganforge.data.row_loader import is_worker_trouble, worker_trouble
 from ganforge.game import optimizers
 from ganforge.game.error_attribution import blaming, lacks_second_derivative
 from ganforge.game.game import Game, Player
@@ -22,15 +23,30 @@ from ganforge.game.nan_guard import Broken, Guard, Moment
 from ganforge.game.turn import Batch, Turn
 from ganforge.hardware.processes import Ranks, running_statistics, shares
 from ganforge.interfaces.components import Loss
-from ganforge.interfaces.errors import Elsewhere, PluginError, RunError, TrainingError
+from ganforge.interfaces.errors import (
+    DataError,
+    Elsewhere,
+    GanforgeError,
+    PluginError,
+    RunError,
+    TrainingError,
+)
 from ganforge.planning.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
 from ganforge.runs.run import Run
 from ganforge.runs.run_folder import RunFolder
 from ganforge.training.hooks import build_hooks, manager_of
+from ganforge.training.terminal import has_terminal
 
 _FEWEST = 4  # images in a batch, for it to say how much they differ
+
+# What asks a run to stop: a terminal's keys, a container, schedulers before the time is up, a limit
+# of processor seconds, a machine whose power fails. On Windows, Ctrl-Break is how one process asks
+# another.
+_KEYS = ("SIGINT", "SIGQUIT", "SIGBREAK")
+_STOPS = (*_KEYS, "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGPWR")
+_BOUNCE = 0.5  # seconds in which a second signal is the first one, passed on by a parent as well
 
 
 class Training:
@@ -163,6 +179,30 @@ class Training:
         with blaming(*(part.component for part in self.plan.hooks.values())):
             getattr(self._hooks.hook, moment)(training=self, **what)
 
+    def _tell_each(self, moment: str, **what: Any) -> Exception | None:
+        """The same, and where a hook fails the others are still told. Returns the first error."""
+        errors = []
+        told = {"training": self, **what}
+        try:
+            with blaming(*(part.component for part in self.plan.hooks.values())):
+                for hook in reversed(getattr(self._hooks.hook, moment).get_hookimpls()):
+                    try:
+                        hook.function(*(told[name] for name in hook.argnames))
+                    except Exception as error:
+                        errors.append(error)
+                if errors:
+                    raise errors[0]
+        except Exception as error:
+            return error
+        return None
+
+    def _save_after(self, error: Exception) -> None:
+        """Keep the step that a hook failed at, unless the game itself is broken."""
+        self._asked_to_save = False
+        if not isinstance(error, TrainingError):
+            with suppress(GanforgeError):
+                self.save()
+
     def stop(self, reason: str) -> None:
         """End the run after this step, with a checkpoint."""
         self.stop_reason = reason
@@ -222,17 +262,25 @@ class Training:
 
     def run(self) -> None:
         """Train to the last step. Whatever ends the run, finished steps are kept: an interruption
-        saves a checkpoint, a broken loss leaves the last good one."""
+        saves a checkpoint, and so does an error between two steps; one in the middle of a step, as
+        a loss that is not finite, leaves the last good one."""
         error: BaseException | None = None
         self._clock = time.perf_counter()
         try:
             with self._stoppable(), _little_garbage():
                 self._tell("run_started")
-                while self.step < self.steps and not self._stops():
+                while self.step < self.steps:
+                    unread = self._read_ahead()
+                    if self._stops(unread is not None):
+                        break
                     self.take_step(self.step + 1)
                 if self.step == self.steps:  # whatever came in the last step cut nothing short
                     self.stop_reason, self.interrupted = "", False
                 self.save()
+                if self.step < self.steps:
+                    self._any(False)  # so that none ends before it is saved
+                    if unread is not None:
+                        raise unread
         except BaseException as caught:
             error = caught
             raise
@@ -241,18 +289,35 @@ class Training:
             self._clock = time.perf_counter()
             self._tell("run_ended", error=error)
 
-    def _stops(self) -> bool:
+    def _read_ahead(self) -> DataError | None:
+        """Read the rows of the next step that are not held, while the game is whole; what was wrong
+        with them, to be raised once that is saved."""
+        phase = self.plan.phase_at(self.step + 1)
+        first = updates_before(self.plan, self.step + 1)
+        updates = range(first, first + phase.discriminator_steps)
+        try:
+            self.game.feed.read_ahead(updates, rows_of(self.game))
+        except DataError as error:
+            return error
+        except RuntimeError as error:
+            if is_worker_trouble(error):
+                return worker_trouble(error)
+            raise
+        return None
+
+    def _stops(self, unread: bool = False) -> bool:
         """Whether the run is to end before the next step. Of several processes all end where one
         is to, and learn as the first one does."""
         if self.ranks is None:
-            return bool(self.stop_reason)
-        asked = (bool(self.stop_reason), self._signal if self.interrupted else 0)
+            return unread or bool(self.stop_reason)
+        asked = (unread or bool(self.stop_reason), self._signal if self.interrupted else 0)
         factor = self.lr_factor if self.leads else 0.0
         stops, number, self.lr_factor = self.ranks.agree(*asked, factor)
         if number:
             self.interrupted = True
         if stops and not self.stop_reason:
-            self.stop_reason = _interrupted_by(int(number)) if number else "the first process does"
+            other = "another process does" if self.leads else "the first process does"
+            self.stop_reason = _interrupted_by(int(number)) if number else other
         return bool(stops)
 
     def _any(self, condition: bool) -> bool:
@@ -275,8 +340,11 @@ class Training:
         self.game.average(step)
         self.step = step
         self._in_step_ended = True
-        self._tell("step_ended", step=step)
+        error = self._tell_each("step_ended", step=step)
         self._in_step_ended = False
+        if error is not None:
+            self._save_after(error)
+            raise error
         if self._asked_to_save:  # now that every hook has seen the step
             self._asked_to_save = False
             self.save()
@@ -475,28 +543,42 @@ class Training:
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the current step; a second one ends it at once."""
+        """What asks to stop ends the run after the current step; a second Ctrl-C ends it at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        asked_at = 0.0
 
         def ask(number: int, frame: FrameType | None) -> None:
-            if self.stop_reason:
-                raise KeyboardInterrupt
+            nonlocal asked_at
+            now = time.monotonic()
+            if self.interrupted:
+                if signal.Signals(number).name in _KEYS and now - asked_at > _BOUNCE:
+                    raise KeyboardInterrupt
+                return
+            asked_at = now
             self.interrupted = True
             self._signal = number
             self.stop(_interrupted_by(number))
             with suppress(OSError):  # no print: this may come in the middle of another one
                 os.write(2, b"\nstopping after this step, with a checkpoint; once more: at once\n")
 
-        # On Windows, Ctrl-Break is how one process asks another.
-        numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGBREAK", signal.SIGINT)}
-        before = {number: signal.signal(number, ask) for number in numbers}
+        before = {number: signal.signal(number, ask) for number in _stopping_signals()}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _stopping_signals() -> set[signal.Signals]:
+    """Those that this system has. SIGHUP is one where there is no terminal, whose loss it would tell
+    (terminal.py), and no `nohup`."""
+    numbers = {getattr(signal, name) for name in _STOPS if hasattr(signal, name)}
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up and not has_terminal() and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        numbers.add(hang_up)
+    return numbers
 
 
 def parts_of(game: Game, update: int, *, graph: bool) -> list[Batch]:
@@ -506,6 +588,12 @@ def parts_of(game: Game, update: int, *, graph: bool) -> list[Batch]:
         return [Batch(game, update, rows, graph=graph) for rows in _parts(game)]
     share = game.ranks.share
     return [Batch(game, update, share(r), graph=graph, together=r) for r in _parts(game)]
+
+
+def rows_of(game: Game) -> list[slice]:
+    """The rows of a batch that this process plays, in its parts."""
+    parts = _parts(game)
+    return parts if game.ranks is None else [game.ranks.share(rows) for rows in parts]
 
 
 def all_parts_of(game: Game, update: int, *, graph: bool) -> list[Batch]:
