@@ -43,6 +43,7 @@ def command(
     generator: str | None,
     step: str,
     device: str,
+    data: Path | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
@@ -58,7 +59,7 @@ def command(
     if out is not None and out.suffix.lower() != ".png":
         raise GanforgeError(f"cannot write {out.name}: --out takes FILE.png")
     folder = find_run(words[0] if len(words) == 2 else None)
-    opened = open_folder(folder, step, device, plugin_files, without)
+    opened = open_folder(folder, step, device, plugin_files, without, data)
     plan = opened.generator_plan(generator)
     from ganforge.data.images import write_png
     from ganforge.lab.latent_arithmetic import summed

@@ -13,7 +13,14 @@ import click
 from attrs import evolve, frozen
 
 from ganforge import __version__
-from ganforge.cli.options import open_registry, plugin_options, say_warnings, warn
+from ganforge.cli.options import (
+    data_at,
+    data_option,
+    open_registry,
+    plugin_options,
+    say_warnings,
+    warn,
+)
 from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import Impossible, with_options
@@ -62,6 +69,7 @@ SEEDS_APART = 1_000_000  # so that sets of samples of different sampling seeds s
 @click.option("--force", is_flag=True, help="compare runs although protocols differ")
 @click.option("--json", "as_json", is_flag=True, help="print a line of JSON for each measurement")
 @click.option("--device", metavar="D", default="auto", help="auto, cpu, cuda or mps")
+@data_option
 @plugin_options
 def command(
     runs: tuple[str, ...],
@@ -72,6 +80,7 @@ def command(
     force: bool,
     as_json: bool,
     device: str,
+    data: Path | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
@@ -85,7 +94,7 @@ def command(
     chosen = _seeds(seeds)
     folders = [find_run(run) for run in runs or (None,)]
     registry = open_registry(plugin_files, without)
-    plans = [_plan(folder, registry, metrics, sets) for folder in folders]
+    plans = [_plan(folder, registry, metrics, (*sets, *data_at(data))) for folder in folders]
     say_warnings(registry)
     todo = [
         _Todo(run, chosen)

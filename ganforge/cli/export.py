@@ -25,6 +25,7 @@ def command(
     generator: str | None,
     step: str,
     device: str,
+    data: Path | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
@@ -39,7 +40,7 @@ def command(
     ):
         raise GanforgeError(f"{out} is there already; give --out the name of a new folder")
     folder = find_run(run)
-    opened = open_folder(folder, step, device, plugin_files, without)
+    opened = open_folder(folder, step, device, plugin_files, without, data)
     from ganforge.lab.export_folder import export
 
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.cli.options import plugin_options
+from ganforge.cli.options import data_option, plugin_options
 from ganforge.cli.run_options import open_folder, placed, said_replaced
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.runs.run_folder import find_run
@@ -37,6 +37,7 @@ _OVERVIEW, _ALONE = 8, 16  # filters shown of each layer, and of one that was na
     "--step", metavar="N", default="last", help="a step that was kept, `last` (the default), `best`"
 )
 @click.option("--device", metavar="D", default="auto", help="auto, cpu, cuda or mps")
+@data_option
 @plugin_options
 def command(
     run: str | None,
@@ -47,6 +48,7 @@ def command(
     out: Path | None,
     step: str,
     device: str,
+    data: Path | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
@@ -60,7 +62,7 @@ def command(
     if out is not None and out.suffix.lower() != ".png":
         raise GanforgeError(f"cannot write {out.name}: --out takes FILE.png")
     folder = find_run(run)
-    opened = open_folder(folder, step, device, plugin_files, without)
+    opened = open_folder(folder, step, device, plugin_files, without, data)
     from ganforge.data.images import write_png
     from ganforge.lab.filter_networks import address_of
     from ganforge.lab.filters import look, sheet

@@ -50,6 +50,7 @@ def command(
     generator: str | None,
     step: str,
     device: str,
+    data: Path | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
@@ -63,7 +64,7 @@ def command(
     if out is not None and out.suffix.lower() != ".png":
         raise GanforgeError(f"cannot write {out.name}: --out takes FILE.png")
     folder = find_run(run)
-    opened = open_folder(folder, step, device, plugin_files, without)
+    opened = open_folder(folder, step, device, plugin_files, without, data)
     plan = opened.generator_plan(generator)
     if opened.plan.domains[plan.target].origin not in ("data", "derived"):
         raise GanforgeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -58,6 +59,21 @@ def recipe_options(function: F) -> F:
     return click.option("--preview", is_flag=True, help="the recipe's small, quick version")(
         function
     )
+
+
+def data_option(function: F) -> F:
+    """`--data DIR`, as `data`: where the data of a run is, if not where it was."""
+    return click.option(
+        "--data",
+        metavar="DIR",
+        type=click.Path(exists=True, path_type=Path),
+        help="where the run's data is, if not where it was",
+    )(function)
+
+
+def data_at(data: Path | None) -> tuple[str, ...]:
+    """The setting of `--data`; none where it was not given."""
+    return () if data is None else (f"data.root={json.dumps(str(data.absolute()))}",)
 
 
 def open_registry(plugin_files: Sequence[Path] = (), without: Sequence[str] = ()) -> Registry:

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ganforge.cli.data import progress_bar
-from ganforge.cli.options import open_registry, plugin_options, recipe_options, say_warnings, warn
+from ganforge.cli.options import (
+    data_at,
+    data_option,
+    open_registry,
+    plugin_options,
+    recipe_options,
+    say_warnings,
+    warn,
+)
 from ganforge.cli.tables import print_tables
 from ganforge.data.summary import summary_of
 from ganforge.interfaces.errors import Elsewhere, GanforgeError
@@ -40,6 +48,8 @@ _INTERRUPTED = "interrupted by SIG"
 )
 @click.option("--new", is_flag=True, help="a new folder beside one that is there")
 @click.option("--replace", is_flag=True, help="move a folder that is there aside")
+@click.option("--accept-data", is_flag=True, help="go on although rows of the data came or went")
+@data_option
 @click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="as train.precision")
 @plugin_options
@@ -52,12 +62,14 @@ def command(
     out: Path | None,
     new: bool,
     replace: bool,
+    accept_data: bool,
+    data: Path | None,
     device: str | None,
     precision: str | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
-    """Train a recipe: a path, or the name of a shipped one.
+    """Train a recipe: a path, or the name of a shipped one; or go on with a run, by its folder.
 
     The same command again resumes where the run stopped, bit for bit. Ctrl-C saves first.
     """
@@ -67,11 +79,14 @@ def command(
         sets = (*sets, f'train.device="{device}"')
     if precision is not None:
         sets = (*sets, f'train.precision="{precision}"')
+    sets = (*sets, *data_at(data))
     follows = int(os.environ.get("RANK", "0")) > 0  # torchrun's number of this process
     if follows:
         ctx.with_resource(redirect_stdout(io.StringIO()))
     with _once_a_machine():
         registry = open_registry(plugin_files, without)
+        if recipe_of_run(recipe, registry.recipes()):
+            recipe, out = _of_run(Path(recipe), out, preview)
         from ganforge.planning.compose import compose
         from ganforge.recipes.recipe import load
 
@@ -93,6 +108,7 @@ def command(
         without=without,
         new=new,
         replace=replace,
+        accept_data=accept_data,
     )
     if not follows:
         _say_data(request, plan)
@@ -106,6 +122,10 @@ def command(
         if not follows:
             raise
         ctx.exit(error.exit_status)
+    except GanforgeError as error:
+        if error.notes and not new:  # it was in the middle of the run, or can be got over
+            error.notes = (*error.notes, f"go on with: {again(request, _folder_of(request, plan))}")
+        raise
     with lasting(outcome.folder.log):
         if outcome.stopped.startswith(_INTERRUPTED):
             _say_interrupted(ctx, request, outcome)
@@ -115,7 +135,7 @@ def command(
 def _say_data(request: Request, plan: Plan) -> None:
     """What was read of the data, and what of it is likely not meant; nothing where the run is
     finished, and of what is still to be fetched, whose place other data may take."""
-    steps = [] if request.new or request.replace else _folder(request, plan).checkpoint_steps()
+    steps = [] if request.new or request.replace else _folder_of(request, plan).checkpoint_steps()
     finished = bool(steps) and steps[-1] >= plan.steps
     if finished or getattr(plan.data.options, "must_fetch", lambda: False)():
         return
@@ -124,6 +144,18 @@ def _say_data(request: Request, plan: Plan) -> None:
         click.echo(f"{'' if number else 'data':<4}  {line}")
     for text in read.warnings:
         warn(text)
+
+
+def recipe_of_run(name: str, shipped: Mapping[str, Path]) -> bool:
+    """Whether what was asked for is the folder of a run."""
+    return RunFolder(Path(name)).exists() and name.replace("_", "-") not in shipped
+
+
+def _of_run(folder: Path, out: Path | None, preview: bool) -> tuple[str, Path]:
+    """(the recipe, the run folder) that go on with a run."""
+    if preview:
+        raise click.UsageError(f"{folder} is a run, which has no preview: leave out --preview")
+    return str(RunFolder(folder).resolved), out or folder
 
 
 @contextmanager
@@ -152,7 +184,7 @@ def _status(name: str) -> int:
 
 def _say_cut_short(request: Request, plan: Plan) -> None:
     """A second Ctrl-C, or one before the first step: nothing was saved at this moment."""
-    folder = _folder(request, plan)
+    folder = _folder_of(request, plan)
     saved = folder.checkpoint_steps()
     kept = f"the checkpoint of step {saved[-1]:,} is there" if saved else "nothing was saved yet"
     click.echo(f"\nstopped at once; {kept}", err=True)
@@ -160,8 +192,8 @@ def _say_cut_short(request: Request, plan: Plan) -> None:
         click.echo(f"go on with: {again(request, folder)}", err=True)
 
 
-def _folder(request: Request, plan: Plan) -> RunFolder:
-    """Where a run is that is not a new one."""
+def _folder_of(request: Request, plan: Plan) -> RunFolder:
+    """The run folder of a request, where it is no new one."""
     name = plan.name + ("-preview" if plan.preview else "")
     return RunFolder(request.out or Path("runs") / name)
 
@@ -267,9 +299,12 @@ def again(request: Request, folder: RunFolder, *more: str) -> str:
     if "train.steps" in keys:
         keys.add("train.epochs")
     kept = [s for s in request.sets if s.partition("=")[0].strip() not in keys]
-    words = ["run", str(request.recipe)]
-    words += ["--preview"] if request.preview else []
-    words += ["--out", str(folder.path)] if request.out is not None or request.new else []
+    if Path(request.recipe) == folder.resolved:
+        words = ["run", str(folder.path)]
+    else:
+        words = ["run", str(request.recipe)]
+        words += ["--preview"] if request.preview else []
+        words += ["--out", str(folder.path)] if request.out is not None or request.new else []
     words += [word for argument in (*kept, *more) for word in ("--set", argument)]
     return _joined([*words, *_plugins(request)])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ganforge.cli.options import open_registry, plugin_options
+from ganforge.cli.options import data_at, data_option, open_registry, plugin_options
 from ganforge.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def look_options(function: F) -> F:
-    """`--generator`, `--step`, `--device` and the plugin options."""
-    function = plugin_options(function)
+    """`--generator`, `--step`, `--data`, `--device` and the plugin options."""
+    function = plugin_options(data_option(function))
     function = click.option("--device", metavar="D", default="auto", help="auto, cpu, cuda or mps")(
         function
     )
@@ -39,14 +39,23 @@ def look_options(function: F) -> F:
 
 
 def open_folder(
-    folder: RunFolder, step: str, device: str, plugin_files: Sequence[Path], without: Sequence[str]
+    folder: RunFolder,
+    step: str,
+    device: str,
+    plugin_files: Sequence[Path],
+    without: Sequence[str],
+    data: Path | None = None,
 ) -> Run:
-    """Open a run. Imports torch, so everything that can be wrong before is checked before."""
+    """Open a run. Imports torch, so everything that can be wrong before is checked before.
+
+    data: where its data is, if not where it was.
+    """
     registry = open_registry(plugin_files, without)
     from ganforge.hardware.machine import find_device
     from ganforge.runs.run import Run
 
-    return Run(folder, step=step, device=find_device(device), registry=registry)
+    where = find_device(device)
+    return Run(folder, step=step, device=where, registry=registry, sets=data_at(data))
 
 
 def placed(out: Path | None, usual: Path, write: Callable[[Path], None]) -> tuple[Path, int]:

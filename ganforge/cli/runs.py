@@ -77,7 +77,8 @@ def command(
 
 
 def record_of(folder: RunFolder) -> dict[str, Any]:
-    """A run for programs. state: finished, stopped, started (no checkpoint yet) or broken."""
+    """A run for programs. state: training (now), finished, stopped, started (no
+    checkpoint yet) or broken."""
     sheets = folder.sheets()
     sheet = str(sheets[-1]) if sheets else None
     try:

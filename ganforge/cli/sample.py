@@ -58,6 +58,7 @@ def command(
     generator: str | None,
     step: str,
     device: str,
+    data: Path | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
@@ -69,7 +70,7 @@ def command(
     kind = _kind(out)
     if numbered and kind != "grid":
         raise GanforgeError("--numbered writes on a grid: give --out a name that ends in .png")
-    opened = open_folder(folder, step, device, plugin_files, without)
+    opened = open_folder(folder, step, device, plugin_files, without, data)
     plan = opened.generator_plan(generator)
     if label is not None and not _classes(plan):
         raise GanforgeError(f"{folder.name} was trained without labels: leave --label out")
@@ -232,7 +233,7 @@ def _write_folder(out: Path, made: _Request) -> int:
 
 def _write_tensor(out: Path, made: _Request) -> None:
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     name = "images" if _pictures(made.plan) else "items"
     tensors = {name: made.images().contiguous()}
@@ -244,7 +245,7 @@ def _write_tensor(out: Path, made: _Request) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            save_file(tensors, part, {key: str(value) for key, value in told.items()})
+            part.write_bytes(save(tensors, {key: str(value) for key, value in told.items()}))
             os.replace(part, out)
         finally:
             part.unlink(missing_ok=True)

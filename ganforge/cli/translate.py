@@ -78,6 +78,7 @@ def command(
     generator: str | None,
     step: str,
     device: str,
+    data: Path | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
@@ -92,7 +93,7 @@ def command(
     usable, failed = _checked(found.jobs(out))
     if not usable:
         raise DataError(_said_failed(failed, len(failed)))
-    opened = open_folder(folder, step, device, plugin_files, without)
+    opened = open_folder(folder, step, device, plugin_files, without, data)
     plan = _chosen(opened, to, generator)
     classes = _classes(plan, label)
     if _shape(plan)[0] == 4 and not opaque:

@@ -51,6 +51,7 @@ def command(
     generator: str | None,
     step: str,
     device: str,
+    data: Path | None,
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
@@ -66,7 +67,7 @@ def command(
     if out is not None and out.suffix.lower() not in _FRAMES:
         raise GanforgeError(f"cannot write {out.name}: --out takes FILE.png or FILE.gif")
     folder = find_run(run)
-    opened = open_folder(folder, step, device, plugin_files, without)
+    opened = open_folder(folder, step, device, plugin_files, without, data)
     plan = opened.generator_plan(generator)
     _refuse_others(plan)
     stops = _stops(opened, plan, numbers, labels, texts)

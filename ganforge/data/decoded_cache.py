@@ -9,29 +9,20 @@ runs may read and fill the same file at once.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import zlib
 from math import prod
-from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from filelock import FileLock
 from torch import Tensor
 
+from ganforge.data.caches import cache_folder
 from ganforge.interfaces.errors import DataError
 
 _FORMAT = "1"
 _MARK = np.dtype("<u4")  # 0 where the row is not there
-
-
-def cache_folder() -> Path:
-    """The folder `decoded` below GANFORGE_CACHE, or below the user's cache folder."""
-    chosen = os.environ.get("GANFORGE_CACHE")
-    cache = Path(chosen) if chosen else platformdirs.user_cache_path("ganforge", appauthor=False)
-    return cache.absolute() / "decoded"
 
 
 class DecodedRows:
@@ -47,7 +38,7 @@ class DecodedRows:
         self._bytes = prod(shape)
         text = "\n".join((_FORMAT, str(count), str(shape), fingerprint))
         name = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-        self.path = cache_folder() / f"{name}.rows"
+        self.path = cache_folder("decoded") / f"{name}.rows"
         self._mapped: tuple[np.ndarray, np.ndarray] | None = None
         self._prepare()
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from attrs import frozen
 
-from ganforge.interfaces.errors import DataError, GanforgeError
+from ganforge.interfaces.errors import BrokenRows, DataError, GanforgeError
 from ganforge.interfaces.manifest import ImageOptions, Impossible, Resample
 from ganforge.interfaces.specs import ImageSpec
 
@@ -477,7 +477,7 @@ def check_images(paths: Sequence[Path]) -> None:
 
     faults = [found for found in _each(fault, paths) if found]
     if faults:
-        raise DataError(one_line(faults, len(paths)))
+        raise BrokenRows(one_line(faults, len(paths)))
 
 
 def _each(look: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:

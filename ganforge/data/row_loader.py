@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -22,8 +21,9 @@ from torch import Tensor
 
 from ganforge.data.decoded_cache import DecodedRows
 from ganforge.data.images import THREADS, one_line
+from ganforge.data.worker_signals import heed_nothing
 from ganforge.interfaces.components import Dataset
-from ganforge.interfaces.errors import DataError
+from ganforge.interfaces.errors import BrokenRows, DataError
 
 Wanted = Mapping[str, Sequence[int]]  # domain -> row numbers
 Rows = dict[str, Tensor]  # domain -> rows as they are stored, [N, ...]
@@ -108,7 +108,7 @@ class Reader:
 def refuse(faults: Sequence[str], total: int) -> None:
     """Raises one DataError for all faults, if there are some."""
     if faults:
-        raise DataError(one_line(list(dict.fromkeys(faults)), total))
+        raise BrokenRows(one_line(list(dict.fromkeys(faults)), total))
 
 
 class Threads:
@@ -170,7 +170,7 @@ class Workers:
 
         context = torch.multiprocessing.get_context(START)
         if START == "forkserver":
-            context.set_forkserver_preload([__name__])
+            context.set_forkserver_preload([__name__, "ganforge.data.worker_signals"])
         loader: DataLoader[Any] = DataLoader(
             _Batches(self._readers),  # type: ignore[arg-type]
             batch_sampler=batches,  # type: ignore[arg-type]
@@ -253,7 +253,7 @@ def _restored(files: object, readers: Mapping[str, Reader]) -> _Batches:
 
 def _plugin_file(dataset: Dataset) -> str | None:
     """The file of `--plugin-file` that defines the dataset, which no import would find."""
-    module = sys.modules[type(dataset).__module__]
+    module = sys.modules[type(getattr(dataset, "whole", dataset)).__module__]
     named = module.__name__.startswith("ganforge_file_")
     return str(Path(module.__file__ or "").absolute()) if named else None
 
@@ -276,9 +276,7 @@ def _settle(number: int) -> None:
     is the server that forked it, which lives as long as a worker does; so the run is watched.
     """
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    heed_nothing()
 
 
 def _end_with(run: Any) -> None:

@@ -141,6 +141,16 @@ class Ranks:
         heard: dict[str, Any] = json.loads(bytes(text.tolist()))
         return heard
 
+    def collect(self, text: str) -> list[str]:
+        """What each process says, in their order."""
+        said = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
+        lengths = self._gather(torch.tensor([said.numel()]))
+        padded = torch.zeros(int(lengths.max()), dtype=torch.uint8)
+        padded[: said.numel()] = said
+        rows = self._gather(padded).view(self.count, -1)
+        texts = (bytes(row[:n].tolist()) for row, n in zip(rows, lengths.tolist(), strict=True))
+        return [text.decode().strip("\0") for text in texts]
+
     @contextmanager
     def _contact(self) -> Iterator[None]:
         try:

@@ -315,6 +315,12 @@ class Dataset(ABC):
         decoded (`train.cache`); None where that is not known."""
         return None
 
+    def sources(self, split: str, domain: str) -> Sequence[tuple[str, str]] | None:
+        """(name, path) of the file that each row is made of, in the order of the rows, so that a
+        run knows its data wherever it lies; names are the same there. None where rows are made of
+        no files of their own: then they are known by what `rows` or some of `item` give."""
+        return None
+
     def verify(self) -> None:  # noqa: B027 (nothing to verify is the usual case)
         """Raise DataError for rows that cannot be read, as far as a quick look can tell.
 

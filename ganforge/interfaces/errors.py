@@ -4,6 +4,7 @@ GanforgeError                 one clear line, exit status 2 unless said otherwis
 ├── RecipeError               every problem of a recipe, each with its place (problems.py)
 ├── PluginError               a plugin or component that is missing, broken or ambiguous
 ├── DataError                 a file or folder of data that cannot be used
+│   └── BrokenRows            rows that cannot be read, and may be left out
 ├── RunError                  a run folder or checkpoint that cannot be used
 ├── Elsewhere                 another process of the same run had to stop (exit status 1)
 └── TrainingError             a training that had to stop: NaN, memory (exit status 1)
@@ -27,6 +28,10 @@ class PluginError(GanforgeError):
 
 class DataError(GanforgeError):
     """Data that cannot be read or used; the message names the file and what to do."""
+
+
+class BrokenRows(DataError):
+    """Rows of a data set that cannot be read."""
 
 
 class RunError(GanforgeError):

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, cast, dataclass_transform, get_args
 import attrs
 import pluggy
 
+from ganforge.data.caches import cache_folder
 from ganforge.interfaces.specs import (
     AttributeSpec,
     ImageSpec,
@@ -41,6 +42,7 @@ __all__ = [
     "Spec",
     "TextSpec",
     "VectorSpec",
+    "cache_folder",
     "hookimpl",
     "hookspec",
     "option",
@@ -135,6 +137,9 @@ class ImageOptions:
         "cover", help="cover crops what is over, contain pads, stretch distorts"
     )
     flip: bool = option(False, help="flip half of the training images left to right")
+    skip_broken: bool = option(
+        False, help="leave rows out that cannot be read, instead of naming them and stopping"
+    )
     channels: int | None = option(
         None, at_least=1, at_most=4, help="1 grey, 3 colour, 4 with alpha; unset: the dataset's own"
     )

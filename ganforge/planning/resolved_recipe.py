@@ -5,9 +5,12 @@ Light. `resolved.toml` is both the run folder's memory and a recipe of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
 
 from ganforge import __version__
 from ganforge.interfaces.specs import NoiseSpec, VectorSpec, spec_to_dict
@@ -24,6 +27,7 @@ from ganforge.planning.plan import (
 )
 from ganforge.recipes.recipe import ALWAYS_ON
 from ganforge.recipes.typed_options import unstructure
+from ganforge.runs.run_folder import RunFolder
 
 # Distributions whose versions decide, beside the plugins', what is drawn, decoded and computed.
 _COMPUTING = ("torch", "torchvision", "numpy", "pillow")
@@ -34,6 +38,8 @@ FREE = (
     *("train.products", "train.compile"),  # how sums are rounded, which is told where it changes
     *("train.hold", "train.workers", "train.cache"),  # where rows come from, never which
     *("lock.versions", "lock.has_preview", "lock.stand_in"),
+    *("data.fetch", "data.fallback"),  # how data comes, never which
+    "data.skip_broken",  # which rows are played is kept in data.json
 )
 
 
@@ -94,15 +100,35 @@ def lock_of(plan: Plan) -> dict[str, Any]:
     return lock
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def known_by_content(folder: RunFolder, plan: Plan, accepted: bool = False) -> tuple[str, ...]:
+    """Keys that may differ where a run knows its data by what it is (data.json), or the person has
+    accepted what there is: where the data lies, and how many rows it has."""
+    return (*_places(plan), "lock.data.counts") if folder.data.is_file() or accepted else ()
+
+
+def _places(plan: Plan) -> tuple[str, ...]:
+    """Keys of a resolved recipe that say where its data lies: the options that are paths."""
+    options: Any = plan.data.options
+    if not attrs.has(type(options)):
+        return ()
+    return tuple(
+        f"data.{field.name}"
+        for field in attrs.fields(attrs.resolve_types(type(options)))
+        if Path in (field.type, *get_args(field.type))
+    )
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str] = ()
+) -> list[tuple[str, str, str]]:
     """(key, old value, new value) of what makes two resolved recipes different games.
 
-    What the new one leaves to `auto` is not a difference.
+    What the new one leaves to `auto` is not a difference, and neither are these keys.
     """
     before, after = dict(leaves(old)), dict(leaves(new))
     found = []
     for key in dict.fromkeys((*before, *after)):
-        if any(key == free or key.startswith(f"{free}.") for free in FREE):
+        if any(key == kind or key.startswith(f"{kind}.") for kind in (*FREE, *free)):
             continue
         was, now = before.get(key), after.get(key)
         if was != now and now != "auto":

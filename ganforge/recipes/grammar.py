@@ -19,7 +19,7 @@ from ganforge.recipes.toml_tables import Entry, Table, toml_text
 
 VERSION = 1
 
-IMAGE_KEYS = ("size", "load", "fit", "flip", "channels", "resample")
+IMAGE_KEYS = ("size", "load", "fit", "flip", "channels", "resample", "skip_broken")
 DATA_KEYS = ("use", *IMAGE_KEYS)
 NETWORK_KEYS = (
     *("use", "like", "from", "to", "on", "given", "optimizer", "schedule", "clip", "ema", "init"),

@@ -7,7 +7,7 @@ The layers in their order: the recipe that is extended, the recipe, `[preview]`,
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -489,3 +489,15 @@ def _remove_off(table: Table) -> dict[str, dict[str, Entry]]:
                 kept[name] = evolve(group.entries[name], value=Table(inner.span, rest))
         table.entries[kind] = evolve(table.entries[kind], value=Table(group.span, kept))
     return removed
+
+
+def as_settings(values: Mapping[str, Any], below: str = "") -> Iterator[str]:
+    """`--set` arguments, KEY=VALUE, for each value, also of tables within tables."""
+    import tomli_w
+
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from as_settings(value, f"{below}{key}.")
+        else:
+            plain = value.as_posix() if isinstance(value, Path) else value
+            yield below + key + tomli_w.dumps({"v": plain}).strip().removeprefix("v")

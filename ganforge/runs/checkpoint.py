@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def write(
         temporary.mkdir(parents=True)
         hashes = {}
         for name, tensors in files.items():
-            save_file({k: _plain(v) for k, v in tensors.items()}, temporary / name)
+            write_tensors(temporary / name, {k: _plain(v) for k, v in tensors.items()})
             hashes[name] = _sha256(temporary / name)
             _flush(temporary / name)
         written = {**state, "sha256": hashes}
@@ -92,6 +93,15 @@ def write(
         shutil.rmtree(temporary, ignore_errors=True)
         raise RunError(f"cannot write the {what} {target}: {_why(error)}") from error
     return target
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file that others may read as far as they may read any other file; by
+    itself, safetensors writes for its owner alone. Raises OSError and SafetensorError."""
+    with path.open("wb") as file:
+        allowed = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    save_file(dict(tensors), path)
+    path.chmod(allowed)
 
 
 def steps(checkpoints: Path) -> list[int]:

@@ -30,9 +30,11 @@ from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
-from ganforge.recipes.recipe import load
+from ganforge.recipes.recipe import as_settings, load
 from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
+from ganforge.runs.data_identity import read_identity
+from ganforge.runs.readable_rows import as_kept
 from ganforge.runs.run_folder import RunFolder, find_run
 
 _BATCH = 64  # images made at once when sampling
@@ -45,12 +47,16 @@ def open_run(
     step: int | str = "last",
     device: str = "auto",
     plugin_files: Sequence[str | Path] = (),
+    data: str | Path | None = None,
 ) -> Run:
     """Open a run by its folder, its name, or nothing for the newest.
 
-    step: a step with a checkpoint, "last" or "best". Raises RunError when there is none.
+    step: a step with a checkpoint, "last" or "best". data: where its data is, if not where it was.
+    Raises RunError when there is no such run or step.
     """
-    return Run(find_run(run), step=step, device=find_device(device), plugin_files=plugin_files)
+    sets = () if data is None else tuple(as_settings({"data.root": Path(data).absolute()}))
+    where = find_device(device)
+    return Run(find_run(run), step=step, device=where, plugin_files=plugin_files, sets=sets)
 
 
 class Run:
@@ -64,7 +70,9 @@ class Run:
         device: torch.device | None = None,
         plugin_files: Sequence[str | Path] = (),
         registry: Registry | None = None,
+        sets: Sequence[str] = (),
     ) -> None:
+        self._sets = tuple(sets)  # KEY=VALUE, on top of what was played: where the data is now
         self.folder = folder
         self.device = device or torch.device("cpu")
         self.registry = registry or Registry.load(plugin_files=[*map(Path, plugin_files)])
@@ -126,7 +134,8 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """What was played."""
-        return compose(load(self.folder.resolved), self.registry, offline=True)
+        recipe = load(self.folder.resolved, sets=self._sets)
+        return compose(recipe, self.registry, offline=True)
 
     def dataset(self) -> Dataset:
         """The run's dataset. Raises DataError when its files are not on this machine."""
@@ -138,7 +147,7 @@ class Run:
         built: Dataset = self.registry.load_target(data.component)(
             data.options, data.image, data.description
         )
-        return built
+        return as_kept(built, read_identity(self.folder))
 
     def held_out(self, domain: str, count: int) -> Tensor:
         """The first held-out rows of a domain, also of a derived one; fewer than `count` where

@@ -97,7 +97,7 @@ class RunFolder:
 
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / LOCK, timeout=0)
+            lock = FileLock(self.path / LOCK, timeout=0.3)  # others look in for a moment
             lock.acquire()
         except Timeout:
             raise RunError(
@@ -113,6 +113,20 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def is_held(self) -> bool:
+        """Whether a process trains here now."""
+        from filelock import FileLock, Timeout
+
+        if not (self.path / LOCK).is_file():
+            return False
+        try:
+            with FileLock(self.path / LOCK, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # may not be written to, so nobody here trains in it
+            return False
 
     def create(self, recipe: str, resolved: str, plugin_files: Mapping[str, str] = {}) -> None:
         """Write the recipe, its resolved form, and the texts of plugin files by name.
@@ -202,18 +216,22 @@ class RunFolder:
         write_whole(self.path / "best.json", text)
 
     def state(self) -> Mapping[str, Any]:
-        """name, step, steps, state ("finished" or "stopped"), changed (ISO time), for `runs`."""
+        """name, step, steps, state ("training", "finished", "stopped" or "started"), changed (ISO
+        time), for `runs`."""
         tables = self.resolved_tables()
         steps = tables.get("train", {}).get("steps", 0)
         saved = self.checkpoint_steps()
         step = saved[-1] if saved else 0
         newest = _changed(self.path)
+        state = "finished" if saved and step >= steps else "stopped" if saved else "started"
+        if state != "finished" and self.is_held():
+            state = "training"
         return {
             "name": self.name,
             "recipe": tables.get("name", ""),
             "step": step,
             "steps": steps,
-            "state": "finished" if saved and step >= steps else "stopped" if saved else "started",
+            "state": state,
             "changed": datetime.fromtimestamp(newest).isoformat(timespec="seconds"),
             "folder": str(self.path),
         }

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal
 from attrs import define, field, frozen
 
 from ganforge.interfaces.errors import RunError
-from ganforge.runs.run_folder import LOCK, RunFolder
+from ganforge.runs.run_folder import RunFolder
 from ganforge.sweeps.grid import Command, Planned
 
 _PROMPT = "$ ganforge "  # begins what a new process writes into the log
@@ -160,13 +160,7 @@ def _last(pattern: str, run: Planned) -> str:
 
 def is_held(folder: RunFolder) -> bool:
     """Whether a process trains in this folder now."""
-    if not (folder.path / LOCK).exists():
-        return False
-    try:
-        with folder.held():
-            return False
-    except RunError:
-        return True
+    return folder.is_held()
 
 
 def environment(jobs: int) -> dict[str, str]:

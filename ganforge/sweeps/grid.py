@@ -20,7 +20,7 @@ from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import with_options
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
-from ganforge.planning.resolved_recipe import differences, resolved_tables
+from ganforge.planning.resolved_recipe import differences, known_by_content, resolved_tables
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runs.run_folder import RunFolder
@@ -282,7 +282,8 @@ def refuse_other_games(runs: Sequence[Planned]) -> None:
         before = run.folder.resolved_tables()
         if before.get("lock", {}).get("stand_in"):
             continue  # played on other data than the recipe names, as it said
-        changed = differences(before, resolved_tables(run.plan))
+        free = known_by_content(run.folder, run.plan)
+        changed = differences(before, resolved_tables(run.plan), free)
         if changed:
             key, was, now = changed[0]
             raise RunError(

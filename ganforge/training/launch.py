@@ -20,16 +20,33 @@ from ganforge.game.game import Game
 from ganforge.hardware import machine
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.processes import Ranks, joined, refuse_uneven
+from ganforge.interfaces.components import Dataset
 from ganforge.interfaces.draws import Draws
-from ganforge.interfaces.errors import DataError, GanforgeError, RunError, TrainingError
+from ganforge.interfaces.errors import BrokenRows, DataError, GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options
 from ganforge.planning.compose import compose
 from ganforge.planning.networks import lacks_weights
 from ganforge.planning.plan import Plan
-from ganforge.planning.resolved_recipe import differences, lock_of, resolved_tables, to_toml
-from ganforge.recipes.recipe import Recipe, load
+from ganforge.planning.resolved_recipe import (
+    differences,
+    known_by_content,
+    lock_of,
+    resolved_tables,
+    to_toml,
+)
+from ganforge.recipes.recipe import Recipe, as_settings, load
 from ganforge.registry.registry import Registry
 from ganforge.runs import checkpoint
+from ganforge.runs.data_identity import (
+    Change,
+    Identity,
+    changes,
+    identity_of,
+    read_identity,
+    refuse_other_rows,
+    refuse_unlike,
+)
+from ganforge.runs.readable_rows import without_broken
 from ganforge.runs.run import Run
 from ganforge.runs.run_folder import RunFolder, write_whole
 from ganforge.training.out_of_memory import largest_batch
@@ -65,6 +82,7 @@ class Request:
     without: tuple[str, ...] = ()
     new: bool = False
     replace: bool = False
+    accept_data: bool = False  # rows that came or went since the run was begun
 
 
 @attrs.frozen(kw_only=True)
@@ -132,13 +150,15 @@ def _lead_in(
         if stand_in:
             recipe, plan = _composed(request, registry, *_stand_in(plan))
         with folder.held():
-            return _resume(recipe, plan, folder, registry, stand_in, say, wait, ranks)
+            return _resume(request, plan, folder, registry, stand_in, say, wait, ranks)
     _refuse_missing_weights(plan)
     plan, stand_in = with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train, ranks)
     _say_crowded(decided, say)
     _tell(ranks, folder, decided, stand_in)
-    training = build_training(plan, registry, decided, folder, wait, ranks)
+    dataset, identity = open_data(plan, registry, None, say, wait)
+    refuse_unlike(ranks, identity)
+    training = build_training(plan, registry, decided, folder, wait, ranks, dataset)
     _initialise(training)
     with folder.held():
         if folder.exists():
@@ -146,7 +166,7 @@ def _lead_in(
                 f"another process has begun a run in {folder.path} meanwhile; the same command "
                 "goes on from there once it ended"
             )
-        _write(folder, recipe, plan, decided, registry)
+        _write(folder, recipe, plan, decided, registry, identity)
         return _train(training, stand_in)
 
 
@@ -201,7 +221,9 @@ def _follow(request: Request, ranks: Ranks, registry: Registry, _: Recipe, plan:
         _fetch(plan, lambda line: None, unseen)
     ranks.agree()
     decided = machine.decide(with_options(plan.train, **told["train"]), ranks)
-    training = build_training(plan, registry, decided, folder, ranks=ranks)
+    dataset, identity = open_data(plan, registry, read_identity(folder))
+    refuse_unlike(ranks, identity)
+    training = build_training(plan, registry, decided, folder, unseen, ranks, dataset)
     if told["step"] is None:
         _initialise(training)
     else:
@@ -276,20 +298,25 @@ def build_training(
     folder: RunFolder,
     wait: Wait = unseen,
     ranks: Ranks | None = None,
+    dataset: Dataset | None = None,
 ) -> Training:
-    feed = build_feed(plan, registry, decided, wait)
+    feed = build_feed(plan, registry, decided, wait, dataset)
     with fitting():
         return Training(plan, Game(plan, registry, decided, feed, ranks), folder, registry)
 
 
-def build_feed(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unseen) -> Feed:
+def build_feed(
+    plan: Plan,
+    registry: Registry,
+    decided: Machine,
+    wait: Wait = unseen,
+    dataset: Dataset | None = None,
+) -> Feed:
     """The data of a plan, laid out as its networks read it fastest."""
-    cls = registry.load_target(plan.data.component)
-    with blaming(plan.data.component):
-        dataset = cls(plan.data.options, plan.data.image, plan.data.description)
+    dataset = dataset or _dataset(plan, registry)
     classes = (registry.load_target(network.component) for network in plan.networks.values())
     asked = plan.train.workers
-    with fitting(), wait("reading the data") as on_progress:
+    with fitting(), _skippable(plan), wait("reading the data") as on_progress:
         return Feed(
             dataset,
             plan.played_domains(),
@@ -303,6 +330,45 @@ def build_feed(plan: Plan, registry: Registry, decided: Machine, wait: Wait = un
             cache=plan.train.cache,
             on_progress=on_progress,
         )
+
+
+def _dataset(plan: Plan, registry: Registry) -> Dataset:
+    cls = registry.load_target(plan.data.component)
+    with blaming(plan.data.component):
+        built: Dataset = cls(plan.data.options, plan.data.image, plan.data.description)
+    return built
+
+
+def open_data(
+    plan: Plan,
+    registry: Registry,
+    before: Identity | None,
+    say: Say = lambda line: None,
+    wait: Wait = unseen,
+) -> tuple[Dataset, Identity]:
+    """The data set of a plan, and what it is made of. before: what the run has kept of that."""
+    dataset = _dataset(plan, registry)
+    if plan.data.image.skip_broken:
+        with wait("looking for broken rows") as on_progress:
+            dataset = without_broken(dataset, before, on_progress)
+    elif before is None or before.broken is None:
+        return dataset, identity_of(dataset, before)
+    identity = identity_of(dataset, before)
+    for (split, domain), names in (identity.broken or {}).items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+        say(f"left out of {split}/{domain}, since they cannot be read: {shown}")
+    return dataset, identity
+
+
+@contextmanager
+def _skippable(plan: Plan) -> Iterator[None]:
+    """Say what else can be done about rows that cannot be read."""
+    try:
+        yield
+    except BrokenRows as error:
+        if not plan.data.image.skip_broken:
+            error.notes = ("or leave out what cannot be read: `--set data.skip_broken=true`",)
+        raise
 
 
 @contextmanager
@@ -357,11 +423,18 @@ def _take_weights(network: Any, address: str, run: Path) -> None:
 
 
 def _write(
-    folder: RunFolder, recipe: Recipe, plan: Plan, decided: Machine, registry: Registry
+    folder: RunFolder,
+    recipe: Recipe,
+    plan: Plan,
+    decided: Machine,
+    registry: Registry,
+    identity: Identity,
 ) -> None:
     """Start the run folder. Texts of plugin files are kept to be read, and never run unasked."""
     texts = {file.path.name: file.text for file in registry.plugin_files}
     folder.create(recipe.text, _resolved(plan, decided), texts)
+    with _writing(folder):
+        identity.write(folder)
 
 
 def _train(training: Training, stand_in: str) -> Outcome:
@@ -376,7 +449,7 @@ def _train(training: Training, stand_in: str) -> Outcome:
 
 def _trained(training: Training, stand_in: str) -> Outcome:
     try:
-        with _writing(training.folder):
+        with _writing(training.folder), _skippable(training.plan):
             training.run()
     except (RuntimeError, MemoryError) as error:
         if is_worker_trouble(error):
@@ -430,7 +503,7 @@ def _writing(folder: RunFolder) -> Iterator[None]:
 
 
 def _resume(
-    recipe: Recipe,
+    request: Request,
     plan: Plan,
     folder: RunFolder,
     registry: Registry,
@@ -443,14 +516,15 @@ def _resume(
     before = folder.resolved_tables()
     if stand_in:
         plan = attrs.evolve(plan, lock={**plan.lock, "stand_in": stand_in})
-    changed = differences(before, resolved_tables(plan))
+    free = known_by_content(folder, plan, request.accept_data)
+    changed = differences(before, resolved_tables(plan), free)
     if changed:
         shown = "\n".join(f"  {key}: {was} -> {now}" for key, was, now in changed[:12])
         more = f"\n  and {len(changed) - 12} more" if len(changed) > 12 else ""
         raise RunError(
             f"{folder.path} holds another game:\n{shown}{more}\n"
             "go on with --new (a new folder beside it), --replace (moves the old folder aside) "
-            "or --out DIR"
+            f"or --out DIR{_of_data_alone(changed, plan, folder)}"
         )
     saved, complaints = checkpoint.newest_whole(folder.checkpoints)
     if saved is None and complaints:
@@ -465,10 +539,17 @@ def _resume(
             ranks.tell({"folder": str(folder.path), "stand_in": stand_in, "step": saved.step})
         return Outcome(folder=folder, plan=plan, step=saved.step, trained=False, stand_in=stand_in)
     _fetch(plan, say, wait)
-    decided = _decided_before(plan, before.get("train", {}), say, ranks)
+    own = Path(request.recipe) == folder.resolved
+    decided = _decided_before(plan, before.get("train", {}), say, ranks, own)
     _say_crowded(decided, say)
     _tell(ranks, folder, decided, stand_in, None if saved is None else saved.step)
-    training = build_training(plan, registry, decided, folder, wait, ranks)
+    kept = read_identity(folder)
+    dataset, identity = open_data(plan, registry, kept, say, wait)
+    found = [] if kept is None or saved is None else changes(kept, identity)
+    if not request.accept_data:
+        refuse_other_rows(folder.path, found, identity.left_out())
+    refuse_unlike(ranks, identity)
+    training = build_training(plan, registry, decided, folder, wait, ranks, dataset)
     with _writing(folder):
         if saved is None:
             say(f"{folder.path} has no checkpoint yet; beginning at its first step")
@@ -481,11 +562,33 @@ def _resume(
                 training.inexact.append({"step": saved.step, "changed": inexact})
                 told = ", ".join(inexact)
                 say(f"not bit-exact from here on, since sums are rounded otherwise: {told}")
+            _note_data(training, saved.step, found, say)
             say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
         write_whole(folder.resolved, _resolved(plan, decided))
+        if identity != kept:
+            identity.write(folder)
     if stand_in:
         say(stand_in)
     return _train(training, stand_in)
+
+
+def _of_data_alone(changed: Sequence[tuple[str, str, str]], plan: Plan, folder: RunFolder) -> str:
+    """What else can be done where nothing but the place and the number of rows is another."""
+    free = known_by_content(folder, plan, accepted=True)
+    if all(key in free or key.startswith("lock.data.counts.") for key, _, _ in changed):
+        return "; if it is the same data, or is to be, with `--accept-data`"
+    return ""
+
+
+def _note_data(training: Training, step: int, found: Sequence[Change], say: Say) -> None:
+    """Tell how the data has changed, and keep in later checkpoints from where on."""
+    if not found:
+        return
+    say(f"the data has changed: {'; '.join(map(str, found))}")
+    inexact = [f"data {change}" for change in found if not change.exact]
+    if inexact:
+        training.inexact.append({"step": step, "changed": inexact})
+        say(f"not bit-exact from step {step:,} on, since other data is learned from")
 
 
 def _resolved(plan: Plan, decided: Machine) -> str:
@@ -494,10 +597,19 @@ def _resolved(plan: Plan, decided: Machine) -> str:
 
 
 def _decided_before(
-    plan: Plan, locked: Mapping[str, Any], say: Say, ranks: Ranks | None
+    plan: Plan, locked: Mapping[str, Any], say: Say, ranks: Ranks | None, own: bool
 ) -> Machine:
-    """The machine as it was decided at the first start, where the recipe leaves it to `auto`."""
+    """The machine as it was decided at the first start, where the recipe leaves it to `auto`.
+
+    own: whether the recipe is the run's own, written out, which leaves nothing to `auto`.
+    """
     asked = plan.train
+    if own:
+        asked = with_options(
+            plan.train,
+            device="auto" if plan.train.device == locked.get("device") else plan.train.device,
+            threads=None if plan.train.threads == locked.get("threads") else plan.train.threads,
+        )
     if locked:  # a folder that does not say what multiplied is older than the choice
         locked = {"products": "torch", **locked}
     kept = {
@@ -505,6 +617,9 @@ def _decided_before(
         for key in ("device", "precision", "threads", "layout", "products")
         if key in locked and getattr(asked, key) in ("auto", None)
     }
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if "threads" in kept and told.isdecimal() and int(told) not in (0, kept["threads"]):
+        say(f"OMP_NUM_THREADS is {told}: {told} threads from here on, {kept.pop('threads')} before")
     try:
         return machine.decide(with_options(asked, **kept), ranks)
     except GanforgeError as error:
@@ -544,20 +659,8 @@ def train(
         recipe=recipe,
         preview=preview,
         out=None if out is None else Path(out),
-        sets=tuple(_settings(set or {})),
+        sets=tuple(as_settings(set or {})),
         plugin_files=tuple(Path(file) for file in plugin_files),
     )
     outcome = launch(request, print)
     return Run(outcome.folder, plugin_files=request.plugin_files)
-
-
-def _settings(values: Mapping[str, Any], below: str = "") -> Iterator[str]:
-    """KEY=VALUE for each value, also of tables within tables."""
-    import tomli_w
-
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{below}{key}.")
-        else:
-            plain = value.as_posix() if isinstance(value, Path) else value
-            yield below + key + tomli_w.dumps({"v": plain}).strip().removeprefix("v")

@@ -543,7 +543,7 @@ class Training:
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """What asks to stop ends the run after the current step; a second Ctrl-C ends it at once."""
+        """What asks to stop ends the run after this step; a second Ctrl-C ends it at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -572,8 +572,8 @@ class Training:
 
 
 def _stopping_signals() -> set[signal.Signals]:
-    """Those that this system has. SIGHUP is one where there is no terminal, whose loss it would tell
-    (terminal.py), and no `nohup`."""
+    """Those that this system has. SIGHUP is one where there is no `nohup` and no terminal, whose
+    loss it would tell (terminal.py)."""
     numbers = {getattr(signal, name) for name in _STOPS if hasattr(signal, name)}
     hang_up = getattr(signal, "SIGHUP", None)
     if hang_up and not has_terminal() and signal.getsignal(hang_up) is not signal.SIG_IGN:

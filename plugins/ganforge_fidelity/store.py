@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import platformdirs
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ganforge.plugin import cache_folder as cache_below
 from ganforge_fidelity.figures import Seen
 
 
 def cache_folder() -> Path:
     """The folder `features` below GANFORGE_CACHE, or below the user's cache folder."""
-    chosen = os.environ.get("GANFORGE_CACHE")
-    cache = Path(chosen) if chosen else platformdirs.user_cache_path("ganforge", appauthor=False)
-    return cache / "features"
+    return cache_below("features")
 
 
 def name_of(protocol: str, images: Iterable[Tensor] = ()) -> str:

@@ -1,6 +1,7 @@
 """The datasets that read folders of images."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -57,6 +58,14 @@ class _Files(Dataset):
 
     def verify(self) -> None:
         check_images([path for files in self.files["train"].values() for path in evenly(files)])
+
+    def sources(self, split: str, domain: str) -> Sequence[tuple[str, str]] | None:
+        files = self.files.get(split, {}).get(domain)
+        if files is None:
+            return None
+        root = f"{self.options.root}{os.sep}"
+        paths = [os.path.join(files.root, name) for name in files.names]  # noqa: PTH118
+        return [(path.removeprefix(root).replace(os.sep, "/"), path) for path in paths]
 
     def fingerprint(self, split: str, domain: str) -> str:
         files, digest = self.files[split][domain], hashlib.blake2b()

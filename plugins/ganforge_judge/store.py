@@ -11,17 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from ganforge.plugin import cache_folder as cache_below
+
 
 def cache_folder() -> Path:
     """The folder of judges: below GANFORGE_CACHE, or below the user's cache folder."""
-    chosen = os.environ.get("GANFORGE_CACHE")
-    cache = Path(chosen) if chosen else platformdirs.user_cache_path("ganforge", appauthor=False)
-    return cache / "judges"
+    return cache_below("judges")
 
 
 def read(name: str, network: nn.Module) -> dict[str, Any] | None:

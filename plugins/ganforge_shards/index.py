@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import platformdirs
 from attrs import field, frozen
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ganforge import DataError
 from ganforge.images import ENDINGS
+from ganforge.plugin import cache_folder
 from ganforge_shards.store import opened, size_and_mark
 
 _FORMAT = "2"
@@ -63,7 +63,7 @@ def index_of(url: str) -> Index:
     if known in _KNOWN:
         return _KNOWN[known]
     digest = hashlib.blake2b(repr((_FORMAT, *known)).encode(), digest_size=16).hexdigest()
-    path = cache_folder() / f"{digest}.safetensors"
+    path = kept_indices() / f"{digest}.safetensors"
     found = _kept(path, url, mark)
     if found is None:
         with opened(url) as file:
@@ -73,11 +73,9 @@ def index_of(url: str) -> Index:
     return found
 
 
-def cache_folder() -> Path:
-    """The folder `shards` below GANFORGE_CACHE, or below the user's cache folder."""
-    chosen = os.environ.get("GANFORGE_CACHE")
-    cache = Path(chosen) if chosen else platformdirs.user_cache_path("ganforge", appauthor=False)
-    return cache / "shards"
+def kept_indices() -> Path:
+    """The folder of indices."""
+    return cache_folder("shards")
 
 
 def _read_off(url: str, file: IO[bytes], size: int, mark: str) -> Index:

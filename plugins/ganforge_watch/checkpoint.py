@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,19 +12,25 @@ from rich.text import Text
 from ganforge import GanforgeError, Hook, Training
 from ganforge_watch import disk
 
+_SHARE = 20  # times as long as a checkpoint took are the least between two that are due by time
+
 
 class Checkpoint(Hook):
-    """Saves every `every` steps. Keeps the newest `keep`, those at multiples of `keep_every`, and
-    the one with the best figure `best`, whose step best.json names.
+    """Saves every `every` steps, and where these take longer than `minutes`, in between. Keeps the
+    newest `keep`, those at multiples of `keep_every`, and the one with the best figure `best`,
+    whose step best.json names. One that was due by time alone goes when newer ones are there.
 
     A measurement that finds a new best saves as well. What the run will take on the disk is looked
-    at before its first step.
+    at before its first step. The clock decides when is saved, and never what is learned.
     """
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self._best: float | None = None
         self._best_step = 0
+        self._saved = time.monotonic()  # when it was asked for last
+        self._asked = False  # in the step before
+        self._took = 0.0  # seconds, the last time
 
     def run_started(self, training: Training) -> None:
         disk.refuse_if_full(training)
@@ -34,12 +41,25 @@ class Checkpoint(Hook):
         self._write_best(training)
 
     def step_started(self, training: Training) -> None:
+        if self._asked:
+            self._took, self._asked = time.monotonic() - self._saved, False
         self._write_best(training)  # now that the checkpoint that it names is there
 
     def step_ended(self, training: Training, step: int) -> None:
-        if step % self.options.every == 0 and step < training.steps:
-            training.save()
-            self._keep(training)
+        due = step % self.options.every == 0 or self._is_late()
+        if due and step < training.steps:
+            self._save(training)
+
+    def _is_late(self) -> bool:
+        """Whether the last checkpoint was too long ago, and does not take too much of the time."""
+        since = time.monotonic() - self._saved
+        minutes = self.options.minutes
+        return bool(minutes) and since >= max(60 * minutes, _SHARE * self._took)
+
+    def _save(self, training: Training) -> None:
+        self._saved, self._asked = time.monotonic(), True
+        training.save()
+        self._keep(training)
 
     def metrics_computed(self, training: Training, step: int, metrics: Mapping[str, float]) -> None:
         if not self.options.best:
@@ -50,11 +70,11 @@ class Checkpoint(Hook):
             self._say(f"no figure {self.options.best} was measured", ", ".join(there or metrics))
         elif self._is_better(metrics[self.options.best]):
             self._best, self._best_step = metrics[self.options.best], step
-            training.save()
-            self._keep(training)
+            self._save(training)
             self._write_best(training)
 
     def run_ended(self, training: Training, error: BaseException | None) -> None:
+        self._asked = False
         self._keep(training)
         self._write_best(training)
 
@@ -69,7 +89,15 @@ class Checkpoint(Hook):
         every = self.options.keep_every
         steps = training.folder.checkpoint_steps()
         for_good = [step for step in steps if every and step % every == 0]
-        training.keep_checkpoints(self.options.keep, also=[*for_good, self._best_step])
+        coming = {training.step} if self._asked else set[int]()
+        newest, *older = sorted({*steps, *coming}, reverse=True) or [0]
+        planned = [step for step in older if self._is_planned(training, step)]
+        kept = dict.fromkeys((newest, *planned, *older))  # those by time alone go first
+        also = [*for_good, *list(kept)[: self.options.keep], self._best_step]
+        training.keep_checkpoints(1, also=also)
+
+    def _is_planned(self, training: Training, step: int) -> bool:
+        return step % self.options.every == 0 or step == training.steps
 
     def _write_best(self, training: Training) -> None:
         """Say in best.json which step is best, once its checkpoint is there."""

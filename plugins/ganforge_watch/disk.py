@@ -60,6 +60,7 @@ def _checkpoints(training: Training) -> int:
         if part.component.id == "ganforge/checkpoint":
             options = part.options
             written = training.steps // options.every + 1
+            written += options.keep if options.minutes else 0  # in between, if steps take long
             kept = options.keep + bool(options.best)
             kept += training.steps // options.keep_every if options.keep_every else 0
             most = max(most, min(kept + 1, written + bool(options.best)))

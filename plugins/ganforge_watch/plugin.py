@@ -24,6 +24,9 @@ class MetricsOptions:
 @options
 class CheckpointOptions:
     every: int = option(1000, at_least=1, help="steps between two checkpoints")
+    minutes: float = option(
+        5.0, at_least=0, help="minutes after which one is saved before it is due; 0: never"
+    )
     keep: int = option(3, at_least=1, help="newest checkpoints that are kept")
     keep_every: int = option(
         0, at_least=0, help="steps between two checkpoints that are kept for good; 0: none"

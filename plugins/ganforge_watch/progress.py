@@ -46,6 +46,9 @@ class Progress(Hook):
         for watch in self._watches:
             for line in watch.step_ended(training, step):
                 self._display.console.print(Text(line), soft_wrap=True)
+        if isinstance(self._display, _Live) and not self._display.console.is_terminal:
+            self._display.close()  # the terminal is gone, and a log takes over from it
+            self._display = _Lines(self._display.console, self.options.every)
         self._display.update(training, self._speed)
 
     def run_ended(self, training: Training, error: BaseException | None) -> None:

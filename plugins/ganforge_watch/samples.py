@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ganforge import GanforgeError, Hook, ImageSpec, LabelSpec, NoiseSpec, Run, Training
@@ -205,7 +205,7 @@ def _write_snapshot(training: Training, count: int) -> None:
     part = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part)
+        part.write_bytes(save(tensors))  # readable as any other file, unlike what save_file writes
         os.replace(part, path)
     except Exception as error:  # safetensors raises its own kind for a full disk
         part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -59,6 +60,54 @@ def test_the_newest_and_every_mth_are_kept(tmp_path):
     training = begun(tmp_path, "hooks.checkpoint={every=2,keep=2,keep_every=4}")
     training.run()
     assert training.folder.checkpoint_steps() == [4, 8, 10, 11]
+
+
+def test_a_checkpoint_is_written_after_some_minutes_and_changes_nothing(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    timed, plain = (
+        begun(tmp_path / name, f"hooks.checkpoint={{every=4,keep=2,minutes={minutes}}}")
+        for name, minutes in (("timed", 2), ("plain", 0))
+    )
+    seen = []
+    for training in (timed, plain):
+        take = training.take_step
+
+        def take_long(step, training=training, take=take):
+            now[0] += 61.0
+            take(step)
+            seen.append(training.folder.checkpoint_steps())
+
+        training.take_step = take_long
+        training.run()
+    timely = [[], [2], [2], [2, 4], [2, 4], [4, 6], [4, 6], [4, 8], [4, 8], [8, 10], [8, 10]]
+    planned = [[]] * 3 + [[4]] * 4 + [[4, 8]] * 4
+    assert seen == [*timely, *planned]
+    assert timed.folder.checkpoint_steps() == plain.folder.checkpoint_steps() == [8, 11]
+    kept = [checkpoint.load(run.folder.checkpoints, 11) for run in (timed, plain)]
+    assert kept[0].networks.keys() == kept[1].networks.keys()
+    assert all(value.equal(kept[1].networks[name]) for name, value in kept[0].networks.items())
+
+
+def test_a_slow_disk_is_not_written_to_most_of_the_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    training = begun(tmp_path, "hooks.checkpoint={minutes=1}")
+    saves, take, save = [], training.take_step, checkpoint.save
+
+    def save_slowly(*arguments):
+        now[0] += 30.0
+        saves.append(training.step)
+        return save(*arguments)
+
+    def take_long(step):
+        now[0] += 61.0
+        take(step)
+
+    monkeypatch.setattr(checkpoint, "save", save_slowly)
+    training.take_step = take_long
+    training.run()
+    assert saves == [1, 11]  # not before 20 times 30 seconds are over
 
 
 @pytest.mark.parametrize(
@@ -175,8 +224,9 @@ Usage = namedtuple("Usage", "total used free")
     [
         ("every=2,keep=2", 3),  # and one that is being written
         ("every=2,keep=2,keep_every=4", 5),
-        ("every=2,keep=99", 6),  # of 2, 4, ..., 10 and 11
-        ("every=100", 1),
+        ("every=2,keep=99,minutes=0", 6),  # of 2, 4, ..., 10 and 11
+        ("every=100,minutes=0", 1),
+        ("every=100", 4),  # some more by time, should steps take long
         ('every=2,keep=1,best="metric/odds/figure",better="lower"', 3),
         ("off=true", 1),
     ],
@@ -219,7 +269,7 @@ def test_the_need_is_told_with_the_cost(tmp_path, capsys):
     text = BARE.replace("progress = { off = true }\nsamples = { off = true }\n", "")
     training_of(tmp_path, text).run()
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("  disk")]
-    assert "1 checkpoint of " in line and "10 snapshots of " in line and line.endswith(" are free")
+    assert "4 checkpoints of " in line and "10 snapshots of " in line and line.endswith(" are free")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows limits no file sizes")
