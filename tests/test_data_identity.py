@@ -79,7 +79,7 @@ def test_a_replaced_file_of_the_same_size_and_time_is_found(recipe):
     new.write_bytes(content)
     os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
     new.replace(file)
-    with pytest.raises(BrokenRows, match=r"cannot be decoded|cut off|can be read"):
+    with pytest.raises(BrokenRows, match=r"cats/0\.png"):
         run(recipe, 4)
     kept = json.loads(Path("runs/it/data.json").read_text())["splits"]["train"]["image"]
     assert kept["names"][0] == "cats/0.png"

@@ -199,6 +199,12 @@ def _meet() -> None:
             backend, store=attempt, rank=rank, world_size=count, timeout=_PATIENCE
         )
     except (RuntimeError, ValueError) as error:
+        if "EADDRINUSE" in str(error) or "address already in use" in str(error).lower():
+            raise GanforgeError(
+                f"another program uses port {os.environ.get('MASTER_PORT')} of this machine, where "
+                "the processes are to meet: let MASTER_PORT name another, or `torchrun "
+                "--standalone` find one"
+            ) from error
         raise GanforgeError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes cannot meet: "
             f"{str(error).splitlines()[0]}; `torchrun --nproc-per-node N -m ganforge run RECIPE` "

@@ -326,8 +326,8 @@ def refuse_other_rows(folder: Path, found: Iterable[Change], left_out: Collectio
     ]
     if moved:
         raise RunError(
-            f"the data of {folder} has other rows than before ({'; '.join(moved)}): bring them "
-            "back, or go on with `--accept-data`, which is not bit for bit"
+            f"the data of {folder} has other rows than before ({'; '.join(moved)}): undo "
+            "that, or go on with `--accept-data`, which is not bit for bit"
         )
 
 

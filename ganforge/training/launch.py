@@ -50,6 +50,7 @@ from ganforge.runs.readable_rows import without_broken
 from ganforge.runs.run import Run
 from ganforge.runs.run_folder import RunFolder, write_whole
 from ganforge.training.out_of_memory import largest_batch
+from ganforge.training.preflight import is_too_few, refuse_unguarded_script, refuse_vast_batch
 from ganforge.training.terminal import lasting
 from ganforge.training.trainer import Training
 
@@ -300,9 +301,13 @@ def build_training(
     ranks: Ranks | None = None,
     dataset: Dataset | None = None,
 ) -> Training:
+    refuse_vast_batch(plan, decided)
     feed = build_feed(plan, registry, decided, wait, dataset)
     with fitting():
-        return Training(plan, Game(plan, registry, decided, feed, ranks), folder, registry)
+        training = Training(plan, Game(plan, registry, decided, feed, ranks), folder, registry)
+    if is_too_few(training.game):
+        raise TrainingError(too_few_items(training))
+    return training
 
 
 def build_feed(
@@ -316,6 +321,9 @@ def build_feed(
     dataset = dataset or _dataset(plan, registry)
     classes = (registry.load_target(network.component) for network in plan.networks.values())
     asked = plan.train.workers
+    workers = workers_here(decided.device) if asked is None else asked
+    if workers:
+        refuse_unguarded_script()
     with fitting(), _skippable(plan), wait("reading the data") as on_progress:
         return Feed(
             dataset,
@@ -326,7 +334,7 @@ def build_feed(
             flip=plan.data.image.flip,
             channels_last=decided.wants_channels_last(classes),
             keep_bytes=int(plan.train.hold * 1e9),
-            workers=workers_here(decided.device) if asked is None else asked,
+            workers=workers,
             cache=plan.train.cache,
             on_progress=on_progress,
         )

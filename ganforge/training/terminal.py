@@ -102,7 +102,7 @@ class _Words:
             self.lost.add(number)
             if number == 1 and 2 not in self.lost:
                 with suppress(OSError):
-                    os.write(2, f"\nnobody reads the output any more: see {self.log}\n".encode())
+                    os.write(2, f"\nthe output is lost and goes on in {self.log}\n".encode())
 
     def lose_terminals(self) -> None:
         """The terminal is gone."""
