@@ -20,6 +20,8 @@ def _of_the_user() -> Path:
     import platformdirs
 
     try:
-        return platformdirs.user_cache_path("ganforge", appauthor=False)
+        path = platformdirs.user_cache_path("ganforge", appauthor=False)
     except (RuntimeError, KeyError):  # no HOME, and no entry among the users
-        return Path(tempfile.gettempdir()) / f"ganforge-{os.getuid()}"
+        path = Path("~")
+    homeless = path.parts[0].startswith("~")  # as it is given back where nobody knows the home
+    return Path(tempfile.gettempdir()) / f"ganforge-{os.getuid()}" if homeless else path

@@ -74,13 +74,22 @@ class NoiseSpec(Spec):
         return f"{self.distribution} noise of {self.dim}"
 
 
+def _as_texts(names: Iterable[str]) -> tuple[str, ...]:
+    """Names that can be written and typed anywhere; bytes of folders' names that are not UTF-8
+    become `\\xe9`."""
+    return tuple(
+        name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        for name in names
+    )
+
+
 @frozen
 class LabelSpec(Spec):
     """One class out of `classes`, an int64; as a vector it is one-hot."""
 
     kind: ClassVar[str] = "label"
     classes: int
-    names: tuple[str, ...] = field(default=(), converter=tuple)
+    names: tuple[str, ...] = field(default=(), converter=_as_texts)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -271,10 +271,22 @@ def write_whole(path: Path, text: str | Iterable[str]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except (OSError, UnicodeEncodeError) as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, UnicodeEncodeError):
+            raise RunError(_not_text(path, error)) from error
         raise
+
+
+def _not_text(path: Path, error: UnicodeEncodeError) -> str:
+    """The error to show where text holds a name of the system that is none."""
+    line = error.object[: error.start].rpartition("\n")[2] + error.object[error.start :]
+    shown = line.partition("\n")[0].encode("utf-8", "backslashreplace").decode()
+    return (
+        f"{path.name} would hold a name that is not UTF-8 ({shown.strip()}): rename that folder, "
+        "or let a link of another name lead to it"
+    )
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -627,7 +627,8 @@ def _decided_before(
     }
     told = os.environ.get("OMP_NUM_THREADS", "")
     if "threads" in kept and told.isdecimal() and int(told) not in (0, kept["threads"]):
-        say(f"OMP_NUM_THREADS is {told}: {told} threads from here on, {kept.pop('threads')} before")
+        say(f"OMP_NUM_THREADS is {told}: {told} threads from here on, {kept['threads']} before")
+        kept["threads"] = int(told)
     try:
         return machine.decide(with_options(asked, **kept), ranks)
     except GanforgeError as error:
