@@ -23,10 +23,13 @@ from playing_together import (
     PLAIN,
     small_request,
 )
+from small_recipes import PLAIN as PICTURES
+from small_recipes import draw_pictures, write_recipe
 
 from ganforge.hardware.processes import Ranks, refuse_uneven, shares
-from ganforge.interfaces.errors import GanforgeError
+from ganforge.interfaces.errors import DataError, Elsewhere, GanforgeError
 from ganforge.runs import checkpoint
+from ganforge.runs.data_identity import Identity, Listing, refuse_unlike
 from ganforge.runs.run_folder import RunFolder
 from ganforge.training.failed_turn import build, read, replay
 from ganforge.training.launch import launch
@@ -394,3 +397,90 @@ def child_of(pid, number):
         if f"RANK={number}".encode() in variables:
             return int(child)
     raise AssertionError(f"torchrun started nobody of rank {number}")
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+class Told:
+    """Stands for the other processes of a run: what they say is known beforehand."""
+
+    rank, count = 1, 2
+
+    def __init__(self, said, heard=None):
+        self.leads = heard is None
+        self._said, self._heard, self.told = list(said), heard, []
+
+    def collect(self, text):
+        self.told.append(text)
+        other = self._said.pop(0)
+        return [text, other] if self.leads else [other, text]
+
+    def tell(self, words):
+        self.told.append(words)
+
+    def hear(self):
+        return self._heard
+
+
+def identity(*names, content="a"):
+    hashes = tuple(f"{content}{name}" for name in names)
+    listing = Listing(len(names), names, tuple((1, 2, 3) for _ in names), hashes)
+    return Identity({("train", "image"): listing})
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        (identity("a.png"), "2 -> 1 rows, 1 file gone: b.png"),
+        (identity("a.png", "b.png", content="z"), "2 files replaced: a.png, b.png"),
+        (identity("a.png", "c.png"), "1 file gone: b.png, 1 file new: c.png"),
+    ],
+)
+def test_a_process_with_other_data_says_what_differs_and_the_first_one_ends_the_run(other, what):
+    own = identity("a.png", "b.png")
+    first, second = (json.dumps(it.digests(), sort_keys=True) for it in (own, other))
+    follower = Told([first, ""], {"host": "one", **json.loads(json.dumps(own.as_json()))})
+    with pytest.raises(Elsewhere):
+        refuse_unlike(follower, other)
+    said = follower.told[-1]
+    assert said.startswith("process 1 (on ") and f"(on one): train/image: {what}" in said
+    with pytest.raises(DataError) as caught:
+        refuse_unlike(Told([second, said]), own)
+    assert str(caught.value) == f"{said}: all processes of a run need the same data"
+
+
+def test_processes_with_the_same_data_play():
+    own = identity("a.png", "b.png")
+    refuse_unlike(Told([json.dumps(own.digests(), sort_keys=True)]), own)
+    refuse_unlike(None, own)
+
+
+UNLIKE = """
+import os, sys
+from ganforge.cli.main import main
+os.chdir(f"rank{os.environ['RANK']}")
+main(["run", "recipe.toml", "--out", "../run"])
+"""
+
+
+@pytest.mark.slow
+def test_processes_with_different_pictures_of_the_same_names_are_ended_in_one_line(workdir):
+    for rank in (0, 1):
+        folder = workdir / f"rank{rank}"
+        folder.mkdir()
+        write_recipe(folder, PICTURES)
+    draw_pictures(workdir / "rank1/pictures/cats", size=(9, 9))
+    (workdir / "unlike.py").write_text(UNLIKE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "--master-port", free_port(), "unlike.py"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode != 0
+    told = "train/image: 4 files replaced: cats/0.png, cats/1.png, cats/2.png and 1 more"
+    assert done.stderr.count(told) == 1, done.stderr
+    assert not Path("run/resolved.toml").exists()
