@@ -191,11 +191,11 @@ def test_only_the_first_differences_are_listed():
         run(ONE_PAIR, *sets)
 
 
-def test_other_rows_in_the_same_place_are_another_game():
+def test_other_rows_in_the_same_place_are_refused():
     path = write_recipe(Path.cwd(), PLAIN)
     run(path)
     draw_pictures(Path("pictures/cats"), count=5)
-    with pytest.raises(RunError, match=r"lock\.data\.counts\.train\.image: 8 -> 9"):
+    with pytest.raises(RunError, match=r"other rows than before \(train.image: 8 -> 9 rows"):
         run(path, "train.steps=6")
 
 

@@ -65,6 +65,8 @@ def test_the_newest_and_every_mth_are_kept(tmp_path):
 def test_a_checkpoint_is_written_after_some_minutes_and_changes_nothing(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for name in ("timed", "plain"):
+        (tmp_path / name).mkdir()
     timed, plain = (
         begun(tmp_path / name, f"hooks.checkpoint={{every=4,keep=2,minutes={minutes}}}")
         for name, minutes in (("timed", 2), ("plain", 0))
