@@ -129,6 +129,7 @@ def test_nothing_is_left_to_a_default_that_could_change(tmp_path):
         "pair": False,
         "fit": "cover",
         "flip": False,
+        "skip_broken": False,
     }
     assert tables["hooks"] == {
         name: {"off": True}

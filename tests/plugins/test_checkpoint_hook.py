@@ -73,14 +73,17 @@ def test_a_checkpoint_is_written_after_some_minutes_and_changes_nothing(tmp_path
     )
     seen = []
     for training in (timed, plain):
-        take = training.take_step
+        take, average = training.take_step, training.game.average
 
-        def take_long(step, training=training, take=take):
+        def average_slowly(step, average=average):
             now[0] += 61.0
+            average(step)
+
+        def take_and_look(step, training=training, take=take):
             take(step)
             seen.append(training.folder.checkpoint_steps())
 
-        training.take_step = take_long
+        training.game.average, training.take_step = average_slowly, take_and_look
         training.run()
     timely = [[], [2], [2], [2, 4], [2, 4], [4, 6], [4, 6], [4, 8], [4, 8], [8, 10], [8, 10]]
     planned = [[]] * 3 + [[4]] * 4 + [[4, 8]] * 4
