@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import DIGITS, PLAIN, draw_pictures, write_recipe
+from small_recipes import DIGITS, PLAIN, draw_pictures, write_recipe
 
 import ganforge
 from ganforge.interfaces.errors import BrokenRows, RunError

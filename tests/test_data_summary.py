@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import CYCLE, DIGITS, PLAIN, draw_pictures
+from small_recipes import CYCLE, DIGITS, PLAIN, draw_pictures
 
 MASKS = """
 recipe = 1

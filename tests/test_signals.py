@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import CYCLE, DIGITS, PLAIN, write_recipe
+from small_recipes import CYCLE, DIGITS, PLAIN, write_recipe
 from test_resume import game, lines
 
 from ganforge.runs.run_folder import RunFolder

@@ -10,7 +10,7 @@ import pytest
 import torch
 from attrs import evolve
 from playing import ONE_PAIR, QUIET, recipe_file, registry, training_of
-from small_runs import DIGITS, PLAIN, write_recipe
+from small_recipes import DIGITS, PLAIN, write_recipe
 
 import ganforge
 from ganforge import Hook

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from playing import ONE_PAIR, training_of
-from small_runs import PLAIN, write_recipe
+from small_recipes import PLAIN, write_recipe
 
 from ganforge.runs.run_folder import RunFolder
 from ganforge.training import terminal
