@@ -11,7 +11,7 @@ import numpy as np
 import tomli_w
 from PIL import Image
 
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 
 def make_run(

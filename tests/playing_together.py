@@ -28,8 +28,8 @@ from ganforge.interfaces.errors import GanforgeError
 from ganforge.planning.compose import compose
 from ganforge.plugin import Component, option_names
 from ganforge.recipes.recipe import load
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Request, build_training, launch
 from ganforge.training.trainer import Training
 

@@ -17,7 +17,7 @@ from ganforge.planning.compose import compose
 from ganforge.planning.plan import Plan
 from ganforge.plugin import option_names, with_options
 from ganforge.recipes.recipe import load
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import build_training
 
 RECIPES = sorted(REGISTRY.recipes())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ganforge.interfaces.errors import RunError
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 TENSORS = {"generators.main/weight": torch.arange(6.0).reshape(2, 3)}
 MOMENTS = {"generators.main/weight/exp_avg": torch.ones(2, 3)}

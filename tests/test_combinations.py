@@ -29,7 +29,7 @@ from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.registry.parameter_names import loss_needs, takes_labels
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.testing.situations import items
 from ganforge.training.launch import build_training
 from ganforge.training.trainer import Training

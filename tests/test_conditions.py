@@ -335,7 +335,7 @@ def test_an_encoder_that_a_phase_does_not_train_stays(tmp_path):
 
 
 def test_an_interrupted_game_with_an_encoder_goes_on_bit_for_bit(tmp_path):
-    from ganforge.runs import checkpoint
+    from ganforge.storage import checkpoint
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -11,7 +11,7 @@ from ganforge.hardware.machine import decide, has_native_bf16
 from ganforge.interfaces.errors import TrainingError
 from ganforge.interfaces.settings import TrainSettings
 from ganforge.plugin import Component
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

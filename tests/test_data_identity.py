@@ -14,8 +14,8 @@ from small_recipes import DIGITS, PLAIN, draw_pictures, write_recipe
 
 import ganforge
 from ganforge.interfaces.errors import BrokenRows, RunError
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Request, launch
 
 QUIET = "[hooks.progress]\noff = true\n[hooks.samples]\noff = true\n"

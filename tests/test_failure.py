@@ -14,7 +14,7 @@ from ganforge import Discriminator, Loss
 from ganforge.interfaces.errors import RunError, TrainingError
 from ganforge.planning.resolved_recipe import resolved_tables, to_toml
 from ganforge.plugin import Component
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 from ganforge.training import failed_turn
 
 

@@ -12,7 +12,7 @@ from ganforge import Discriminator, Generator, Loss
 from ganforge.game.frozen import Frozen
 from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 from ganforge.testing import Failed, NotTried, cases_of
 
 

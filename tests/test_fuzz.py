@@ -36,8 +36,8 @@ from ganforge.planning.plan import Plan
 from ganforge.plugin import KINDS, option_names
 from ganforge.recipes.problems import RecipeError, render, to_json
 from ganforge.recipes.recipe import load
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
 TEXTS = {path.stem: path.read_bytes() for path in RECIPES}

@@ -12,7 +12,7 @@ import pytest
 from making_data import small_settings
 from test_resume import RECIPES, game, lines
 
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 pytestmark = [
     pytest.mark.slow,

@@ -22,8 +22,8 @@ from ganforge.interfaces.errors import DataError, RunError, TrainingError
 from ganforge.interfaces.settings import TrainSettings
 from ganforge.recipes.problems import RecipeError
 from ganforge.registry.registry import Registry
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Request, launch
 from ganforge.training.trainer import Training
 
@@ -58,7 +58,7 @@ def networks(folder, step=None):
 def trainer_elsewhere():
     """A function that makes another process hold a run folder; it returns the process."""
     code = "import sys, time\nfrom pathlib import Path\n"
-    code += "from ganforge.runs.run_folder import RunFolder\n"
+    code += "from ganforge.storage.run_folder import RunFolder\n"
     code += "with RunFolder(Path(sys.argv[1])).held(): print('held', flush=True); time.sleep(60)"
     started = []
 

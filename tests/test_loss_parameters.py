@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ganforge import Discriminator, Loss
 from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 
 @pytest.fixture(autouse=True)

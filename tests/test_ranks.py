@@ -28,9 +28,9 @@ from small_recipes import draw_pictures, write_recipe
 
 from ganforge.hardware.processes import Ranks, refuse_uneven, shares
 from ganforge.interfaces.errors import DataError, Elsewhere, GanforgeError
-from ganforge.runs import checkpoint
 from ganforge.runs.data_identity import Identity, Listing, refuse_unlike
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.failed_turn import build, read, replay
 from ganforge.training.launch import launch
 

@@ -71,7 +71,7 @@ def trained(folder, generators, **keys):
 def during(folder, run, name):
     """What the generator of this name makes in a training that goes on from the last step."""
     from ganforge.hardware.machine import decide
-    from ganforge.runs import checkpoint
+    from ganforge.storage import checkpoint
     from ganforge.training.launch import build_training
 
     training = build_training(run.plan, run.registry, decide(run.plan.train), run.folder)

@@ -16,8 +16,8 @@ from ganforge.planning.resolved_recipe import differences, resolved_tables, to_t
 from ganforge.plugin import Component, Ref, option, options
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Request, launch
 
 REGISTRY = Registry.load(only=())

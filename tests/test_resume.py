@@ -9,8 +9,8 @@ from making_data import small_settings
 
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Request, launch
 
 REGISTRY = Registry.load(only=())

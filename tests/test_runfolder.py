@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ganforge.interfaces.errors import RunError
-from ganforge.runs.run_folder import RunFolder, find_run, find_runs, write_whole
+from ganforge.storage.run_folder import RunFolder, find_run, find_runs, write_whole
 
 
 def make_run(path, *, steps=10, saved=(), age=0):

@@ -13,7 +13,7 @@ import pytest
 from small_recipes import CYCLE, DIGITS, PLAIN, write_recipe
 from test_resume import game, lines
 
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows knows few signals")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from making_data import make_mnist
 
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 pytestmark = [
     pytest.mark.slow,

@@ -17,8 +17,8 @@ from ganforge import Hook
 from ganforge.interfaces.errors import BrokenRows, GanforgeError
 from ganforge.plugin import Component
 from ganforge.registry.registry import Registry
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Request, launch
 
 BARE = ONE_PAIR.replace(QUIET, "\n[hooks]\nprogress = { off = true }\n")

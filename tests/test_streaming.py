@@ -8,7 +8,7 @@ from playing import CYCLE, ONE_PAIR, training_of
 from small_recipes import DIGITS, draw_pictures, write_recipe
 
 from ganforge import DataError
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 WORKERS = ["train.hold=0", "train.workers=2"]
 THREADS = ["train.hold=0", "train.workers=0"]
@@ -87,7 +87,7 @@ def test_a_picture_that_breaks_meanwhile_ends_the_run_in_a_line(tmp_path, recipe
     from ganforge.planning.compose import compose
     from ganforge.recipes.recipe import load
     from ganforge.registry.registry import Registry
-    from ganforge.runs.run_folder import RunFolder
+    from ganforge.storage.run_folder import RunFolder
     from ganforge.training.launch import _train, build_training
 
     registry = Registry.load(only=())

@@ -11,7 +11,7 @@ import pytest
 from playing import ONE_PAIR, training_of
 from small_recipes import PLAIN, write_recipe
 
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training import terminal
 from ganforge.training.terminal import lasting
 

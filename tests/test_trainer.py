@@ -14,7 +14,7 @@ from playing import CYCLE, ONE_PAIR, training_of
 from ganforge import Hook, Loss
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 from ganforge.training.trainer import updates_before
 
 

@@ -15,7 +15,7 @@ from ganforge.planning.plan import Plan
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.runs.run import Run
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import build_training
 
 REGISTRY = Registry.load(only=())

@@ -10,7 +10,7 @@ import click
 from ganforge.cli.run_options import look_options, open_folder
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.sample_formula import parsed
-from ganforge.runs.run_folder import find_run
+from ganforge.storage.run_folder import find_run
 
 if TYPE_CHECKING:
     import numpy as np

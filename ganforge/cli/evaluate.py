@@ -31,7 +31,7 @@ from ganforge.recipes.recipe import Recipe
 from ganforge.recipes.toml_tables import Table
 from ganforge.recipes.typed_options import unstructure
 from ganforge.registry.registry import NotFound, Registry
-from ganforge.runs.run_folder import RunFolder, find_run
+from ganforge.storage.run_folder import RunFolder, find_run
 
 if TYPE_CHECKING:
     from ganforge.runs.measurement import Measurement

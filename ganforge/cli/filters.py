@@ -11,7 +11,7 @@ import click
 from ganforge.cli.options import data_option, plugin_options
 from ganforge.cli.run_options import open_folder, placed, said_replaced
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runs.run_folder import find_run
+from ganforge.storage.run_folder import find_run
 
 if TYPE_CHECKING:
     from ganforge.lab.filter_responses import Answers

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runs.run_folder import RunFolder, find_run
+from ganforge.storage.run_folder import RunFolder, find_run
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 from ganforge.cli.graph import names_of
 from ganforge.cli.options import open_registry, plugin_options, warn
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runs.run_folder import RunFolder, find_run, write_whole
+from ganforge.storage.run_folder import RunFolder, find_run, write_whole
 from ganforge.sweeps.folder import is_sweep, runs_below
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.report import comparison, contents
 from ganforge.lab.report.comparison import Block, Group, Summary
 from ganforge.runs.measurement import figure_text
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 _HEADER = ("", "mean", "deviation", "n")
 _FAMILY = "/"  # in the name of a figure that is one of many, such as share/3

@@ -27,7 +27,7 @@ from ganforge.cli.options import (
 from ganforge.cli.tables import print_tables
 from ganforge.data.summary import summary_of
 from ganforge.interfaces.errors import Elsewhere, GanforgeError
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.terminal import lasting
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ganforge.cli.options import data_at, data_option, open_registry, plugin_options
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan

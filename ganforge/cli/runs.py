@@ -11,7 +11,7 @@ import click
 
 from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import GanforgeError, RunError
-from ganforge.runs.run_folder import RunFolder, find_runs
+from ganforge.storage.run_folder import RunFolder, find_runs
 from ganforge.sweeps.folder import is_sweep, runs_below
 
 _HEADER = ("run", "recipe", "steps", "state", "changed", "newest sheet")

@@ -15,7 +15,7 @@ import click
 from ganforge.cli.run_options import look_options, open_folder, say_made
 from ganforge.data.summary import kinds
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError
-from ganforge.runs.run_folder import RunFolder, find_run
+from ganforge.storage.run_folder import RunFolder, find_run
 
 if TYPE_CHECKING:
     import numpy as np

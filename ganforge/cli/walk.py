@@ -10,7 +10,7 @@ import click
 
 from ganforge.cli.run_options import look_options, open_folder, placed, said_replaced
 from ganforge.interfaces.errors import GanforgeError
-from ganforge.runs.run_folder import find_run
+from ganforge.storage.run_folder import find_run
 
 if TYPE_CHECKING:
     from ganforge.lab.latent_points import Place

@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from ganforge.data.caches import cache_folder
+from ganforge.interfaces.caches import cache_folder
 from ganforge.interfaces.errors import DataError
 
 _FORMAT = "1"

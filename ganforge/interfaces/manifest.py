@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, cast, dataclass_transform, get_args
 import attrs
 import pluggy
 
-from ganforge.data.caches import cache_folder
+from ganforge.interfaces.caches import cache_folder
 from ganforge.interfaces.specs import (
     AttributeSpec,
     ImageSpec,

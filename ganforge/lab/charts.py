@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.recipes.suggestions import nearest
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,7 +24,7 @@ from ganforge.data.feed import held_out_rows, held_out_split
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, spec_to_dict
 from ganforge.lab.python_code import Traced, plain, traced
-from ganforge.runs.run_folder import write_whole
+from ganforge.storage.run_folder import write_whole
 
 if TYPE_CHECKING:
     from ganforge.planning.plan import GeneratorPlan

@@ -26,7 +26,7 @@ from ganforge.recipes.source import Span
 from ganforge.recipes.toml_tables import Table
 from ganforge.recipes.typed_options import structure
 from ganforge.registry.parameter_names import takes_labels
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 
 class NetworkReader(DataReader):

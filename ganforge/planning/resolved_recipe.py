@@ -27,7 +27,7 @@ from ganforge.planning.plan import (
 )
 from ganforge.recipes.recipe import ALWAYS_ON
 from ganforge.recipes.typed_options import unstructure
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 # Distributions whose versions decide, beside the plugins', what is drawn, decoded and computed.
 _COMPUTING = ("torch", "torchvision", "numpy", "pillow")

@@ -1,1 +1,1 @@
-"""Runs on the disk: the folder, its checkpoints, and a run opened to be looked at."""
+"""A run opened to be looked at, what its data was, and what metrics say of it."""

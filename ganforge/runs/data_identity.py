@@ -23,7 +23,7 @@ from attrs import frozen
 from ganforge.data.images import THREADS
 from ganforge.interfaces.components import Dataset
 from ganforge.interfaces.errors import DataError, Elsewhere, RunError
-from ganforge.runs.run_folder import RunFolder, write_whole
+from ganforge.storage.run_folder import RunFolder, write_whole
 
 if TYPE_CHECKING:
     from ganforge.hardware.processes import Ranks

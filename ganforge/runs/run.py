@@ -32,10 +32,10 @@ from ganforge.planning.compose import compose
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.recipe import as_settings, load
 from ganforge.registry.registry import Registry
-from ganforge.runs import checkpoint
 from ganforge.runs.data_identity import read_identity
 from ganforge.runs.readable_rows import as_kept
-from ganforge.runs.run_folder import RunFolder, find_run
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder, find_run
 
 _BATCH = 64  # images made at once when sampling
 _TRANSLATED = 16  # and when translating, where images are larger

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal
 from attrs import define, field, frozen
 
 from ganforge.interfaces.errors import RunError
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.sweeps.grid import Command, Planned
 
 _PROMPT = "$ ganforge "  # begins what a new process writes into the log

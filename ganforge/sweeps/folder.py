@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganforge.interfaces.errors import RunError
-from ganforge.runs.run_folder import RunFolder, write_whole
+from ganforge.storage.run_folder import RunFolder, write_whole
 
 MARK = "sweep.json"  # says that a folder is a sweep's
 

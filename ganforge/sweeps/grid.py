@@ -23,7 +23,7 @@ from ganforge.planning.plan import Plan
 from ganforge.planning.resolved_recipe import differences, known_by_content, resolved_tables
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 SEED = "train.seed"
 

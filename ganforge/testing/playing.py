@@ -15,7 +15,7 @@ from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import load
 from ganforge.recipes.typed_options import unstructure
 from ganforge.registry.registry import Registry
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.testing.cases import NotTried, Subject
 from ganforge.testing.dots import DOTS, written
 from ganforge.training.launch import build_training

@@ -24,7 +24,7 @@ from ganforge.interfaces.manifest import with_options
 from ganforge.interfaces.specs import ImageSpec
 from ganforge.planning.plan import Plan
 from ganforge.registry.registry import Registry
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Wait, build_feed, unseen
 from ganforge.training.trainer import Training
 

@@ -33,8 +33,8 @@ from ganforge.interfaces.errors import GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options
 from ganforge.planning.plan import SIDES, PhasePlan, Plan
 from ganforge.registry.registry import Registry
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ganforge.training.trainer import Training

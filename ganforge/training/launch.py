@@ -36,7 +36,6 @@ from ganforge.planning.resolved_recipe import (
 )
 from ganforge.recipes.recipe import Recipe, as_settings, load
 from ganforge.registry.registry import Registry
-from ganforge.runs import checkpoint
 from ganforge.runs.data_identity import (
     Change,
     Identity,
@@ -48,7 +47,8 @@ from ganforge.runs.data_identity import (
 )
 from ganforge.runs.readable_rows import without_broken
 from ganforge.runs.run import Run
-from ganforge.runs.run_folder import RunFolder, write_whole
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder, write_whole
 from ganforge.training.out_of_memory import largest_batch
 from ganforge.training.preflight import is_too_few, refuse_unguarded_script, refuse_vast_batch
 from ganforge.training.terminal import lasting

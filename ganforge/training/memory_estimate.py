@@ -32,7 +32,7 @@ from ganforge.interfaces.specs import ImageSpec
 from ganforge.planning.plan import PhasePlan, Plan
 from ganforge.registry.registry import Registry
 from ganforge.runs.run import Run
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Wait, build_feed, fitting, too_few_items, unseen
 from ganforge.training.trainer import Training, updates_before
 

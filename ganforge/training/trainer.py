@@ -33,9 +33,9 @@ from ganforge.interfaces.errors import (
 )
 from ganforge.planning.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.registry.registry import Registry
-from ganforge.runs import checkpoint
 from ganforge.runs.run import Run
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.hooks import build_hooks, manager_of
 from ganforge.training.terminal import has_terminal
 

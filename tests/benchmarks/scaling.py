@@ -24,7 +24,7 @@ from ganforge.hardware.processes import Ranks, joined
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import ALWAYS_ON, load
 from ganforge.registry.registry import Registry
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import build_training
 from ganforge.training.trainer import Training
 

@@ -46,7 +46,7 @@ from ganforge.images import write_png
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import build_training
 
 WARM_UP = 8  # steps before a loop is timed, in which kernels are chosen and memory is reserved

@@ -23,7 +23,7 @@ from ganforge.hardware.machine import decide
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import build_training
 
 HOOKS = ("progress", "metrics", "checkpoint", "samples", "collapse-alarm")

@@ -28,7 +28,7 @@ from ganforge.lab.charts import (
     usual_panels,
 )
 from ganforge.lab.report import contents
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 
 def make_run(name: str, *, lines: int = 90, level: float = 1.0, **others: float) -> RunFolder:

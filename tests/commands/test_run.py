@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from small_recipes import CYCLE, PLAIN, write_recipe
 
 from ganforge.interfaces.errors import DataError
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.training.trainer import Training
 
 

@@ -17,7 +17,7 @@ from small_recipes import PLAIN, write_recipe
 from ganforge import GanforgeError
 from ganforge.cli import results_table
 from ganforge.cli import sweep as command
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.sweeps import child_process, grid
 from ganforge.sweeps.child_process import End, Tail
 from ganforge.sweeps.folder import is_sweep, open_folder, runs_below

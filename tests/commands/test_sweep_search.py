@@ -17,7 +17,7 @@ from small_recipes import PLAIN, write_recipe
 
 from ganforge import GanforgeError
 from ganforge.registry.registry import Registry
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 from ganforge.sweeps import grid
 from ganforge.sweeps.child_process import End
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ganforge import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
 from ganforge.plugin import Impossible
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 COMPONENTS = {component.kind: component for component in ganforge_components()}
 SIZES = [(28, 28), (32, 32), (64, 64), (48, 80), (37, 23), (6, 100), (5, 3), (1, 1)]

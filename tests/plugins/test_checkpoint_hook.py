@@ -21,7 +21,7 @@ from ganforge import GanforgeError, Metric, Run
 from ganforge.interfaces.errors import RunError
 from ganforge.plugin import Component
 from ganforge.recipes.problems import RecipeError
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 FIGURES = {2: 3.0, 4: 1.0, 6: float("nan"), 8: 2.0, 10: 5.0, 11: 4.0}  # by step
 BARE = ONE_PAIR.replace(QUIET, "\n[hooks]\nprogress = { off = true }\nsamples = { off = true }\n")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from playing import CYCLE, ONE_PAIR, training_of
 
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 LOOKS = "collapse-alarm = { every = 1, window = 3 }\n"
 PLAIN = ONE_PAIR.replace("steps = 4", "steps = 12").replace(

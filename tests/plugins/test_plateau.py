@@ -13,7 +13,7 @@ from ganforge_plateau.plugin import EarlyStoppingOptions, LowerLrOptions, check
 from playing import ONE_PAIR, training_of
 
 from ganforge.plugin import Impossible
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 LOSS = "loss/adversarial/generator"
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ganforge import GanforgeError, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
 from ganforge.plugin import Impossible
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 
 COMPONENTS = {(component.kind, component.name): component for component in ganforge_components()}
 TIME = TextSpec(vocabulary=("", *"0123456789:"), length=5, unit="character")

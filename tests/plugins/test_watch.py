@@ -21,8 +21,8 @@ from ganforge import DataError, Hook, Metric, Run, Training
 from ganforge.data.feed import Feed
 from ganforge.images import grid, tiled
 from ganforge.plugin import Component, Impossible, option, options
-from ganforge.runs import checkpoint
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage import checkpoint
+from ganforge.storage.run_folder import RunFolder
 
 BARE = ONE_PAIR.replace(QUIET, "")
 ALL_OFF = ["hooks.progress.off=true", "hooks.metrics.off=true", "hooks.samples.off=true"]

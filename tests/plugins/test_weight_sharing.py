@@ -37,7 +37,7 @@ from ganforge import (
     open_run,
 )
 from ganforge.plugin import Impossible
-from ganforge.runs import checkpoint
+from ganforge.storage import checkpoint
 from ganforge.training.trainer import Training
 
 COMPONENTS = {c.name: c for c in ganforge_components()}

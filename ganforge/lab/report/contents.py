@@ -13,7 +13,7 @@ from attrs import field, frozen
 from ganforge.interfaces.errors import RunError
 from ganforge.lab.charts import Log, read_log
 from ganforge.planning.resolved_recipe import leaves
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 _WATCHING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "collapse-alarm")
 _NO_SEED = ("name", "lock", "metrics", "train.device", "train.threads", "train.seed")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from ganforge.runs.run_folder import RunFolder
+from ganforge.storage.run_folder import RunFolder
 
 # What is tried in turn until the sheets of a run fit: (sheets, longest side in px, quality).
 # Quality 0 keeps the files as they are, 100 is WebP without loss, less is WebP with some.

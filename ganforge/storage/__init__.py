@@ -1,0 +1,1 @@
+"""Run folders and checkpoints: names, locks, and files that are written whole or not at all."""
