@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from playing import QUIET, training_of
 
-from ganforge.game.turn import Batch, Turn
+from ganforge.game.batch import Batch
+from ganforge.game.turn import Turn
 from ganforge.planning.plan import LossPlan
 from ganforge.training.trainer import Training
 

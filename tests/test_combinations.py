@@ -20,7 +20,7 @@ from attrs import frozen
 from playing import registry
 
 from ganforge import GanforgeError, Verdict
-from ganforge.game.game import Player
+from ganforge.game.player import Player
 from ganforge.hardware.machine import decide
 from ganforge.interfaces.vocabulary import split
 from ganforge.planning.compose import compose

@@ -308,7 +308,8 @@ def test_the_gradient_of_an_encoder_is_that_of_the_matching_loss(tmp_path):
 def test_without_wrong_captions_those_of_other_rows_are_taken(tmp_path):
     training = trained(tmp_path, sets=["data.told_wrong=false"])
     training.game.enter(training.plan.phases[0])
-    from ganforge.game.turn import Batch, Turn
+    from ganforge.game.batch import Batch
+    from ganforge.game.turn import Turn
 
     batch = Batch(training.game, 0, slice(0, 4), graph=False)
     assert torch.equal(batch.mismatched("caption"), batch["caption"].roll(1, 0))
@@ -399,7 +400,8 @@ def test_text_is_judged_one_hot_and_forced_along_its_row(tmp_path):
     training = trained(tmp_path, WRITING)
     game = training.game
     game.enter(training.plan.phases[0])
-    from ganforge.game.turn import Batch, Turn
+    from ganforge.game.batch import Batch
+    from ganforge.game.turn import Turn
 
     game.open_side("generator")
     batch = Batch(game, 0, slice(0, 4), graph=True)
@@ -464,8 +466,9 @@ PAIRED = (
 def test_a_view_is_a_domain_whose_rows_are_paired_with_the_images(tmp_path):
     from ganforge_gradient_image.gradient_image import finite_differences
 
+    from ganforge.game.batch import Batch
     from ganforge.game.derived_domains import resized
-    from ganforge.game.turn import Batch, Turn
+    from ganforge.game.turn import Turn
 
     training = trained(tmp_path, PAIRED)
     game = training.game

@@ -5,10 +5,10 @@ import torch
 from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
 from ganforge import Discriminator, Generator
+from ganforge.game.batch import parts_of
 from ganforge.game.networks import initialise
 from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component, Ref, option, options
-from ganforge.training.trainer import parts_of
 
 
 def _state(network):

@@ -12,7 +12,8 @@ from playing import CYCLE, ONE_PAIR, training_of
 from safetensors.torch import load_file
 
 from ganforge import Discriminator, Generator, Loss
-from ganforge.game.turn import Batch, Turn
+from ganforge.game.batch import Batch
+from ganforge.game.turn import Turn
 from ganforge.interfaces.errors import TrainingError
 from ganforge.plugin import Component
 

@@ -5,7 +5,8 @@ import torch
 from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
 from ganforge import Discriminator, Loss, Verdict
-from ganforge.game.turn import Batch, Turn
+from ganforge.game.batch import Batch
+from ganforge.game.turn import Turn
 from ganforge.plugin import Component
 from ganforge.recipes.problems import RecipeError
 

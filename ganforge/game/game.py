@@ -14,23 +14,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from attrs import define, evolve, field
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganforge.data.feed import Feed
 from ganforge.game import optimizers
-from ganforge.game.derived_domains import derived
 from ganforge.game.error_attribution import blaming
+from ganforge.game.forwards import Forwards
 from ganforge.game.frozen import Frozen
 from ganforge.game.networks import build_loss, build_networks, build_views, learning_side
-from ganforge.game.output_checks import made_of, replayed_of, verdict_of, views_of
+from ganforge.game.player import Player
 from ganforge.game.single_row_gradients import sound_gradients
-from ganforge.game.turn import Batch, Turn
+from ganforge.game.turn import Turn
 from ganforge.hardware.compilation import compiled
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.matmul import by_onednn
@@ -38,14 +36,10 @@ from ganforge.hardware.processes import Ranks, over_the_whole_batch
 from ganforge.interfaces.components import (
     Augmentor,
     Loss,
-    Made,
-    Verdict,
 )
-from ganforge.interfaces.draws import Draw, Draws
+from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError, TrainingError
-from ganforge.interfaces.specs import Spec
 from ganforge.planning.plan import (
-    Chosen,
     LossPlan,
     NetworkSettings,
     PhasePlan,
@@ -56,56 +50,7 @@ from ganforge.registry.plugin_loader import BUILT_IN
 from ganforge.registry.registry import Registry
 
 
-@define(eq=False)
-class Player:
-    """A network, or the parameters that a loss owns, with the optimizer that moves it."""
-
-    address: str
-    side: Side
-    module: nn.Module
-    schedule: Chosen
-    lr: float
-    clip: float | None
-    optimizer: torch.optim.Optimizer
-    frozen: Frozen = field(factory=Frozen)
-    layout: torch.memory_format = torch.contiguous_format
-    trained: bool = True  # in the current phase
-    call: Callable[..., Any] = field(init=False)  # the module, or what was compiled of it
-    parameters: list[nn.Parameter] = field(init=False)  # without those that are frozen
-    _norms: list[_BatchNorm] = field(init=False)  # those that remember statistics
-    _buffers: list[tuple[nn.Module, str]] = field(init=False)  # of all other layers
-
-    def __attrs_post_init__(self) -> None:
-        self.call = self.module
-        self.parameters = self.frozen.trainable(self.module)
-        layers = list(self.module.modules())
-        self._norms = [m for m in layers if isinstance(m, _BatchNorm) and m.track_running_stats]
-        others = (layer for layer in layers if layer not in self._norms)
-        self._buffers = [(m, name) for m in others for name, _ in m.named_buffers(recurse=False)]
-
-    @contextmanager
-    def keeping_buffers(self) -> Iterator[None]:
-        """Forwards leave the network's buffers as they are: BatchNorm, which does not read its own
-        while it trains, does without; of all others a copy is lent."""
-        own = [(layer, name, getattr(layer, name)) for layer, name in self._buffers]
-        for layer, name, buffer in own:
-            setattr(layer, name, buffer.clone())
-        for norm in self._norms:
-            norm.track_running_stats = False
-        try:
-            yield
-        finally:
-            for layer, name, buffer in own:
-                setattr(layer, name, buffer)
-            for norm in self._norms:
-                norm.track_running_stats = True
-
-    def names(self) -> dict[nn.Parameter, str]:
-        """Parameter -> its address in files."""
-        return {p: f"{self.address}/{name}" for name, p in self.module.named_parameters()}
-
-
-class Game:
+class Game(Forwards):
     """Everything that plays. `feed` brings the data, `machine` says where and how precisely.
 
     ranks: the processes that play it, where they are several.
@@ -296,120 +241,6 @@ class Game:
             for parameter in player.parameters:
                 parameter.requires_grad_(takes)
         return [player for player in self.players if player.trained and player.side == side]
-
-    # --- forwards -------------------------------------------------------------------------------
-
-    def generate(
-        self,
-        name: str,
-        sources: tuple[Tensor, ...],
-        *,
-        address: tuple[Any, ...],
-        records: bool,
-        forced: Tensor | None = None,
-    ) -> Made:
-        """One forward of a generator. records: whether its buffers may change. forced: the tokens,
-        int64 [N, length], whose log-probabilities are wanted."""
-        player = self._player[f"generators.{name}"]
-        plan = self.plan.generators[name]
-        beside = {} if forced is None else {"forced": forced}
-        with blaming(plan.component):
-            made = self._forward(player, sources, beside, address, records)
-        made = made_of(made, len(sources[0]), plan.component)
-        if made.data.is_floating_point():
-            made = evolve(made, data=made.data.float())
-        _expect(made.data, plan.target_spec, f"generator '{name}' ({plan.component.id})")
-        return made
-
-    def judge(
-        self,
-        name: str,
-        data: Tensor,
-        given: tuple[Tensor, ...] | None,
-        *,
-        address: tuple[Any, ...],
-        records: bool,
-    ) -> Verdict:
-        """One forward of a discriminator. records: whether its buffers may change."""
-        player = self._player[f"discriminators.{name}"]
-        beside = {"given": given} if given else {}
-        component = self.plan.discriminators[name].component
-        with blaming(component):
-            verdict = self._forward(player, (data,), beside, address, records)
-        return verdict_of(verdict, len(data), component)
-
-    def learns_now(self, name: str) -> bool:
-        """Whether a generator's parameters take gradients in the turn that is played."""
-        player = self._player[f"generators.{name}"]
-        return player.trained and player.side == self._open
-
-    def derived(self, domain: str, images: Tensor, draw: Draw) -> Tensor:
-        """What a derived domain makes of images of the domain that it is `of`."""
-        return derived(self.plan.domains[domain], images, self._views.get(domain), draw)
-
-    def judges_rows_apart(self, name: str) -> bool:
-        """Whether a discriminator's verdict on an item depends on that item alone."""
-        return bool(getattr(self.networks[f"discriminators.{name}"], "independent_rows", False))
-
-    def _forward(
-        self,
-        player: Player,
-        inputs: tuple[Tensor, ...],
-        beside: Mapping[str, Any],
-        address: tuple[Any, ...],
-        records: bool,
-    ) -> Any:
-        if player.layout is torch.channels_last:
-            inputs = tuple(
-                x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-                for x in inputs
-            )
-        self.draws.seed_networks("network", player.address, *address)
-        keeps = player.trained and not records
-        with self.machine.autocast(), player.keeping_buffers() if keeps else nullcontext():
-            return player.call(*inputs, **beside)
-
-    def views(self, guard: str, data: Tensor, batch: Batch, side: Side) -> dict[str, Tensor]:
-        """What a discriminator sees of data, by view; the same draws for real and fake."""
-        views = {"plain": data}
-        for name, augmentor in self._augmentors_of(guard, batch):
-            seen: dict[str, Tensor] = {}
-            for view, image in views.items():
-                draw = batch.draw("augmentor", name, guard, view, side)
-                with blaming(self.plan.augmentors[name].component):
-                    result = augmentor.view(image, draw)
-                shown = views_of(result, self.plan.augmentors[name].component)
-                seen |= {_view_name(view, key): value for key, value in shown.items()}
-            views = seen
-        judged = self.plan.discriminators[guard].judged
-        for view, value in views.items():
-            _expect(value, judged, f"view '{view}' of discriminator '{guard}'")
-        return views
-
-    def replayed(self, guard: str, fakes: Tensor, batch: Batch) -> Tensor:
-        """What D is shown in place of fresh fakes (the image pool).
-
-        Where several processes play, the fakes of all pass the pool of each, so that these stay
-        the same, and that of one process.
-        """
-        for name, augmentor in self._augmentors_of(guard, batch):
-            if type(augmentor).replay is Augmentor.replay:
-                continue
-            component = self.plan.augmentors[name].component
-            with blaming(component):
-                if self.ranks is None or not self.ranks.playing:
-                    shown = augmentor.replay(fakes, batch.draw("replay", name, guard))
-                    fakes = replayed_of(shown, fakes, component)
-                    continue
-                whole, draw = self.ranks.whole(fakes), batch.draw_together("replay", name, guard)
-                shown = replayed_of(augmentor.replay(whole, draw), whole, component)
-                fakes = shown[self.ranks.share(slice(0, len(shown)))]
-        return fakes
-
-    def _augmentors_of(self, guard: str, batch: Batch) -> Iterator[tuple[str, Augmentor]]:
-        for name, plan in self.plan.augmentors.items():
-            if guard in plan.on and batch.update % plan.every == 0:
-                yield name, self.augmentors[f"augmentors.{name}@{guard}"]
 
     # --- losses ---------------------------------------------------------------------------------
 
@@ -621,21 +452,6 @@ class Game:
         """The averaged generator where there is one, else the trained one."""
         address = f"generators.{name}"
         return self.averages.get(address, self.networks[address])
-
-
-def _expect(data: Tensor, spec: Spec, what: str) -> None:
-    """Raise PluginError where a plugin's tensor has not the shape that its spec promises."""
-    if data.shape[1:] != spec.played:
-        raise PluginError(
-            f"{what} has shape {list(data.shape[1:])} per item, but the spec is {spec}: "
-            f"{list(spec.played)}"
-        )
-
-
-def _view_name(outer: str, inner: str) -> str:
-    if inner == "plain":
-        return outer
-    return inner if outer == "plain" else f"{outer}/{inner}"
 
 
 def _summed(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

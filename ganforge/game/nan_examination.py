@@ -13,7 +13,8 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from ganforge.game.game import Game, Player
+from ganforge.game.batch import all_parts_of
+from ganforge.game.game import Game
 from ganforge.game.nan_guard import (
     Moment,
     called,
@@ -22,9 +23,9 @@ from ganforge.game.nan_guard import (
     term_names,
     weights_of,
 )
+from ganforge.game.player import Player
 from ganforge.game.turn import Turn
 from ganforge.interfaces.components import Made
-from ganforge.training.trainer import all_parts_of
 
 TOGETHER = "together"  # the norm of the gradient that the update would take
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from ganforge.game import optimizers
-from ganforge.game.game import Game, Player
+from ganforge.game.game import Game
+from ganforge.game.player import Player
 from ganforge.interfaces.components import Augmentor
 from ganforge.planning.plan import Side
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import attrs
 import torch
@@ -23,10 +23,10 @@ from attrs import frozen
 from torch import Tensor
 
 from ganforge.data.feed import Feed
+from ganforge.game.batch import Batch
 from ganforge.game.game import Game
 from ganforge.game.nan_examination import Findings, examine
 from ganforge.game.nan_guard import Broken, Guard, Moment, called
-from ganforge.game.turn import Batch
 from ganforge.hardware import machine
 from ganforge.interfaces.components import Made
 from ganforge.interfaces.errors import GanforgeError, RunError, TrainingError
@@ -36,9 +36,6 @@ from ganforge.registry.registry import Registry
 from ganforge.storage import checkpoint
 from ganforge.storage.run_folder import RunFolder
 
-if TYPE_CHECKING:
-    from ganforge.training.trainer import Training
-
 _FILES = ("networks.safetensors", "optimizers.safetensors", "inputs.safetensors")
 _ENCODED = "encoded/"  # in inputs.safetensors, before NETWORK/PURPOSE
 
@@ -47,13 +44,19 @@ _ENCODED = "encoded/"  # in inputs.safetensors, before NETWORK/PURPOSE
 
 
 def keep(
-    training: Training, guard: Guard, broken: Broken, batches: Sequence[Batch]
+    game: Game,
+    run: RunFolder,
+    guard: Guard,
+    broken: Broken,
+    batches: Sequence[Batch],
+    *,
+    steps_done: int,
 ) -> TrainingError:
     """Write the snapshot of a broken turn into the run folder. Returns the error to show.
 
     batches: those of the turn, where it is the one that is being played.
     """
-    game, at = training.game, broken.at
+    at = broken.at
     guard.restore()
     shared = batches and at.side == "generator" and game.ranks is None  # else made anew
     encoded = batches[0].encoded if shared else {}
@@ -64,7 +67,7 @@ def keep(
     findings = examine(game, at, encoded)
     if broken.kind == "weight" and broken.exact:
         findings = attrs.evolve(findings, updated=broken.names)
-    folder = training.folder.failed / checkpoint.folder_name(at.step)
+    folder = run.failed / checkpoint.folder_name(at.step)
     inputs = dict(game.feed.batch(at.update))
     beside = {f"{_ENCODED}{name}/{purpose}": made.data for (name, purpose), made in encoded.items()}
     try:
@@ -73,25 +76,24 @@ def keep(
             dict(
                 zip(_FILES, (state["networks"], state["optimizers"], inputs | beside), strict=True)
             ),
-            _state(training, broken, findings, inputs),
+            _state(game, broken, findings, inputs),
             "snapshot",
         )
         shown = f"`ganforge replay {folder.as_posix()}` shows it again"
     except RunError as error:
         shown = str(error)
-    moved = bool(training.step) or guard.stepped or bool(findings.weights)
-    return TrainingError(_told(training, broken, findings, moved=moved) + f"; {shown}")
+    moved = bool(steps_done) or guard.stepped or bool(findings.weights)
+    return TrainingError(_message(game, run, broken, findings, moved=moved) + f"; {shown}")
 
 
 def _state(
-    training: Training, broken: Broken, findings: Findings, inputs: Mapping[str, Tensor]
+    game: Game, broken: Broken, findings: Findings, inputs: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    game = training.game
     assert game.phase is not None
     return {
         **attrs.asdict(broken.at),
-        "steps": training.steps,
-        "seed": training.plan.train.seed,
+        "steps": game.plan.steps,
+        "seed": game.plan.train.seed,
         "phase": attrs.asdict(game.phase),
         "rates": {p.address: p.optimizer.param_groups[0]["lr"] for p in game.players},
         "layouts": {name: "channels_last" for name, value in inputs.items() if _is_last(value)},
@@ -109,17 +111,17 @@ def _is_last(value: Tensor) -> bool:
     return last and not value.is_contiguous()
 
 
-def _told(training: Training, broken: Broken, findings: Findings, *, moved: bool) -> str:
+def _message(game: Game, run: RunFolder, broken: Broken, findings: Findings, *, moved: bool) -> str:
     """`step 3: not finite: ...`, what that means for the run, and what often helps. moved: whether
     any update was made before, without which no learning rate can have done it."""
     at = broken.at
     helps = "a smaller `optimizer.lr` or `clip = 1.0` on the network often helps"
-    if training.game.machine.precision != "fp32":
+    if game.machine.precision != "fp32":
         helps = helps.replace(" or", ",").replace(" often", ' or `train.precision = "fp32"` often')
     what = f"step {at.step}: not finite: {_what(broken, findings)}"
-    kept = training.folder.kept()
+    kept = run.kept()
     if not moved and broken.kind != "weight":
-        return f"{what}. {_from_the_first_weights_on(training, broken, findings)}; {kept}"
+        return f"{what}. {_from_the_first_weights_on(game, broken, findings)}; {kept}"
     if not findings.weights:
         return f"{what}. The update was not made, so weights are as before it; {kept}; {helps}"
     return (
@@ -128,9 +130,9 @@ def _told(training: Training, broken: Broken, findings: Findings, *, moved: bool
     )
 
 
-def _from_the_first_weights_on(training: Training, broken: Broken, findings: Findings) -> str:
+def _from_the_first_weights_on(game: Game, broken: Broken, findings: Findings) -> str:
     """What to do where nothing had been learned yet."""
-    game, at = training.game, broken.at
+    at = broken.at
     asked = game.wants(game.active(at.side, at.step, at.count), at.side)
     helps = "look for a division by 0, a logarithm or an exponential there"
     if any(name.endswith("_gradient") for name in asked):

@@ -6,8 +6,9 @@ import gc
 
 import torch
 
+from ganforge.game.batch import Batch
 from ganforge.game.error_attribution import needs_more_items, remembers_no_memory
-from ganforge.game.turn import Batch, Turn
+from ganforge.game.turn import Turn
 from ganforge.interfaces.errors import TrainingError
 from ganforge.planning.plan import SIDES
 from ganforge.training.trainer import Training

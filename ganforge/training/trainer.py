@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from ganforge.data.row_loader import is_worker_trouble, worker_trouble
 from ganforge.game import optimizers
+from ganforge.game.batch import Batch, parts_of, rows_of
 from ganforge.game.error_attribution import blaming, lacks_second_derivative
-from ganforge.game.game import Game, Player
+from ganforge.game.game import Game
 from ganforge.game.nan_guard import Broken, Guard, Moment
-from ganforge.game.turn import Batch, Turn
-from ganforge.hardware.processes import Ranks, running_statistics, shares
+from ganforge.game.player import Player
+from ganforge.game.turn import Turn
+from ganforge.hardware.processes import Ranks, running_statistics
 from ganforge.interfaces.components import Loss
 from ganforge.interfaces.errors import (
     DataError,
@@ -512,7 +514,8 @@ class Training:
             keep,  # only now, since it plays the turn once more
         )
 
-        return keep(self, self._guard, broken, batches)
+        done = self.step
+        return keep(self.game, self.folder, self._guard, broken, batches, steps_done=done)
 
     @torch.no_grad()
     def _observe(self, side: Side, values: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -579,32 +582,6 @@ def _stopping_signals() -> set[signal.Signals]:
     if hang_up and not has_terminal() and signal.getsignal(hang_up) is not signal.SIG_IGN:
         numbers.add(hang_up)
     return numbers
-
-
-def parts_of(game: Game, update: int, *, graph: bool) -> list[Batch]:
-    """The batch of an update, in the parts that the recipe splits it into; of several processes,
-    the rows of each part that this one plays."""
-    if game.ranks is None:
-        return [Batch(game, update, rows, graph=graph) for rows in _parts(game)]
-    share = game.ranks.share
-    return [Batch(game, update, share(r), graph=graph, together=r) for r in _parts(game)]
-
-
-def rows_of(game: Game) -> list[slice]:
-    """The rows of a batch that this process plays, in its parts."""
-    parts = _parts(game)
-    return parts if game.ranks is None else [game.ranks.share(rows) for rows in parts]
-
-
-def all_parts_of(game: Game, update: int, *, graph: bool) -> list[Batch]:
-    """The same, those of all processes one after the other, to play alone what they play."""
-    every = (part for rows in _parts(game) for part in shares(rows, game.machine.processes))
-    return [Batch(game, update, rows, graph=graph) for rows in every]
-
-
-def _parts(game: Game) -> list[slice]:
-    whole, parts = game.plan.train.batch, min(game.plan.train.accumulate, game.plan.train.batch)
-    return [slice(whole * n // parts, whole * (n + 1) // parts) for n in range(parts)]
 
 
 def _reads_gradients(losses: list[LossPlan], side: Side) -> bool:

@@ -10,7 +10,8 @@ from ganforge_auxiliary_classifier.plugin import AuxiliaryClassifierOptions, gan
 from playing import ONE_PAIR, plan_of, training_of
 
 from ganforge import ImageSpec, LabelSpec, LossContext, Verdict
-from ganforge.game.turn import Batch, Turn
+from ganforge.game.batch import Batch
+from ganforge.game.turn import Turn
 from ganforge.recipes.problems import RecipeError
 
 (COMPONENT,) = ganforge_components()

@@ -14,7 +14,8 @@ from playing import QUIET, recipe_file, training_of
 from recipe_text import RecipeText
 
 from ganforge import Draw, Draws, ImageSpec, VectorSpec
-from ganforge.game.turn import Batch, Turn
+from ganforge.game.batch import Batch
+from ganforge.game.turn import Turn
 from ganforge.planning.compose import compose
 from ganforge.plugin import Impossible
 from ganforge.recipes.recipe import load

@@ -20,7 +20,8 @@ from playing import ONE_PAIR, training_of
 from torch import nn
 
 from ganforge import AttributeSpec, Dropout, ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
-from ganforge.game.turn import Batch, Turn
+from ganforge.game.batch import Batch
+from ganforge.game.turn import Turn
 from ganforge.plugin import Impossible
 
 COMPONENTS = {(c.kind, c.name): c for c in ganforge_components()}

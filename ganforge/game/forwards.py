@@ -1,0 +1,179 @@
+"""Forwards of networks and augmentors: checked against their specs, under their own draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import torch
+from attrs import evolve
+from torch import Tensor, nn
+
+from ganforge.data.feed import Feed
+from ganforge.game.derived_domains import derived
+from ganforge.game.error_attribution import blaming
+from ganforge.game.output_checks import made_of, replayed_of, verdict_of, views_of
+from ganforge.game.player import Player
+from ganforge.hardware.machine import Machine
+from ganforge.hardware.processes import Ranks
+from ganforge.interfaces.components import Augmentor, Made, Verdict
+from ganforge.interfaces.draws import Draw, Draws
+from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.specs import Spec
+from ganforge.planning.plan import Plan, Side
+
+
+class BatchDraws(Protocol):
+    """What augmentors are told of a batch: its number, and draws of its rows."""
+
+    @property
+    def update(self) -> int: ...
+
+    def draw(self, *address: str) -> Draw: ...
+
+    def draw_together(self, *address: str) -> Draw: ...
+
+
+class Forwards:
+    """What batches and turns call: one forward at a time, each under its own address in the draws,
+    so that what a network draws by itself follows from (seed, address)."""
+
+    plan: Plan
+    machine: Machine
+    ranks: Ranks | None
+    device: torch.device
+    feed: Feed
+    draws: Draws
+    networks: dict[str, nn.Module]
+    augmentors: dict[str, Augmentor]
+    _player: dict[str, Player]
+    _views: dict[str, Augmentor]
+    _open: Side  # the side that updates
+
+    def generate(
+        self,
+        name: str,
+        sources: tuple[Tensor, ...],
+        *,
+        address: tuple[Any, ...],
+        records: bool,
+        forced: Tensor | None = None,
+    ) -> Made:
+        """One forward of a generator. records: whether its buffers may change. forced: the tokens,
+        int64 [N, length], whose log-probabilities are wanted."""
+        player = self._player[f"generators.{name}"]
+        plan = self.plan.generators[name]
+        beside = {} if forced is None else {"forced": forced}
+        with blaming(plan.component):
+            made = self._forward(player, sources, beside, address, records)
+        made = made_of(made, len(sources[0]), plan.component)
+        if made.data.is_floating_point():
+            made = evolve(made, data=made.data.float())
+        _expect(made.data, plan.target_spec, f"generator '{name}' ({plan.component.id})")
+        return made
+
+    def judge(
+        self,
+        name: str,
+        data: Tensor,
+        given: tuple[Tensor, ...] | None,
+        *,
+        address: tuple[Any, ...],
+        records: bool,
+    ) -> Verdict:
+        """One forward of a discriminator. records: whether its buffers may change."""
+        player = self._player[f"discriminators.{name}"]
+        beside = {"given": given} if given else {}
+        component = self.plan.discriminators[name].component
+        with blaming(component):
+            verdict = self._forward(player, (data,), beside, address, records)
+        return verdict_of(verdict, len(data), component)
+
+    def learns_now(self, name: str) -> bool:
+        """Whether a generator's parameters take gradients in the turn that is played."""
+        player = self._player[f"generators.{name}"]
+        return player.trained and player.side == self._open
+
+    def derived(self, domain: str, images: Tensor, draw: Draw) -> Tensor:
+        """What a derived domain makes of images of the domain that it is `of`."""
+        return derived(self.plan.domains[domain], images, self._views.get(domain), draw)
+
+    def judges_rows_apart(self, name: str) -> bool:
+        """Whether a discriminator's verdict on an item depends on that item alone."""
+        return bool(getattr(self.networks[f"discriminators.{name}"], "independent_rows", False))
+
+    def _forward(
+        self,
+        player: Player,
+        inputs: tuple[Tensor, ...],
+        beside: Mapping[str, Any],
+        address: tuple[Any, ...],
+        records: bool,
+    ) -> Any:
+        if player.layout is torch.channels_last:
+            inputs = tuple(
+                x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+                for x in inputs
+            )
+        self.draws.seed_networks("network", player.address, *address)
+        keeps = player.trained and not records
+        with self.machine.autocast(), player.keeping_buffers() if keeps else nullcontext():
+            return player.call(*inputs, **beside)
+
+    def views(self, guard: str, data: Tensor, batch: BatchDraws, side: Side) -> dict[str, Tensor]:
+        """What a discriminator sees of data, by view; the same draws for real and fake."""
+        views = {"plain": data}
+        for name, augmentor in self._augmentors_of(guard, batch):
+            seen: dict[str, Tensor] = {}
+            for view, image in views.items():
+                draw = batch.draw("augmentor", name, guard, view, side)
+                with blaming(self.plan.augmentors[name].component):
+                    result = augmentor.view(image, draw)
+                shown = views_of(result, self.plan.augmentors[name].component)
+                seen |= {_view_name(view, key): value for key, value in shown.items()}
+            views = seen
+        judged = self.plan.discriminators[guard].judged
+        for view, value in views.items():
+            _expect(value, judged, f"view '{view}' of discriminator '{guard}'")
+        return views
+
+    def replayed(self, guard: str, fakes: Tensor, batch: BatchDraws) -> Tensor:
+        """What D is shown in place of fresh fakes (the image pool).
+
+        Where several processes play, the fakes of all pass the pool of each, so that these stay
+        the same, and that of one process.
+        """
+        for name, augmentor in self._augmentors_of(guard, batch):
+            if type(augmentor).replay is Augmentor.replay:
+                continue
+            component = self.plan.augmentors[name].component
+            with blaming(component):
+                if self.ranks is None or not self.ranks.playing:
+                    shown = augmentor.replay(fakes, batch.draw("replay", name, guard))
+                    fakes = replayed_of(shown, fakes, component)
+                    continue
+                whole, draw = self.ranks.whole(fakes), batch.draw_together("replay", name, guard)
+                shown = replayed_of(augmentor.replay(whole, draw), whole, component)
+                fakes = shown[self.ranks.share(slice(0, len(shown)))]
+        return fakes
+
+    def _augmentors_of(self, guard: str, batch: BatchDraws) -> Iterator[tuple[str, Augmentor]]:
+        for name, plan in self.plan.augmentors.items():
+            if guard in plan.on and batch.update % plan.every == 0:
+                yield name, self.augmentors[f"augmentors.{name}@{guard}"]
+
+
+def _expect(data: Tensor, spec: Spec, what: str) -> None:
+    """Raise PluginError where a plugin's tensor has not the shape that its spec promises."""
+    if data.shape[1:] != spec.played:
+        raise PluginError(
+            f"{what} has shape {list(data.shape[1:])} per item, but the spec is {spec}: "
+            f"{list(spec.played)}"
+        )
+
+
+def _view_name(outer: str, inner: str) -> str:
+    if inner == "plain":
+        return outer
+    return inner if outer == "plain" else f"{outer}/{inner}"
