@@ -15,18 +15,19 @@ _HOME = {
     "DataDescription": "interfaces.manifest",
     "Dataset": "interfaces.components",
     "Discriminator": "interfaces.components",
+    "DiscriminatorOutput": "interfaces.components",
     "Draw": "interfaces.draws",
     "Draws": "interfaces.draws",
     "Dropout": "game.dropout",
     "GanforgeError": "interfaces.errors",
     "Generator": "interfaces.components",
+    "GeneratorOutput": "interfaces.components",
     "Hook": "interfaces.components",
     "ImageOptions": "interfaces.manifest",
     "ImageSpec": "interfaces.specs",
     "LabelSpec": "interfaces.specs",
     "Loss": "interfaces.components",
     "LossContext": "interfaces.components",
-    "Made": "interfaces.components",
     "Measurement": "runs.measurement",
     "Metric": "interfaces.components",
     "Names": "data.file_names",
@@ -36,7 +37,6 @@ _HOME = {
     "TextSpec": "interfaces.specs",
     "Training": "training.trainer",
     "VectorSpec": "interfaces.specs",
-    "Verdict": "interfaces.components",
     "as_maps": "interfaces.components",
     "as_one_hot": "interfaces.components",
     "as_vectors": "interfaces.components",
@@ -45,10 +45,19 @@ _HOME = {
     "train": "training.launch",
 }
 
+# Names of 0.1.0 that still work, with a warning.
+_RENAMED = {"Made": "GeneratorOutput", "Verdict": "DiscriminatorOutput"}
+
 __all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        from warnings import warn
+
+        new = _RENAMED[name]
+        warn(f"ganforge.{name} is called {new} now", DeprecationWarning, stacklevel=2)
+        return __getattr__(new)
     if name not in _HOME:
         raise AttributeError(f"module 'ganforge' has no attribute {name!r}")
     value = getattr(import_module(f"ganforge.{_HOME[name]}"), name)

@@ -35,16 +35,16 @@ def gradients(
     )
     training = build_training(plan, known, decide(plan.train), RunFolder(folder))
     if not norms:
-        training.game.averages.clear()  # which follow networks as they were built
+        training.game.ema.clear()  # which follow networks as they were built
         for network in training.game.networks.values():
             take_out_batch_norm(network)
     found: dict[str, torch.Tensor] = {}
     turns: list[str] = []
 
-    def keep(players) -> None:
+    def keep(trained_modules) -> None:
         turns.append(f"turn {len(turns)}")
-        for player in players:
-            for parameter, name in player.names().items():
+        for trained_module in trained_modules:
+            for parameter, name in trained_module.names().items():
                 if parameter.grad is not None:
                     found[f"{turns[-1]}: {name}"] = parameter.grad.clone()
 

@@ -19,8 +19,8 @@ import torch
 from attrs import frozen
 from playing import registry
 
-from ganforge import GanforgeError, Verdict
-from ganforge.game.player import Player
+from ganforge import DiscriminatorOutput, GanforgeError
+from ganforge.game.trained_module import TrainedModule
 from ganforge.hardware.machine import decide
 from ganforge.interfaces.vocabulary import split
 from ganforge.planning.compose import compose
@@ -251,23 +251,27 @@ def values_of(training: Training, side: str) -> Values:
     """Every tensor of a side, with those of the losses that train with it."""
     game = training.game
     found = {}
-    for player in game.players:
-        if player.side == side:
-            for name, value in player.module.state_dict().items():
-                found[f"{player.address}/{name}"] = value.clone()
+    for trained_module in game.trained_modules:
+        if trained_module.side == side:
+            for name, value in trained_module.module.state_dict().items():
+                found[f"{trained_module.address}/{name}"] = value.clone()
     return found
 
 
 def weights_of(training: Training, side: str) -> Values:
     """The parameters of a side alone: the running statistics of G move where its fakes are made."""
-    players = [player for player in training.game.players if player.side == side]
-    return {name: p.detach().clone() for x in players for p, name in x.names().items()}
+    trained_modules = [
+        trained_module
+        for trained_module in training.game.trained_modules
+        if trained_module.side == side
+    ]
+    return {name: p.detach().clone() for x in trained_modules for p, name in x.names().items()}
 
 
 def averages_of(training: Training) -> Values:
     return {
         f"average of {address}/{name}": value.clone()
-        for address, average in training.game.averages.items()
+        for address, average in training.game.ema.items()
         for name, value in average.named_parameters()
     }
 
@@ -291,7 +295,7 @@ def play(training: Training) -> None:
         training._generator_turn(step, phase, batches)
         assert_same(values_of(training, "discriminator"), others, "G's turn moved D")
         assert_same(averages_of(training), averages, "a turn moved the average of G")
-        game.average(step)
+        game.update_ema(step)
         training.step = step
 
 
@@ -301,34 +305,36 @@ QUANTITIES = {"scores", "class_scores", "features", "reconstruction"}
 def should_move(training: Training) -> set[str]:
     """The weights (biases aside, which a loss may not notice) that what losses read depends on."""
     found = set()
-    for player in training.game.players:
-        weights = {name for p, name in player.names().items() if p.dim() > 1}
-        if player.address.startswith("discriminators."):
-            deaf = weights - reached(training, player, QUANTITIES)
+    for trained_module in training.game.trained_modules:
+        weights = {name for p, name in trained_module.names().items() if p.dim() > 1}
+        if trained_module.address.startswith("discriminators."):
+            deaf = weights - reached(training, trained_module, QUANTITIES)
             assert not deaf, f"nothing that is returned depends on {', '.join(sorted(deaf))}"
-            weights &= reached(training, player, read_of(training, player))
+            weights &= reached(training, trained_module, read_of(training, trained_module))
         found |= weights
     return found
 
 
-def read_of(training: Training, player: Player) -> set[str]:
+def read_of(training: Training, trained_module: TrainedModule) -> set[str]:
     """What the losses of D's turn read of a discriminator."""
-    name = player.address.removeprefix("discriminators.")
+    name = trained_module.address.removeprefix("discriminators.")
     losses = (loss for loss in training.plan.losses.values() if name in loss.on)
     read = {split(need)[1] for loss in losses for need in loss.needs.get("discriminator", ())}
     return read | ({"scores"} if "gradient" in read else set())
 
 
-def reached(training: Training, player: Player, quantities: set[str]) -> set[str]:
+def reached(training: Training, trained_module: TrainedModule, quantities: set[str]) -> set[str]:
     """The parameters of a discriminator that these of its quantities depend on."""
-    plan = training.plan.discriminators[player.address.removeprefix("discriminators.")]
-    player.module.requires_grad_(True)
+    plan = training.plan.discriminators[trained_module.address.removeprefix("discriminators.")]
+    trained_module.module.requires_grad_(True)
     beside = {"given": tuple(items(s, 4, 0) for s in plan.given_specs)} if plan.given else {}
-    verdict = player.module(torch.rand(4, *plan.judged.played), **beside)
-    verdict = verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
-    values = [getattr(verdict, name) for name in sorted(quantities & QUANTITIES)]
+    output = trained_module.module(torch.rand(4, *plan.judged.played), **beside)
+    output = (
+        output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(scores=output)
+    )
+    values = [getattr(output, name) for name in sorted(quantities & QUANTITIES)]
     total = sum((value * torch.rand_like(value)).sum() for value in values if value is not None)
-    names = player.names()
+    names = trained_module.names()
     gradients = torch.autograd.grad(total, list(names), allow_unused=True)
     return {
         name

@@ -48,7 +48,10 @@ def test_compiled_networks_train_as_they_do_without(folder) -> None:
 def test_a_discriminator_whose_gradient_is_read_is_not_compiled(folder) -> None:
     recipe = DIGITS + "[losses.r1]\n"
     training = training_of(folder, recipe, sets=[*COMPILED, 'discriminator.norm="none"'])
-    called = {player.address: player.call is player.module for player in training.game.players}
+    called = {
+        trained_module.address: trained_module.call is trained_module.module
+        for trained_module in training.game.trained_modules
+    }
     assert called == {"generators.main": False, "discriminators.main": True}
 
 

@@ -682,7 +682,7 @@ UNLABELLED = 'generator \'main\' is given no label (`from = ["noise", "label"]`)
 UNCONDITIONED = "discriminator 'main' is given no condition (`given = ...`)"
 LACKING = [
     (ONE, "main", "fake_labels fake_scores", UNLABELLED),
-    (ONE, "main", "twin_labels fake_scores", UNLABELLED),
+    (ONE, "main", "second_labels fake_scores", UNLABELLED),
     (ONE, "main", "real_given fake_scores", UNCONDITIONED),
     (ONE, "main", "mismatched fake_scores", UNCONDITIONED),
     (ONE, "main", "mismatched_scores", UNCONDITIONED),
@@ -700,7 +700,7 @@ LACKING = [
         "only the same shape can stay the same",
     ),
     (TWO, "dark", "real_labels fake_scores", "the rows of 'dark' have no labels"),
-    (TWO, "l2d", "twin", "generator 'l2d' draws no noise, so it makes nothing twice"),
+    (TWO, "l2d", "second", "generator 'l2d' draws no noise, so it makes nothing twice"),
 ]
 
 
@@ -1146,7 +1146,7 @@ def test_what_is_not_written_is_the_only_thing_it_can_be(tmp_path):
     assert (discriminator.on, discriminator.given) == ("image", ())
     assert plan.losses["adversarial"].on == ("main",)
     assert plan.augmentors["flip"].on == ("main",)
-    assert plan.contests("main") == ("main",)
+    assert plan.pairings("main") == ("main",)
     assert plan.name == "recipe"  # as the file
 
 

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from ganforge import (
     Dataset,
     Discriminator,
+    DiscriminatorOutput,
     GanforgeError,
     Generator,
+    GeneratorOutput,
     Loss,
-    Made,
     TextSpec,
-    Verdict,
     as_one_hot,
 )
 from ganforge.planning.resolved_recipe import resolved_tables, to_toml
@@ -95,13 +95,13 @@ class Writer(Encoder):
 
     draws_itself = True
 
-    def forward(self, *sources: Tensor, forced: Tensor | None = None) -> Made:
+    def forward(self, *sources: Tensor, forced: Tensor | None = None) -> GeneratorOutput:
         logits = super().forward(*sources).view(-1, *self.target.played)
         if forced is None:
             chosen = F.gumbel_softmax(logits, hard=True)
         else:
             chosen = as_one_hot(forced, self.target)
-        return Made(chosen, log_probs=(logits.log_softmax(2) * chosen).sum(2))
+        return GeneratorOutput(chosen, log_probs=(logits.log_softmax(2) * chosen).sum(2))
 
 
 class Judge(Discriminator):
@@ -111,7 +111,9 @@ class Judge(Discriminator):
 
     def forward(self, data, given=None):
         parts = [as_one_hot(x, s) for x, s in zip((data, *(given or ())), self.specs, strict=True)]
-        return Verdict(scores=self.body(torch.cat([x.flatten(1) for x in parts], 1))[:, 0])
+        return DiscriminatorOutput(
+            scores=self.body(torch.cat([x.flatten(1) for x in parts], 1))[:, 0]
+        )
 
     @property
     def specs(self):
@@ -266,12 +268,12 @@ def test_an_encoder_of_conditions_learns_with_the_discriminators_alone(tmp_path)
     assert plan.generators["image"].side == "generator"
     assert plan.encoders("main") == ("text",)
     stepped = {"discriminator": set(), "generator": set()}
-    for player in training.game.players:
+    for trained_module in training.game.trained_modules:
 
-        def note(optimizer, args, kwargs, address=player.address):
+        def note(optimizer, args, kwargs, address=trained_module.address):
             stepped[training.game._open].add(address)
 
-        player.optimizer.register_step_post_hook(note)
+        trained_module.optimizer.register_step_post_hook(note)
     assert moved(training) == {"generators.text", "generators.image", "discriminators.main"}
     assert stepped == {
         "discriminator": {"generators.text", "discriminators.main"},
@@ -314,7 +316,7 @@ def test_without_wrong_captions_those_of_other_rows_are_taken(tmp_path):
     batch = Batch(training.game, 0, slice(0, 4), graph=False)
     assert torch.equal(batch.mismatched("caption"), batch["caption"].roll(1, 0))
     turn = Turn(batch, "discriminator", 1, {"mismatched_scores"})
-    given = turn.exhibit("main", "mismatched", "image").given[0]
+    given = turn.input_of("main", "mismatched", "image").given[0]
     text = training.game.networks["generators.text"]
     assert torch.allclose(given, text(batch["caption"].roll(1, 0)))
 
@@ -407,13 +409,13 @@ def test_text_is_judged_one_hot_and_forced_along_its_row(tmp_path):
     batch = Batch(game, 0, slice(0, 4), graph=True)
     turn = Turn(batch, "generator", 1, {"fake_scores", "real_log_probs"})
     assert (
-        turn.exhibit("main", "real", "").data.tolist()
+        turn.input_of("main", "real", "").data.tolist()
         == as_one_hot(batch["caption"], WORDS).tolist()
     )
     network = game.networks["generators.main"]
     logits = Encoder.forward(network, batch["label"], batch["image"]).view(4, *WORDS.played)
     expected = logits.log_softmax(2).gather(2, batch["caption"][:, :, None])[:, :, 0]
-    assert torch.allclose(turn.journey("main").real_log_probs, expected)
+    assert torch.allclose(turn.translation("main").real_log_probs, expected)
     assert moved(training) == {"generators.main", "discriminators.main"}
 
 
@@ -476,9 +478,9 @@ def test_a_view_is_a_domain_whose_rows_are_paired_with_the_images(tmp_path):
     batch = Batch(game, 0, slice(0, 4), graph=True)
     expected = finite_differences(resized(batch["image"], (1, 6, 6)))
     assert torch.allclose(batch["edges"], expected)
-    journey = Turn(batch, "generator", 1, set()).journey("main")
-    assert torch.equal(journey.truth, batch["image"])
-    assert torch.equal(journey.source, batch["edges"])
+    translation = Turn(batch, "generator", 1, set()).translation("main")
+    assert torch.equal(translation.truth, batch["image"])
+    assert torch.equal(translation.source, batch["edges"])
     training.run()
     run = looked_at(training)
     held = run.held_out("edges", 3)

@@ -294,7 +294,7 @@ def test_weights_that_a_hook_spoils_are_never_saved(tmp_path):
 def test_an_average_that_is_no_number_is_never_saved(tmp_path):
     training = begun(tmp_path, ONE_PAIR, "generator.ema=0.9")
     training.take_step(1)
-    next(training.game.averages["generators.main"].parameters()).fill_(float("nan"))
+    next(training.game.ema["generators.main"].parameters()).fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"step 1: not finite: ema\.generators\.main/"):
         training.save()
 

@@ -280,7 +280,7 @@ def test_a_part_of_another_network_keeps_that_ones_mode():
     assert Frozen.of(outer, [inner]) == Frozen(frozenset({"0.weight", "0.bias"}), frozenset({"1"}))
 
 
-def verdict(name, kind="discriminator"):
+def output(name, kind="discriminator"):
     known = registry(*PARTS)
     (case,) = (
         c
@@ -292,9 +292,9 @@ def verdict(name, kind="discriminator"):
 
 def test_the_kit_passes_what_stays_frozen_and_fails_what_moves():
     for name in ("judge", "maker", "perceptual", "quiet", "all-frozen"):
-        verdict(name)
+        output(name)
     with pytest.raises(Failed, match=r"'seen\.1\.running_mean' is frozen, and has moved"):
-        verdict("waking")
+        output("waking")
 
 
 def test_the_kit_does_not_try_what_freezes_nothing():

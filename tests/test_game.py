@@ -152,11 +152,11 @@ def test_the_averaged_generator_follows_by_its_decay(tmp_path):
     start = {n: p.clone() for n, p in game.networks["generators.main"].named_parameters()}
     training.take_step(1)
     now = dict(game.networks["generators.main"].named_parameters())
-    kept = dict(game.averages["generators.main"].named_parameters())
+    kept = dict(game.ema["generators.main"].named_parameters())
     decay = 2 / 11  # (1 + t) / (10 + t) at t = 1, below 0.5
     for name, value in kept.items():
         torch.testing.assert_close(value, decay * start[name] + (1 - decay) * now[name])
-    assert training.generator("main") is game.averages["generators.main"]
+    assert training.generator("main") is game.ema["generators.main"]
 
 
 def test_the_average_takes_the_buffers_as_they_are(tmp_path):
@@ -164,7 +164,7 @@ def test_the_average_takes_the_buffers_as_they_are(tmp_path):
     training.take_step(1)
     game = training.game
     for kept, new in zip(
-        game.averages["generators.main"].buffers(),
+        game.ema["generators.main"].buffers(),
         game.networks["generators.main"].buffers(),
         strict=True,
     ):

@@ -32,13 +32,13 @@ class NoiseBack(Loss):
 
 
 class FeaturesBack(Loss):
-    """The same from the verdict; D's side reads as well, and G's learns."""
+    """The same from the output; D's side reads as well, and G's learns."""
 
     learns_with = "generator"
 
     def build(self, context):
         self.context = context
-        self.reads = nn.Linear(context.verdict.scores[0].numel() or 1, 1)
+        self.reads = nn.Linear(context.output.scores[0].numel() or 1, 1)
 
     def discriminator(self, real_scores):
         return self.reads(real_scores[:, None]).square()
@@ -117,9 +117,9 @@ def test_parameters_of_a_loss_learn_in_gs_turns_as_the_generator_does(tmp_path, 
     sets = ("generator.optimizer.lr=0.01", 'generator.optimizer.use="sgd"')
     training = training_of(tmp_path, ONE_PAIR + EXTRA.format(loss), *PARTS, sets=sets)
     before = weights(training, address)
-    (player,) = (p for p in training.game.players if p.address == address)
-    assert (player.side, player.lr) == ("generator", 0.01)
-    assert isinstance(player.optimizer, torch.optim.SGD)
+    (trained_module,) = (p for p in training.game.trained_modules if p.address == address)
+    assert (trained_module.side, trained_module.lr) == ("generator", 0.01)
+    assert isinstance(trained_module.optimizer, torch.optim.SGD)
     after_d = []
     play = training._play
 
@@ -137,7 +137,7 @@ def test_parameters_of_a_loss_learn_in_gs_turns_as_the_generator_does(tmp_path, 
 def test_a_loss_that_reads_no_verdict_is_built_for_what_its_generator_makes(tmp_path):
     training = training_of(tmp_path, ONE_PAIR + EXTRA.format("noise-back"), *PARTS)
     context = training.game.losses["losses.extra"].context
-    assert context.discriminator == "" and context.verdict.scores is None
+    assert context.discriminator == "" and context.output.scores is None
     assert context.judged == context.targets["main"] == training.plan.domains["image"].spec
     assert context.labels.classes == 3
     assert [spec.dim for spec in context.sources["main"]] == [5]
@@ -168,8 +168,8 @@ def test_a_loss_with_parameters_learns_where_there_is_no_discriminator(tmp_path)
     before = weights(training, "losses.alone")
     training.run()
     assert all(moved(training, "losses.alone", before))
-    (player,) = (p for p in training.game.players if p.address == "losses.alone")
-    assert player.side == "discriminator"
+    (trained_module,) = (p for p in training.game.trained_modules if p.address == "losses.alone")
+    assert trained_module.side == "discriminator"
 
 
 def test_a_loss_that_says_it_learns_where_it_does_not_play_is_refused(tmp_path):
@@ -188,7 +188,7 @@ def test_the_head_of_a_frozen_generator_learns_by_itself(tmp_path):
 def test_a_loss_is_built_on_a_discriminator_that_cannot_judge_two_rows(tmp_path):
     text = ONE_PAIR.replace('use = "mlp"\nhidden = [12]\ndropout = 0.0', 'use = "rows"')
     training = training_of(tmp_path, text + EXTRA.format("features-back"), *PARTS)
-    assert training.game.losses["losses.extra@main"].context.verdict.scores.shape == (2,)
+    assert training.game.losses["losses.extra@main"].context.output.scores.shape == (2,)
     training.take_step(1)
 
 

@@ -413,7 +413,7 @@ def test_gradients_with_weights_cut_are_the_slopes_of_ds_mean_score(tmp_path):
     found = gradients(generator, discriminator, sources, "weights")
 
     @torch.no_grad()
-    def score():  # that of `Verdict.of_classes`, where fake is the last class
+    def score():  # that of `DiscriminatorOutput.of_classes`, where fake is the last class
         of_classes = discriminator(generator(*sources)).class_scores
         return float((of_classes[:, :3].logsumexp(1) - of_classes[:, 3:].sum(1)).mean())
 

@@ -174,7 +174,7 @@ def test_needs_may_depend_on_options() -> None:
         "wishes",
         "nowhere:Wishes",
         Wishes,
-        needs=lambda options: {"generator": ("twin",) if options.twins else ("fake",)},
+        needs=lambda options: {"generator": ("second",) if options.twins else ("fake",)},
     )
     assert loss_needs(component) == {"generator": ("fake",)}
-    assert loss_needs(component, Wishes(twins=True)) == {"generator": ("twin",)}
+    assert loss_needs(component, Wishes(twins=True)) == {"generator": ("second",)}

@@ -9,7 +9,7 @@ from playing import ONE_PAIR, registry, training_of
 from torch import nn
 from torch.nn import functional as F
 
-from ganforge import Discriminator, Generator, Loss, Verdict
+from ganforge import Discriminator, DiscriminatorOutput, Generator, Loss
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component
 from ganforge.testing import Failed, cases_of
@@ -87,7 +87,7 @@ class Pair(Layered):
 
     def forward(self, data, given=None):
         first = self.first(data)
-        return Verdict(scores=super().forward(data), features=(first, first))
+        return DiscriminatorOutput(scores=super().forward(data), features=(first, first))
 
 
 class Rooted(Layered):
@@ -147,10 +147,10 @@ def first_gradients(training):
     found = {}
     update = training._update
 
-    def kept(players):
-        for player in players:
-            found.update({n: p.grad.clone() for p, n in player.names().items()})
-        update(players)
+    def kept(trained_modules):
+        for trained_module in trained_modules:
+            found.update({n: p.grad.clone() for p, n in trained_module.names().items()})
+        update(trained_modules)
 
     training._update = kept
     training.take_step(1)

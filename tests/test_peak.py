@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from memory import foretold, taken
+from memory import estimated, taken
 from recipe_text import RecipeText
 from small_recipes import DIGITS, draw_pictures, write_recipe
 
@@ -191,7 +191,7 @@ def test_runs_take_what_was_foretold(batch, generator, discriminator, workdir):
     text = text.replace("DISCRIMINATOR", discriminator)
     recipe = workdir / "recipe.toml"
     recipe.write_text(text, encoding="utf-8")
-    said = foretold(str(recipe), [], False)
+    said = estimated(str(recipe), [], False)
     peak = taken(str(recipe), [], False, workdir)
     assert said["peak"] - said["interpreter"] > 150 * MB  # it is about more than Python
     assert 0.7 < said["peak"] / peak < 1.3

@@ -65,12 +65,12 @@ FAULTS = {
         "class Odd(Judge):  # here\n    def __init__(self):\n        pass\n",
         "discriminator 'odd' of odd.py raised TypeError",
     ),
-    "a verdict that is none": (
+    "a output that is none": (
         "discriminator",
         "class Odd(Judge):\n    def forward(self, data, given=None):  # here\n        return 'x'\n",
         "discriminator 'odd' of odd.py returned a str as scores, not a tensor [N, ...], or a Verd",
     ),
-    "fewer verdicts than items": (
+    "fewer outputs than items": (
         "discriminator",
         "class Odd(Judge):\n    def forward(self, data, given=None):  # here\n"
         "        return super().forward(data)[:1]\n",
@@ -79,7 +79,7 @@ FAULTS = {
     "features that are no tensor": (
         "discriminator",
         "class Odd(Judge):\n    def forward(self, data, given=None):  # here\n"
-        "        return Verdict(super().forward(data), features=(data, data))\n",
+        "        return DiscriminatorOutput(super().forward(data), features=(data, data))\n",
         "discriminator 'odd' of odd.py returned a tuple as features, not a tensor",
     ),
     "layers without a shape": (

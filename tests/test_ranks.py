@@ -127,7 +127,9 @@ def test_a_hook_of_the_first_process_lowers_the_rates_of_all(played):
 
 def test_what_is_sent_is_each_gradient_once_and_few_numbers(played, tmp_path):
     alone = training_of(tmp_path, GAMES["pair"] + AS_THE_GRADIENT)
-    weights = sum(p.nbytes for player in alone.game.players for p in player.parameters)
+    weights = sum(
+        p.nbytes for trained_module in alone.game.trained_modules for p in trained_module.parameters
+    )
     (first, second) = notes(played / "pair")
     assert first["sent"] == second["sent"]
     assert STEPS * weights < first["sent"] < STEPS * (weights + 100)

@@ -205,8 +205,8 @@ def test_what_is_shown_of_a_discriminator_is_what_it_saw_and_said_itself(tmp_pat
         list(game.terms(loss, turn))
     for guard, maker in (("light", "d2l"), ("dark", "l2d")):
         for place, kind in enumerate(("real", "fake")):
-            data = turn.contest(guard, maker, "plain", f"{kind}_seen")
-            scores = turn.contest(guard, maker, "plain", f"{kind}_scores")
+            data = turn.pairing(guard, maker, "plain", f"{kind}_seen")
+            scores = turn.pairing(guard, maker, "plain", f"{kind}_scores")
             assert torch.equal(turn.known_data(guard)[place], data)
             assert torch.equal(turn.known_scores(guard)[place], scores)
     light, dark = (turn.known_scores(guard)[0] for guard in ("light", "dark"))
@@ -216,7 +216,7 @@ def test_what_is_shown_of_a_discriminator_is_what_it_saw_and_said_itself(tmp_pat
 def test_an_average_follows_quickly_at_first(play):
     """With decay min(ema, (1 + t) / (10 + t)): 2/11 after the first step."""
     training = play(DESCENT + LEVEL + "ema = 0.24\n" + JUDGE + DOWNHILL)
-    average = training.game.averages["generators.main"]
+    average = training.game.ema["generators.main"]
     training.take_step(1)
     first = -0.1 * (1 - 2 / 11)
     assert average.level.item() == pytest.approx(first)

@@ -429,6 +429,6 @@ def test_a_further_output_for_fakes_is_left_out_and_few_labels_are_remembered(tm
     run = Run(launch(request, lambda line: None).folder)
     assert run.plan.labelled("main") == "labelled-image"
     images = run.held_out("labelled-image", 5)
-    verdict = run.discriminator()(images)
-    assert verdict.class_scores.shape == (5, 11)
-    torch.testing.assert_close(run.class_scores(images), verdict.class_scores[:, :10])
+    output = run.discriminator()(images)
+    assert output.class_scores.shape == (5, 11)
+    torch.testing.assert_close(run.class_scores(images), output.class_scores[:, :10])

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of names that were renamed
 
 KEPT = Path(__file__).parent / "data" / "runs_0_1_0"
-MADE = json.loads((KEPT / "made.json").read_text(encoding="utf-8"))
+GENERATOR_OUTPUT = json.loads((KEPT / "made.json").read_text(encoding="utf-8"))
 PLACE = "/place/of/the/runs"
 RUNS = ["dcgan-digits", "cyclegan-horses", "began-digits", "sequence-times"]
-FIRST, LAST = MADE["from"], MADE["steps"]
+FIRST, LAST = GENERATOR_OUTPUT["from"], GENERATOR_OUTPUT["steps"]
 # What a clock, a release or other rounding decides.
 OF_ITS_TIME = {"seconds", "sha256", "torch", "machine", "gauges", "inexact"}
 
@@ -29,7 +29,7 @@ OF_ITS_TIME = {"seconds", "sha256", "torch", "machine", "gauges", "inexact"}
 @pytest.fixture(scope="module")
 def alike() -> bool:
     """Whether this machine computes as the one that made the folders."""
-    return all(MADE[key] == value for key, value in arithmetic().items())
+    return all(GENERATOR_OUTPUT[key] == value for key, value in arithmetic().items())
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from playing import CYCLE, ONE_PAIR, plan_of, training_of
 
-from ganforge import Discriminator, Loss, Verdict
+from ganforge import Discriminator, DiscriminatorOutput, Loss
 from ganforge.game.batch import Batch
 from ganforge.game.turn import Turn
 from ganforge.plugin import Component
@@ -24,7 +24,9 @@ class Judge(Discriminator):
     def forward(self, data, given=None):
         self.calls += 1
         features = torch.tanh(self.body(data.flatten(1)))
-        return Verdict(self.score(features).squeeze(1), self.classes(features), features)
+        return DiscriminatorOutput(
+            self.score(features).squeeze(1), self.classes(features), features
+        )
 
 
 class Everything(Loss):
@@ -95,8 +97,8 @@ def _turn(training, side, losses=("adversarial", "features")):
 
 
 def _gradients(training, total, side):
-    players = [p for p in training.game.players if p.side == side]
-    parameters = [q for p in players for q in p.parameters]
+    trained_modules = [p for p in training.game.trained_modules if p.side == side]
+    parameters = [q for p in trained_modules for q in p.parameters]
     return torch.autograd.grad(total, parameters, allow_unused=True)
 
 
@@ -128,15 +130,15 @@ def test_shared_gradients_equal_those_written_out_by_hand(training):
     fake = turn.batch.made("main").data.detach()
     share = turn.batch.draw("mixed", "main", "main").uniform(1, 1, 1)
     mixed = (fake + share * (real - fake)).detach().requires_grad_()
-    verdict, other = judge(real), judge(fake)
+    output, other = judge(real), judge(fake)
     softplus = torch.nn.functional.softplus
-    (slope,) = torch.autograd.grad(verdict.scores.sum(), real, create_graph=True)
+    (slope,) = torch.autograd.grad(output.scores.sum(), real, create_graph=True)
     (mixed_slope,) = torch.autograd.grad(judge(mixed).scores.sum(), mixed, create_graph=True)
     classes = torch.nn.functional.cross_entropy(
-        verdict.class_scores, turn.batch["label"], reduction="none"
+        output.class_scores, turn.batch["label"], reduction="none"
     )
     by_hand = (
-        softplus(other.scores - verdict.scores)
+        softplus(other.scores - output.scores)
         + classes
         + slope.square().flatten(1).sum(1)
         + (mixed_slope.flatten(1).norm(dim=1) - 1).square()
@@ -192,10 +194,10 @@ def test_a_cycle_is_translated_back_and_both_generators_learn_from_it(tmp_path):
     turn = Turn(batch, "generator", 1, {"source", "cycled"})
     there = training.game.networks["generators.l2d"]
     back = training.game.networks["generators.d2l"]
-    journey = turn.journey("l2d")
-    torch.testing.assert_close(journey.source, batch["light"])
-    torch.testing.assert_close(journey.cycled, back(there(batch["light"])))
-    journey.cycled.sum().backward()
+    translation = turn.translation("l2d")
+    torch.testing.assert_close(translation.source, batch["light"])
+    torch.testing.assert_close(translation.cycled, back(there(batch["light"])))
+    translation.cycled.sum().backward()
     assert all(p.grad is not None for n in (there, back) for p in n.parameters())
 
 
@@ -205,8 +207,8 @@ def test_same_is_what_a_generator_makes_of_its_own_target(tmp_path):
     batch = Batch(training.game, 0, slice(0, 2), graph=True)
     turn = Turn(batch, "generator", 1, {"same", "real"})
     there = training.game.networks["generators.l2d"]
-    torch.testing.assert_close(turn.journey("l2d").same, there(batch["dark"]))
-    torch.testing.assert_close(turn.journey("l2d").value("real"), batch["dark"])
+    torch.testing.assert_close(turn.translation("l2d").same, there(batch["dark"]))
+    torch.testing.assert_close(turn.translation("l2d").value("real"), batch["dark"])
 
 
 CONDITIONAL = ONE_PAIR.replace("[generator]\n", '[generator]\nfrom = ["noise", "label"]\n').replace(
@@ -220,26 +222,26 @@ def test_conditions_go_with_their_rows_and_mismatched_ones_with_another(tmp_path
     batch = Batch(training.game, 0, slice(0, 6), graph=False)
     turn = Turn(batch, "discriminator", 1, set())
     labels = batch["label"]
-    assert torch.equal(turn.contest("main", "main", "plain", "real_given")[0], labels)
-    assert torch.equal(turn.contest("main", "main", "plain", "real_labels"), labels)
-    other = turn.contest("main", "main", "plain", "mismatched_given")[0]
+    assert torch.equal(turn.pairing("main", "main", "plain", "real_given")[0], labels)
+    assert torch.equal(turn.pairing("main", "main", "plain", "real_labels"), labels)
+    other = turn.pairing("main", "main", "plain", "mismatched_given")[0]
     assert torch.equal(other, labels.roll(1))
     asked = batch.sources("main")[1]
-    assert torch.equal(turn.contest("main", "main", "plain", "fake_labels"), asked)
-    assert torch.equal(turn.contest("main", "main", "plain", "fake_given")[0], asked)
+    assert torch.equal(turn.pairing("main", "main", "plain", "fake_labels"), asked)
+    assert torch.equal(turn.pairing("main", "main", "plain", "fake_given")[0], asked)
 
 
-def test_a_twin_keeps_the_condition_and_draws_other_noise(tmp_path):
+def test_a_second_sample_keeps_the_condition_and_draws_other_noise(tmp_path):
     training = training_of(tmp_path, CONDITIONAL)
     training.game.enter(training.plan.phases[0])
     batch = Batch(training.game, 0, slice(0, 6), graph=True)
     turn = Turn(batch, "generator", 1, set())
     noise, labels = batch.sources("main")
-    other_noise, other_labels = batch.sources("main", "twin")
+    other_noise, other_labels = batch.sources("main", "second")
     assert torch.equal(labels, other_labels)
     assert not torch.equal(noise, other_noise)
-    assert torch.equal(turn.contest("main", "main", "plain", "twin_latents"), other_noise)
-    assert torch.equal(turn.contest("main", "main", "plain", "fake_latents"), noise)
+    assert torch.equal(turn.pairing("main", "main", "plain", "second_latents"), other_noise)
+    assert torch.equal(turn.pairing("main", "main", "plain", "fake_latents"), noise)
 
 
 def test_real_and_fake_get_the_same_draw_of_an_augmentor(tmp_path):
@@ -264,7 +266,7 @@ def test_a_gradient_view_is_judged_beside_the_plain_one_and_their_losses_add(tmp
     softplus = torch.nn.functional.softplus
     expected = 0.0
     for view in ("plain", "gradient"):
-        real = judge(turn.exhibit("main", "real", "main").views[view])
+        real = judge(turn.input_of("main", "real", "main").views[view])
         expected = expected + softplus(-real.scores).mean()
     torch.testing.assert_close(terms["real"], expected)
 
@@ -300,7 +302,7 @@ def test_a_generator_that_reads_anothers_output_is_judged_under_what_that_one_wa
     training.game.enter(training.plan.phases[0])
     batch = Batch(training.game, 0, slice(0, 6), graph=False)
     turn = Turn(batch, "discriminator", 1, set())
-    labels, small = turn.contest("main", "fine", "plain", "fake_given")
+    labels, small = turn.pairing("main", "fine", "plain", "fake_given")
     assert torch.equal(labels, batch.sources("base")[1])
     assert torch.equal(small, batch.made("base").data)
 
@@ -319,7 +321,7 @@ def test_inputs_between_real_and_fake_work_in_bf16(tmp_path):
     training = training_of(tmp_path, ONE_PAIR, sets=['train.precision="bf16"'])
     training.game.enter(training.plan.phases[0])
     turn, _ = _turn(training, "discriminator", ("adversarial",))
-    assert turn.contest("main", "main", "plain", "mixed_scores").dtype == torch.float32
+    assert turn.pairing("main", "main", "plain", "mixed_scores").dtype == torch.float32
 
 
 def test_what_a_fake_was_made_from_is_detached_in_ds_turn(tmp_path):
@@ -329,8 +331,8 @@ def test_what_a_fake_was_made_from_is_detached_in_ds_turn(tmp_path):
     batch = Batch(training.game, 0, slice(0, 6), graph=True)
     turn = Turn(batch, "discriminator", 1, set())
     assert batch.made("base").data.requires_grad
-    assert not turn.journey("base").value("fake").requires_grad
-    assert not turn.contest("main", "fine", "plain", "fake").requires_grad
+    assert not turn.translation("base").value("fake").requires_grad
+    assert not turn.pairing("main", "fine", "plain", "fake").requires_grad
 
 
 def test_a_cycle_through_a_frozen_generator_still_trains_the_way_back(tmp_path):
@@ -340,7 +342,8 @@ def test_a_cycle_through_a_frozen_generator_still_trains_the_way_back(tmp_path):
     turn = Turn(Batch(training.game, 0, slice(0, 2), graph=True), "generator", 1, set())
     terms = next(training.game.terms(training.plan.losses["cycle-consistency"], turn))[1]
     both = sum(
-        (turn.journey(g).cycled - turn.journey(g).source).abs().mean() for g in ("l2d", "d2l")
+        (turn.translation(g).cycled - turn.translation(g).source).abs().mean()
+        for g in ("l2d", "d2l")
     )
     torch.testing.assert_close(terms["loss"], both)
 
@@ -409,12 +412,12 @@ def _odd_turn(tmp_path, monkeypatch, text):
 
 def test_labelled_rows_are_a_stream_of_their_own_with_their_labels(tmp_path, monkeypatch):
     training, turn = _odd_turn(tmp_path, monkeypatch, FEW)
-    labelled = turn.contest("main", "main", "plain", "labelled")
-    labels = turn.contest("main", "main", "plain", "labelled_labels")
+    labelled = turn.pairing("main", "main", "plain", "labelled")
+    labels = turn.pairing("main", "main", "plain", "labelled_labels")
     bright = labelled.amax(dim=(1, 2)).argmax(1)  # a dot's column tells its class
     assert torch.equal(bright, torch.tensor([0, 2, 5])[labels])
     assert torch.equal(labelled, turn.batch["labelled-image"])
-    assert not torch.equal(labelled, turn.contest("main", "main", "plain", "real"))
+    assert not torch.equal(labelled, turn.pairing("main", "main", "plain", "real"))
     assert training.game.networks["discriminators.main"].calls == 3
 
 
@@ -424,8 +427,8 @@ def test_where_every_row_has_a_label_labelled_data_are_the_real_ones(tmp_path, m
     names = ("labelled", "labelled_scores", "labelled_labels", "labelled_features")
     for name in names:
         real = name.replace("labelled", "real", 1)
-        found = turn.contest("main", "main", "plain", name)
-        assert found is turn.contest("main", "main", "plain", real)
+        found = turn.pairing("main", "main", "plain", name)
+        assert found is turn.pairing("main", "main", "plain", real)
     assert training.game.networks["discriminators.main"].calls == 2
 
 
@@ -435,7 +438,7 @@ def test_the_gradient_at_labelled_data_can_be_read(tmp_path, monkeypatch, data):
     training.game.open_side("discriminator")
     batch = Batch(training.game, 0, slice(0, 6), graph=True)
     turn = Turn(batch, "discriminator", 1, {"labelled_gradient", "real_scores"})
-    gradient = turn.contest("main", "main", "plain", "labelled_gradient")
+    gradient = turn.pairing("main", "main", "plain", "labelled_gradient")
     assert gradient.shape == (6, 1, 8, 8) and gradient.abs().sum() > 0
 
 
@@ -443,4 +446,4 @@ def test_labelled_rows_of_a_derived_domain_are_resized_as_it_is(tmp_path, monkey
     text = FEW.replace("[discriminator]", 'to = "small"\n[discriminator]')
     text += '[domains.small]\nof = "image"\nsize = 4\n'
     _, turn = _odd_turn(tmp_path, monkeypatch, text)
-    assert turn.contest("main", "main", "plain", "labelled").shape == (6, 1, 4, 4)
+    assert turn.pairing("main", "main", "plain", "labelled").shape == (6, 1, 4, 4)

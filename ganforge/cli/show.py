@@ -14,7 +14,7 @@ from ganforge.cli.list_ import RECIPES, as_kind, component_record
 from ganforge.cli.options import recipe_options, say_warnings, with_registry
 from ganforge.cli.tables import Row, print_tables
 from ganforge.interfaces.manifest import KINDS, Component, ImageOptions
-from ganforge.interfaces.vocabulary import VOCABULARY
+from ganforge.interfaces.vocabulary import VOCABULARY, current
 from ganforge.recipes.suggestions import nearest
 from ganforge.recipes.toml_tables import Table, toml_text
 from ganforge.recipes.typed_options import OptionRow, option_rows
@@ -141,7 +141,7 @@ def _print_component(component: Component, registry: Registry) -> None:
         shared = [_option(row) for row in option_rows(ImageOptions)]
         tables.append(("options of every dataset of images", shared))
     for side, names in _needs(component).items():
-        asked = [(name, VOCABULARY.get(name, "not in the vocabulary")) for name in names]
+        asked = [(name, VOCABULARY.get(current(name), "not in the vocabulary")) for name in names]
         tables.append((f"the {side}'s side reads", asked or [("nothing",)]))
     click.echo()
     print_tables(tables)

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from ganforge.game.forwards import Forwards
 from ganforge.hardware.processes import shares
-from ganforge.interfaces.components import Made
+from ganforge.interfaces.components import GeneratorOutput
 from ganforge.interfaces.draws import Draw
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
 from ganforge.planning.plan import GeneratorPlan
+
+# What a purpose is called in the addresses of draws, where runs of 0.1.0 have another name.
+_IN_DRAWS = {"second": "twin"}
 
 
 class Batch:
@@ -39,7 +42,7 @@ class Batch:
         self.together = together or rows
         self.graph = graph
         self._data: dict[str, Tensor] | None = None
-        self._made: dict[tuple[str, str], Made] = {}
+        self._made: dict[tuple[str, str], GeneratorOutput] = {}
         self._sources: dict[tuple[str, str], tuple[Tensor, ...]] = {}
 
     def __getitem__(self, domain: str) -> Tensor:
@@ -64,7 +67,7 @@ class Batch:
         return Draw(generator, self.game.plan.train.batch, rows, self.game.device)
 
     def sources(self, name: str, purpose: str = "made") -> tuple[Tensor, ...]:
-        """What a generator is given. A `twin` gets other noise, `mismatched` other data."""
+        """What a generator is given. The `second` gets other noise, `mismatched` other data."""
         key = (name, purpose)
         if key not in self._sources:
             edge = self.game.plan.generators[name]
@@ -82,7 +85,7 @@ class Batch:
         if isinstance(spec, NoiseSpec):
             # By domain, not by generator: one that reads another's output shares its noise and
             # labels, as it does when it is sampled. Who wants other noise names another domain.
-            address = ("noise", source) + (("twin",) if purpose == "twin" else ())
+            address = ("noise", source) + ((_IN_DRAWS[purpose],) if purpose in _IN_DRAWS else ())
             return noise(spec, self.draw(*address))
         if isinstance(spec, LabelSpec) and not self._beside_rows(edge, source):
             return self.draw("label", source).integers(spec.classes)
@@ -93,7 +96,7 @@ class Batch:
         group = set(self.game.plan.data.description.group(source)) - {source}
         return bool(group & set(edge.sources))
 
-    def made(self, name: str, purpose: str = "made") -> Made:
+    def made(self, name: str, purpose: str = "made") -> GeneratorOutput:
         """What a generator made of its sources."""
         key = (name, purpose)
         if key not in self._made:
@@ -101,17 +104,20 @@ class Batch:
             learns = self.game.learns_now(name) if self._is_encoder(name) else self.graph
             with torch.set_grad_enabled(learns):
                 self._made[key] = self.game.generate(
-                    name, sources, address=(purpose, *self.address), records=learns
+                    name,
+                    sources,
+                    address=(_IN_DRAWS.get(purpose, purpose), *self.address),
+                    records=learns,
                 )
         return self._made[key]
 
     @property
-    def encoded(self) -> dict[tuple[str, str], Made]:
+    def encoded(self) -> dict[tuple[str, str], GeneratorOutput]:
         """What encoders made of this batch so far. G's turn reads what D's last turn made, before
         that turn moved them."""
         return {key: made for key, made in self._made.items() if self._is_encoder(key[0])}
 
-    def take_encoded(self, encoded: Mapping[tuple[str, str], Made]) -> None:
+    def take_encoded(self, encoded: Mapping[tuple[str, str], GeneratorOutput]) -> None:
         """Read these in place of what encoders would make now."""
         self._made |= encoded
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganforge.game.error_attribution import blaming
+from ganforge.game.error_attribution import attributing_errors
 from ganforge.interfaces.components import Augmentor
 from ganforge.interfaces.draws import Draw
 from ganforge.interfaces.manifest import Resample
@@ -22,7 +22,7 @@ def derived(domain: DomainPlan, images: Tensor, view: Augmentor | None, draw: Dr
     images = resized(images, domain.resized.shape, domain.resample)
     if domain.view is None or view is None:
         return images
-    with torch.no_grad(), blaming(domain.view.component):
+    with torch.no_grad(), attributing_errors(domain.view.component):
         made = view.view(images, draw)
     return made if isinstance(made, Tensor) else next(iter(made.values()))
 

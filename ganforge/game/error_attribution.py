@@ -47,7 +47,7 @@ def lacks_second_derivative(error: BaseException) -> bool:
 
 
 @contextmanager
-def blaming(*components: Component) -> Iterator[None]:
+def attributing_errors(*components: Component) -> Iterator[None]:
     """While the code of some component runs: raise PluginError, one line, for what it raises.
 
     Of several components, the one in whose code it was raised is named. Not for built-ins, whose

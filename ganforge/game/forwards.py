@@ -12,12 +12,17 @@ from torch import Tensor, nn
 
 from ganforge.data.feed import Feed
 from ganforge.game.derived_domains import derived
-from ganforge.game.error_attribution import blaming
-from ganforge.game.output_checks import made_of, replayed_of, verdict_of, views_of
-from ganforge.game.player import Player
+from ganforge.game.error_attribution import attributing_errors
+from ganforge.game.output_checks import (
+    discriminator_output,
+    generator_output,
+    replayed_of,
+    views_of,
+)
+from ganforge.game.trained_module import TrainedModule
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.processes import Ranks
-from ganforge.interfaces.components import Augmentor, Made, Verdict
+from ganforge.interfaces.components import Augmentor, DiscriminatorOutput, GeneratorOutput
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.specs import Spec
@@ -47,7 +52,7 @@ class Forwards:
     draws: Draws
     networks: dict[str, nn.Module]
     augmentors: dict[str, Augmentor]
-    _player: dict[str, Player]
+    _trained_modules: dict[str, TrainedModule]
     _views: dict[str, Augmentor]
     _open: Side  # the side that updates
 
@@ -59,15 +64,15 @@ class Forwards:
         address: tuple[Any, ...],
         records: bool,
         forced: Tensor | None = None,
-    ) -> Made:
+    ) -> GeneratorOutput:
         """One forward of a generator. records: whether its buffers may change. forced: the tokens,
         int64 [N, length], whose log-probabilities are wanted."""
-        player = self._player[f"generators.{name}"]
+        trained_module = self._trained_modules[f"generators.{name}"]
         plan = self.plan.generators[name]
         beside = {} if forced is None else {"forced": forced}
-        with blaming(plan.component):
-            made = self._forward(player, sources, beside, address, records)
-        made = made_of(made, len(sources[0]), plan.component)
+        with attributing_errors(plan.component):
+            made = self._forward(trained_module, sources, beside, address, records)
+        made = generator_output(made, len(sources[0]), plan.component)
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
         _expect(made.data, plan.target_spec, f"generator '{name}' ({plan.component.id})")
@@ -81,45 +86,45 @@ class Forwards:
         *,
         address: tuple[Any, ...],
         records: bool,
-    ) -> Verdict:
+    ) -> DiscriminatorOutput:
         """One forward of a discriminator. records: whether its buffers may change."""
-        player = self._player[f"discriminators.{name}"]
+        trained_module = self._trained_modules[f"discriminators.{name}"]
         beside = {"given": given} if given else {}
         component = self.plan.discriminators[name].component
-        with blaming(component):
-            verdict = self._forward(player, (data,), beside, address, records)
-        return verdict_of(verdict, len(data), component)
+        with attributing_errors(component):
+            output = self._forward(trained_module, (data,), beside, address, records)
+        return discriminator_output(output, len(data), component)
 
     def learns_now(self, name: str) -> bool:
         """Whether a generator's parameters take gradients in the turn that is played."""
-        player = self._player[f"generators.{name}"]
-        return player.trained and player.side == self._open
+        trained_module = self._trained_modules[f"generators.{name}"]
+        return trained_module.learns and trained_module.side == self._open
 
     def derived(self, domain: str, images: Tensor, draw: Draw) -> Tensor:
         """What a derived domain makes of images of the domain that it is `of`."""
         return derived(self.plan.domains[domain], images, self._views.get(domain), draw)
 
     def judges_rows_apart(self, name: str) -> bool:
-        """Whether a discriminator's verdict on an item depends on that item alone."""
+        """Whether a discriminator's output on an item depends on that item alone."""
         return bool(getattr(self.networks[f"discriminators.{name}"], "independent_rows", False))
 
     def _forward(
         self,
-        player: Player,
+        trained_module: TrainedModule,
         inputs: tuple[Tensor, ...],
         beside: Mapping[str, Any],
         address: tuple[Any, ...],
         records: bool,
     ) -> Any:
-        if player.layout is torch.channels_last:
+        if trained_module.layout is torch.channels_last:
             inputs = tuple(
                 x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
                 for x in inputs
             )
-        self.draws.seed_networks("network", player.address, *address)
-        keeps = player.trained and not records
-        with self.machine.autocast(), player.keeping_buffers() if keeps else nullcontext():
-            return player.call(*inputs, **beside)
+        self.draws.seed_networks("network", trained_module.address, *address)
+        keeps = trained_module.learns and not records
+        with self.machine.autocast(), trained_module.keeping_buffers() if keeps else nullcontext():
+            return trained_module.call(*inputs, **beside)
 
     def views(self, guard: str, data: Tensor, batch: BatchDraws, side: Side) -> dict[str, Tensor]:
         """What a discriminator sees of data, by view; the same draws for real and fake."""
@@ -128,7 +133,7 @@ class Forwards:
             seen: dict[str, Tensor] = {}
             for view, image in views.items():
                 draw = batch.draw("augmentor", name, guard, view, side)
-                with blaming(self.plan.augmentors[name].component):
+                with attributing_errors(self.plan.augmentors[name].component):
                     result = augmentor.view(image, draw)
                 shown = views_of(result, self.plan.augmentors[name].component)
                 seen |= {_view_name(view, key): value for key, value in shown.items()}
@@ -148,7 +153,7 @@ class Forwards:
             if type(augmentor).replay is Augmentor.replay:
                 continue
             component = self.plan.augmentors[name].component
-            with blaming(component):
+            with attributing_errors(component):
                 if self.ranks is None or not self.ranks.playing:
                     shown = augmentor.replay(fakes, batch.draw("replay", name, guard))
                     fakes = replayed_of(shown, fakes, component)

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from ganforge.data.feed import Feed
 from ganforge.game import optimizers
-from ganforge.game.error_attribution import blaming
+from ganforge.game.error_attribution import attributing_errors
 from ganforge.game.forwards import Forwards
 from ganforge.game.frozen import Frozen
 from ganforge.game.networks import build_loss, build_networks, build_views, learning_side
-from ganforge.game.player import Player
 from ganforge.game.single_row_gradients import sound_gradients
+from ganforge.game.trained_module import TrainedModule
 from ganforge.game.turn import Turn
 from ganforge.hardware.compilation import compiled
 from ganforge.hardware.machine import Machine
@@ -39,6 +39,7 @@ from ganforge.interfaces.components import (
 )
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError, TrainingError
+from ganforge.interfaces.vocabulary import current
 from ganforge.planning.plan import (
     LossPlan,
     NetworkSettings,
@@ -78,13 +79,15 @@ class Game(Forwards):
         self._views = build_views(plan, registry)
         self.losses = self._build_losses(registry)
         self._place()
-        self.averages = self._build_averages()
-        self.players = list(self._build_players())
-        if not any(player.parameters for player in self.players):
+        self.ema = self._build_ema()
+        self.trained_modules = list(self._build_trained_modules())
+        if not any(trained_module.parameters for trained_module in self.trained_modules):
             raise PluginError("every parameter of every network is frozen: nothing is trained")
         if machine.compiles:
             self._compile()
-        self._player = {player.address: player for player in self.players}
+        self._trained_modules = {
+            trained_module.address: trained_module for trained_module in self.trained_modules
+        }
         parts = (*plan.networks.values(), *plan.losses.values(), *plan.augmentors.values())
         self._foreign = any(part.component.provider != BUILT_IN for part in parts)
         self.phase: PhasePlan | None = None
@@ -101,7 +104,7 @@ class Game(Forwards):
                 if guard not in augmentor.on:
                     continue
                 cls = registry.load_target(augmentor.component)
-                with blaming(augmentor.component):
+                with attributing_errors(augmentor.component):
                     built[f"augmentors.{name}@{guard}"] = cls(augmentor.options, spec)
                 views = augmentor.component.views
                 spec = views(augmentor.options, spec).get("plain", spec) if views else spec
@@ -111,7 +114,7 @@ class Game(Forwards):
         """`losses.NAME@DISCRIMINATOR` for losses of contests, else `losses.NAME`."""
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
-            if not loss.of_contests:
+            if not loss.of_pairings:
                 built[f"losses.{name}"] = build_loss(loss, registry, self.draws, self.plan)
                 continue
             for guard in loss.on:
@@ -137,7 +140,7 @@ class Game(Forwards):
         for module in (*self.augmentors.values(), *self._views.values(), *self.losses.values()):
             module.to(self.device)
 
-    def _build_averages(self) -> dict[str, nn.Module]:
+    def _build_ema(self) -> dict[str, nn.Module]:
         """Exponential moving averages of generators, by the generator's address.
 
         One that keeps another network by a `Ref` without registering it as its part sees that
@@ -160,20 +163,22 @@ class Game(Forwards):
             averages[plan.address] = average.requires_grad_(False)
         return averages
 
-    def _build_players(self) -> Iterator[Player]:
+    def _build_trained_modules(self) -> Iterator[TrainedModule]:
         for plan in self.plan.networks.values():
             if not any(True for _ in self.networks[plan.address].parameters()):
                 raise PluginError(
                     f"'{plan.component.id}' has no parameters, so there is nothing to train"
                 )
-            yield self._build_player(
+            yield self._build_trained_module(
                 plan.address, plan.side, self.networks[plan.address], plan.settings
             )
         for address, loss in self.losses.items():
             if self.frozen[address].trainable(loss):
                 plays = self.plan.losses[address.removeprefix("losses.").partition("@")[0]]
                 side = learning_side(loss, plays)
-                yield self._build_player(address, side, loss, self._settings_of(address, side))
+                yield self._build_trained_module(
+                    address, side, loss, self._settings_of(address, side)
+                )
 
     def _settings_of(self, address: str, side: Side) -> NetworkSettings:
         """How the parameters of a loss are moved: as the network is that it plays on, and of
@@ -182,14 +187,14 @@ class Game(Forwards):
         if side == "discriminator" and self.plan.discriminators:
             plans = self.plan.discriminators
             return (plans[guard] if guard else next(iter(plans.values()))).settings
-        made = self.plan.contests(guard) if guard else self.plan.losses[name].on
+        made = self.plan.pairings(guard) if guard else self.plan.losses[name].on
         return self.plan.generators[made[0]].settings
 
-    def _build_player(
+    def _build_trained_module(
         self, address: str, side: Side, module: nn.Module, settings: NetworkSettings
-    ) -> Player:
+    ) -> TrainedModule:
         frozen = self.frozen[address]
-        return Player(
+        return TrainedModule(
             address=address,
             side=side,
             module=module,
@@ -211,10 +216,10 @@ class Game(Forwards):
             if any(name.endswith("_gradient") for names in loss.needs.values() for name in names)
             for guard in loss.on
         ]
-        for player in self.players:
-            kind, _, name = player.address.partition(".")
+        for trained_module in self.trained_modules:
+            kind, _, name = trained_module.address.partition(".")
             if kind != "losses" and not (kind == "discriminators" and name in reading):
-                player.call = compiled(player.module)
+                trained_module.call = compiled(trained_module.module)
 
     # --- phases ---------------------------------------------------------------------------------
 
@@ -222,25 +227,34 @@ class Game(Forwards):
         """Set which networks this phase trains."""
         self.phase = phase
         trained = self.plan.trained_in(phase)
-        for player in self.players:
-            is_loss = player.address.startswith("losses.")
-            player.trained = bool(player.parameters) and (is_loss or player.address in trained)
-            player.frozen.set_mode(player.module, player.trained)
-            player.module.requires_grad_(False)
+        for trained_module in self.trained_modules:
+            is_loss = trained_module.address.startswith("losses.")
+            trained_module.learns = bool(trained_module.parameters) and (
+                is_loss or trained_module.address in trained
+            )
+            trained_module.frozen.set_mode(trained_module.module, trained_module.learns)
+            trained_module.module.requires_grad_(False)
 
-    def open_side(self, side: Side) -> list[Player]:
+    def open_side(self, side: Side) -> list[TrainedModule]:
         """Let this side's trained parameters take gradients. Returns the side's trained players.
 
         D is closed while G updates. G stays open while D updates, since the fakes of D's last turn
         are G's own in the turn after it; D is only ever shown them detached.
         """
         self._open = side
-        for player in self.players:
-            makes_fakes = player.address.startswith("generators.") and player.side == "generator"
-            takes = player.trained and (player.side == side or makes_fakes)
-            for parameter in player.parameters:
+        for trained_module in self.trained_modules:
+            makes_fakes = (
+                trained_module.address.startswith("generators.")
+                and trained_module.side == "generator"
+            )
+            takes = trained_module.learns and (trained_module.side == side or makes_fakes)
+            for parameter in trained_module.parameters:
                 parameter.requires_grad_(takes)
-        return [player for player in self.players if player.trained and player.side == side]
+        return [
+            trained_module
+            for trained_module in self.trained_modules
+            if trained_module.learns and trained_module.side == side
+        ]
 
     # --- losses ---------------------------------------------------------------------------------
 
@@ -256,7 +270,7 @@ class Game(Forwards):
 
     def wants(self, losses: Iterable[LossPlan], side: Side) -> set[str]:
         """Every name that these losses read, known before the first forward."""
-        return {name for loss in losses for name in loss.needs[side]}
+        return {current(name) for loss in losses for name in loss.needs[side]}
 
     def total(
         self,
@@ -294,10 +308,10 @@ class Game(Forwards):
         A loss of contests: mean over the sources of fakes, sum over views and discriminators.
         Any other: once per generator.
         """
-        if not loss.of_contests:
+        if not loss.of_pairings:
             instance = self.losses[f"losses.{loss.name}"]
             parts = [
-                self._call(instance, loss, turn, lambda n, g=g: turn.journey(g).value(n))
+                self._call(instance, loss, turn, lambda n, g=g: turn.translation(g).value(n))
                 for g in loss.on
                 if self._learns(g)
                 or self._learns_from_cycle(loss, g)
@@ -309,14 +323,14 @@ class Game(Forwards):
         for guard in loss.on:
             if turn.side == "discriminator" and not self._judge_learns(guard):
                 continue
-            sources = self.plan.contests(guard)
+            sources = self.plan.pairings(guard)
             instance = self.losses[f"losses.{loss.name}@{guard}"]
             parts = [
                 self._call(
                     instance,
                     loss,
                     turn,
-                    lambda n, d=guard, g=g, v=view: turn.contest(d, g, v, n),
+                    lambda n, d=guard, g=g, v=view: turn.pairing(d, g, v, n),
                 )
                 for view in turn.views(guard)
                 for g in sources
@@ -333,7 +347,7 @@ class Game(Forwards):
         edge = self.plan.generators[generator]
         if edge.side == "discriminator":
             return False
-        if self._player[edge.address].trained:
+        if self._trained_modules[edge.address].learns:
             return True
         upstream = (s.split(".", 1)[1] for s in edge.sources if s.startswith("generators."))
         return any(self._learns(name) for name in upstream)
@@ -345,26 +359,28 @@ class Game(Forwards):
 
     def _owner_learns(self, address: str, side: Side) -> bool:
         """Whether a loss has parameters of its own that learn in this side's turns."""
-        player = self._player.get(address)
-        return player is not None and player.trained and player.side == side
+        trained_module = self._trained_modules.get(address)
+        return trained_module is not None and trained_module.learns and trained_module.side == side
 
     def _judge_learns(self, guard: str) -> bool:
         own = any(
-            p.address.endswith(f"@{guard}") and p.trained and p.side == "discriminator"
-            for p in self.players
+            p.address.endswith(f"@{guard}") and p.learns and p.side == "discriminator"
+            for p in self.trained_modules
         )
-        encoders = (self._player[f"generators.{name}"] for name in self.plan.encoders(guard))
+        encoders = (
+            self._trained_modules[f"generators.{name}"] for name in self.plan.encoders(guard)
+        )
         return (
             own
-            or self._player[f"discriminators.{guard}"].trained
-            or any(player.trained for player in encoders)
+            or self._trained_modules[f"discriminators.{guard}"].learns
+            or any(trained_module.learns for trained_module in encoders)
         )
 
     def _call(self, instance: Loss, loss: LossPlan, turn: Turn, read: Any) -> dict[str, Tensor]:
         values = {name: read(name) for name in loss.needs[turn.side]}
         if instance.mixes_batch and self.ranks is not None and self.ranks.playing:
             values = {name: self.ranks.whole(value) for name, value in values.items()}
-        with blaming(loss.component):
+        with attributing_errors(loss.component):
             result = getattr(instance, turn.side)(**values)
         named = result if isinstance(result, Mapping) else {"loss": result}
         for name, value in named.items():
@@ -388,8 +404,8 @@ class Game(Forwards):
         for address, module in self._modules():
             networks |= {f"{address}/{k}": v for k, v in module.state_dict().items()}
         states: dict[str, Tensor] = {}
-        for player in self.players:
-            states |= optimizers.state_tensors(player.optimizer, player.names())
+        for trained_module in self.trained_modules:
+            states |= optimizers.state_tensors(trained_module.optimizer, trained_module.names())
         return {"networks": networks, "optimizers": states}
 
     def load(self, networks: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
@@ -404,33 +420,33 @@ class Game(Forwards):
                 module.load_state_dict(own)
             except RuntimeError as error:
                 raise TrainingError(f"the checkpoint does not fit {address}: {error}") from error
-        for player in self.players:
-            prefix = f"{player.address}/"
+        for trained_module in self.trained_modules:
+            prefix = f"{trained_module.address}/"
             own = {k: v for k, v in states.items() if k.startswith(prefix)}
-            optimizers.load_state_tensors(player.optimizer, player.names(), own)
+            optimizers.load_state_tensors(trained_module.optimizer, trained_module.names(), own)
 
     def _modules(self) -> Iterator[tuple[str, nn.Module]]:
         yield from self.networks.items()
-        yield from ((f"ema.{address}", module) for address, module in self.averages.items())
+        yield from ((f"ema.{address}", module) for address, module in self.ema.items())
         yield from self.losses.items()
         yield from self.augmentors.items()
 
     @torch.no_grad()
-    def average(self, step: int) -> None:
+    def update_ema(self, step: int) -> None:
         """Move the averaged generators towards the trained ones.
 
         The decay rises with the steps, min(ema, (1 + t) / (10 + t)), so that a short run's average
         is not mostly its untrained start.
         """
-        for address, average in self.averages.items():
+        for address, average in self.ema.items():
             plan = self.plan.generators[address.removeprefix("generators.")]
-            player = self._player[address]
-            if not player.trained or plan.ema is None:
+            trained_module = self._trained_modules[address]
+            if not trained_module.learns or plan.ema is None:
                 continue
             decay = min(plan.ema, (1 + step) / (10 + step))
-            moved = player.frozen.trainable(average)
-            torch._foreach_lerp_([*moved], [*player.parameters], 1 - decay)
-            for kept, new in zip(average.buffers(), player.module.buffers(), strict=True):
+            moved = trained_module.frozen.trainable(average)
+            torch._foreach_lerp_([*moved], [*trained_module.parameters], 1 - decay)
+            for kept, new in zip(average.buffers(), trained_module.module.buffers(), strict=True):
                 kept.copy_(new)
 
     def sizes_of(self, address: str) -> tuple[int, int]:
@@ -443,15 +459,17 @@ class Game(Forwards):
             return whole, whole
         return whole, whole - sum(p.numel() for p in self.frozen[address].trainable(module))
 
-    def boundary(self, guard: str) -> float | None:
+    def decision_threshold(self, guard: str) -> float | None:
         """The score above which this discriminator says "real", by the first loss that knows."""
         instances = (loss for a, loss in self.losses.items() if a.endswith(f"@{guard}"))
-        return next((i.boundary for i in instances if i.boundary is not None), None)
+        return next(
+            (i.decision_threshold for i in instances if i.decision_threshold is not None), None
+        )
 
     def best_generator(self, name: str) -> nn.Module:
         """The averaged generator where there is one, else the trained one."""
         address = f"generators.{name}"
-        return self.averages.get(address, self.networks[address])
+        return self.ema.get(address, self.networks[address])
 
 
 def _summed(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

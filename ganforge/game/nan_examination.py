@@ -16,16 +16,16 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from ganforge.game.batch import all_parts_of
 from ganforge.game.game import Game
 from ganforge.game.nan_guard import (
-    Moment,
+    TurnPosition,
     called,
     gradients_of,
     not_finite_of,
     term_names,
     weights_of,
 )
-from ganforge.game.player import Player
+from ganforge.game.trained_module import TrainedModule
 from ganforge.game.turn import Turn
-from ganforge.interfaces.components import Made
+from ganforge.interfaces.components import GeneratorOutput
 
 TOGETHER = "together"  # the norm of the gradient that the update would take
 
@@ -34,7 +34,7 @@ TOGETHER = "together"  # the norm of the gradient that the update would take
 class Findings:
     """What a turn showed.
 
-    terms: each loss term's mean, before its weight. norms: of the gradients, by player and then by
+    terms: each loss term's mean, before its weight. norms: of the gradients, by module and then by
     weighted loss, and `together`. layer: the first layer that gave, or was given, what is not
     finite. weights, gradients: addresses of parameters that are not finite before the update;
     updated: after it, where that was tried.
@@ -80,80 +80,89 @@ class Findings:
 
 def examine(
     game: Game,
-    at: Moment,
-    encoded: Mapping[tuple[str, str], Made] = {},
+    at: TurnPosition,
+    encoded: Mapping[tuple[str, str], GeneratorOutput] = {},
     rates: Mapping[str, float] | None = None,
 ) -> Findings:
     """Play a turn of the game as it is now.
 
-    rates: learning rates by player; then the update is made, and what it gives is looked at.
+    rates: learning rates by module; then the update is made, and what it gives is looked at.
     """
     losses = list(game.active(at.side, at.step, at.count))
-    players = game.open_side(at.side)
-    weights = not_finite_of(game.players, weights_of(game.players))
-    for player in players:
-        player.optimizer.zero_grad(set_to_none=True)
+    trained_modules = game.open_side(at.side)
+    weights = not_finite_of(game.trained_modules, weights_of(game.trained_modules))
+    for trained_module in trained_modules:
+        trained_module.optimizer.zero_grad(set_to_none=True)
     values: dict[str, dict[str, Tensor]] = {}
-    sums: dict[str, dict[str, list[Tensor]]] = {player.address: {} for player in players}
+    sums: dict[str, dict[str, list[Tensor]]] = {
+        trained_module.address: {} for trained_module in trained_modules
+    }
     with _first_layer(game) as layers:
         for batch in all_parts_of(game, at.update, graph=at.side == "generator"):
             batch.take_encoded(encoded)
             turn = Turn(batch, at.side, at.step, game.wants(losses, at.side))
-            total = game.total(turn, losses, values, partial(_add_gradients, sums, players))
+            total = game.total(turn, losses, values, partial(_add_gradients, sums, trained_modules))
             if total is not None and total.requires_grad:
                 total.backward()  # type: ignore[no-untyped-call]
-    norms = {player.address: _norms(player, sums[player.address]) for player in players}
-    gradients = not_finite_of(players, gradients_of(players))
+    norms = {
+        trained_module.address: _norms(trained_module, sums[trained_module.address])
+        for trained_module in trained_modules
+    }
+    gradients = not_finite_of(trained_modules, gradients_of(trained_modules))
     return Findings(
         terms=dict(zip(term_names(values), _numbers(values), strict=True)),
         norms=norms,
         layer=layers[0] if layers else "",
         weights=weights,
         gradients=gradients,
-        updated=_update(players, rates) if rates is not None else (),
+        updated=_update(trained_modules, rates) if rates is not None else (),
     )
 
 
 def _add_gradients(
     sums: dict[str, dict[str, list[Tensor]]],
-    players: Sequence[Player],
+    trained_modules: Sequence[TrainedModule],
     address: str,
     name: str,
     term: Tensor,
 ) -> None:
-    """Add the gradients of one weighted term, by player."""
+    """Add the gradients of one weighted term, by module."""
     (what,) = term_names({address: {name: term}})
     if not term.requires_grad:
         return
-    for player in players:
-        found = torch.autograd.grad(term, player.parameters, retain_graph=True, allow_unused=True)
+    for trained_module in trained_modules:
+        found = torch.autograd.grad(
+            term, trained_module.parameters, retain_graph=True, allow_unused=True
+        )
         if all(gradient is None for gradient in found):
             continue
         new = [
             torch.zeros_like(p) if g is None else g
-            for g, p in zip(found, player.parameters, strict=True)
+            for g, p in zip(found, trained_module.parameters, strict=True)
         ]
-        before = sums[player.address].get(what)
+        before = sums[trained_module.address].get(what)
         added = new if before is None else [a + b for a, b in zip(before, new, strict=True)]
-        sums[player.address][what] = added
+        sums[trained_module.address][what] = added
 
 
-def _norms(player: Player, sums: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
-    whole = [p.grad for p in player.parameters if p.grad is not None]
+def _norms(trained_module: TrainedModule, sums: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
+    whole = [p.grad for p in trained_module.parameters if p.grad is not None]
     norms = {what: get_total_norm(list(gradients)).item() for what, gradients in sums.items()}
     return {**norms, TOGETHER: get_total_norm(whole).item()} if whole else norms
 
 
-def _update(players: Sequence[Player], rates: Mapping[str, float]) -> list[str]:
+def _update(trained_modules: Sequence[TrainedModule], rates: Mapping[str, float]) -> list[str]:
     """Make the update; the addresses of parameters that are not finite after it."""
-    for player in players:
-        whole = [p.grad for p in player.parameters if p.grad is not None]
-        if player.clip is not None and whole:
-            clip_grads_with_norm_(player.parameters, player.clip, get_total_norm(whole))
-        for group in player.optimizer.param_groups:
-            group["lr"] = rates.get(player.address, player.lr)
-        player.optimizer.step()
-    return not_finite_of(players, weights_of(players))
+    for trained_module in trained_modules:
+        whole = [p.grad for p in trained_module.parameters if p.grad is not None]
+        if trained_module.clip is not None and whole:
+            clip_grads_with_norm_(
+                trained_module.parameters, trained_module.clip, get_total_norm(whole)
+            )
+        for group in trained_module.optimizer.param_groups:
+            group["lr"] = rates.get(trained_module.address, trained_module.lr)
+        trained_module.optimizer.step()
+    return not_finite_of(trained_modules, weights_of(trained_modules))
 
 
 @contextmanager

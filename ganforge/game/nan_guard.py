@@ -23,7 +23,7 @@ from torch.nn.utils import get_total_norm
 
 from ganforge.game import optimizers
 from ganforge.game.game import Game
-from ganforge.game.player import Player
+from ganforge.game.trained_module import TrainedModule
 from ganforge.interfaces.components import Augmentor
 from ganforge.planning.plan import Side
 
@@ -31,7 +31,7 @@ _LARGE = 1e6  # a weighted loss beyond which all gradients and updates are looke
 
 
 @frozen
-class Moment:
+class TurnPosition:
     """A turn's place in a run.
 
     step: counts from 1. count: the side's update, from 0. update: the batch's number, from 0.
@@ -53,7 +53,7 @@ class Broken(Exception):
         self,
         kind: Literal["loss", "gradient", "weight"],
         names: Sequence[str],
-        at: Moment,
+        at: TurnPosition,
         *,
         exact: bool = True,
     ) -> None:
@@ -74,30 +74,31 @@ class Guard:
     def __init__(self, game: Game, *, closely: bool = False) -> None:
         self._game = game
         self._waits = game.device.type == "cpu" or any(
-            not player.optimizer.defaults.get("fused") for player in game.players
+            not trained_module.optimizer.defaults.get("fused")
+            for trained_module in game.trained_modules
         )
         self._always = closely
         self._closely = closely  # look at all gradients of this turn
         self._undoes = closely  # and at what its updates make of the weights
         self.stepped = False  # whether some weight was moved since this was made
-        self._at: Moment | None = None
+        self._at: TurnPosition | None = None
         self._kept: dict[tuple[str, str], Tensor] = {}  # (address, buffer) as before the turn
         self._owners: dict[Side, list[tuple[str, nn.Module]]] = {
             "discriminator": list(_owners(game, in_turn_of="discriminator")),
             "generator": list(_owners(game, in_turn_of="generator")),
         }
         self._smallest = {
-            player.address: min(player.parameters, key=lambda p: p.numel())
-            for player in game.players
-            if player.parameters
+            trained_module.address: min(trained_module.parameters, key=lambda p: p.numel())
+            for trained_module in game.trained_modules
+            if trained_module.parameters
         }
-        self._undo: list[tuple[Player, list[Tensor], dict[str, Tensor]]] = []  # of this turn
+        self._undo: list[tuple[TrainedModule, list[Tensor], dict[str, Tensor]]] = []  # of this turn
         self._flag = torch.zeros((), device=game.device)
         self._records: dict[tuple[Side, str], tuple[list[str], Tensor]] = {}
 
     # --- before and after a turn ----------------------------------------------------------------
 
-    def open(self, at: Moment) -> None:
+    def open(self, at: TurnPosition) -> None:
         """A turn begins: keep the buffers as they are, since its forwards move them.
 
         G's turn over the batch of D's last one uses the fakes that were made there, so the
@@ -127,10 +128,10 @@ class Guard:
     def restore(self) -> None:
         """Put buffers, and weights and moments that were kept, back to how they were before the
         turn."""
-        for player, weights, moments in self._undo:
+        for trained_module, weights, moments in self._undo:
             with torch.no_grad():
-                torch._foreach_copy_([*player.parameters], weights)
-            optimizers.load_state_tensors(player.optimizer, player.names(), moments)
+                torch._foreach_copy_([*trained_module.parameters], weights)
+            optimizers.load_state_tensors(trained_module.optimizer, trained_module.names(), moments)
         assert self._at is not None
         for address, module in self._owners[self._at.side]:
             for name, _ in module.named_buffers(recurse=False):
@@ -162,45 +163,47 @@ class Guard:
             broken = [n for n, v in zip(names, flat, strict=True) if not math.isfinite(v)]
             raise Broken("loss", broken or names, self._at)
 
-    def gradients(self, players: Sequence[Player]) -> dict[str, Tensor]:
-        """Look at the gradients before the update. Returns their norms by player, as far as they
+    def gradients(self, trained_modules: Sequence[TrainedModule]) -> dict[str, Tensor]:
+        """Look at the gradients before the update. Returns their norms by module, as far as they
         were computed."""
         assert self._at is not None
         norms = {}
-        for player in players:
-            if self._closely or not self._waits or player.clip is not None:
-                gradients = [p.grad for p in player.parameters if p.grad is not None]
+        for trained_module in trained_modules:
+            if self._closely or not self._waits or trained_module.clip is not None:
+                gradients = [p.grad for p in trained_module.parameters if p.grad is not None]
                 if gradients:
-                    norms[player.address] = _norm(gradients)
-                looked = norms.get(player.address)
+                    norms[trained_module.address] = _norm(gradients)
+                looked = norms.get(trained_module.address)
             else:
-                gradient = self._smallest[player.address].grad
+                gradient = self._smallest[trained_module.address].grad
                 looked = None if gradient is None else gradient.sum()
             if self._waits and looked is not None and not math.isfinite(looked.item()):
-                names = not_finite_of(players, gradients_of(players))
-                raise Broken("gradient", names or [player.address], self._at)
+                names = not_finite_of(trained_modules, gradients_of(trained_modules))
+                raise Broken("gradient", names or [trained_module.address], self._at)
         if not self._waits and norms:
             self._note("gradient", list(norms), list(norms.values()))
             finite = torch.stack(list(norms.values())).isfinite().all()
             self._flag = torch.maximum(self._flag, (~finite).float())
         return norms
 
-    def step(self, player: Player) -> None:
+    def step(self, trained_module: TrainedModule) -> None:
         """Step an optimizer, unless something was not finite."""
         if not self._waits:
-            player.optimizer.found_inf = self._flag  # type: ignore[attr-defined]
+            trained_module.optimizer.found_inf = self._flag  # type: ignore[attr-defined]
         if not (self._waits and self._undoes):
-            player.optimizer.step()
+            trained_module.optimizer.step()
             self.stepped = True
             return
         assert self._at is not None
-        names = player.names()
-        moments = optimizers.state_tensors(player.optimizer, names)
-        weights = [parameter.detach().clone() for parameter in player.parameters]
-        self._undo.append((player, weights, {k: v.clone() for k, v in moments.items()}))
-        player.optimizer.step()
-        if not math.isfinite(_norm(player.parameters).item()):
-            raise Broken("weight", not_finite_of([player], weights_of([player])), self._at)
+        names = trained_module.names()
+        moments = optimizers.state_tensors(trained_module.optimizer, names)
+        weights = [parameter.detach().clone() for parameter in trained_module.parameters]
+        self._undo.append((trained_module, weights, {k: v.clone() for k, v in moments.items()}))
+        trained_module.optimizer.step()
+        if not math.isfinite(_norm(trained_module.parameters).item()):
+            raise Broken(
+                "weight", not_finite_of([trained_module], weights_of([trained_module])), self._at
+            )
         self.stepped = True
 
     def raise_if_broken(self) -> None:
@@ -210,11 +213,18 @@ class Guard:
             raise self._first_broken()
         if self._at is None:
             return
-        norms = [_norm(player.parameters) for player in self._game.players if player.parameters]
+        norms = [
+            _norm(trained_module.parameters)
+            for trained_module in self._game.trained_modules
+            if trained_module.parameters
+        ]
         if not torch.stack(norms).isfinite().all():
-            players = self._game.players
+            trained_modules = self._game.trained_modules
             raise Broken(
-                "weight", not_finite_of(players, weights_of(players)), self._at, exact=False
+                "weight",
+                not_finite_of(trained_modules, weights_of(trained_modules)),
+                self._at,
+                exact=False,
             )
 
     # --- on an accelerator ----------------------------------------------------------------------
@@ -232,13 +242,13 @@ class Guard:
         self._records[self._at.side, kind] = (names, now)
 
     def _first_broken(self) -> Broken:
-        found: list[tuple[int, int, str, list[str], Moment]] = []
+        found: list[tuple[int, int, str, list[str], TurnPosition]] = []
         for (side, kind), (names, record) in self._records.items():
             *finite, step, count, update = record.tolist()
             broken = [name for name, good in zip(names, finite, strict=True) if not good]
             if broken:
                 order = (step, 2 * update + (side == "generator"))
-                found.append((*order, kind, broken, Moment(side, step, count, update)))
+                found.append((*order, kind, broken, TurnPosition(side, step, count, update)))
         if not found:  # the sum of finite terms was not finite
             assert self._at is not None
             return Broken("loss", ["the total"], self._at)
@@ -286,27 +296,39 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for name, tensor in tensors.items() if not _norm([tensor]).isfinite()]
 
 
-def not_finite_of(players: Sequence[Player], tensors: Mapping[str, Tensor]) -> list[str]:
+def not_finite_of(
+    trained_modules: Sequence[TrainedModule], tensors: Mapping[str, Tensor]
+) -> list[str]:
     """The names of parameters for which these have a norm that is not finite; where only all of a
-    player's together have one, its address."""
+    module's together have one, its address."""
     names = not_finite(tensors)
     if names:
         return names
     together = {
-        player.address: [tensors[name] for name in player.names().values() if name in tensors]
-        for player in players
+        trained_module.address: [
+            tensors[name] for name in trained_module.names().values() if name in tensors
+        ]
+        for trained_module in trained_modules
     }
     return [address for address, of in together.items() if of and not _norm(of).isfinite()]
 
 
-def weights_of(players: Sequence[Player]) -> dict[str, Tensor]:
+def weights_of(trained_modules: Sequence[TrainedModule]) -> dict[str, Tensor]:
     """Parameters by their address in files."""
-    return {name: p.detach() for player in players for p, name in player.names().items()}
+    return {
+        name: p.detach()
+        for trained_module in trained_modules
+        for p, name in trained_module.names().items()
+    }
 
 
-def gradients_of(players: Sequence[Player]) -> dict[str, Tensor]:
+def gradients_of(trained_modules: Sequence[TrainedModule]) -> dict[str, Tensor]:
     """The gradients that there are, by the address of their parameter."""
-    named = ((p, name) for player in players for p, name in player.names().items())
+    named = (
+        (p, name)
+        for trained_module in trained_modules
+        for p, name in trained_module.names().items()
+    )
     return {name: p.grad for p, name in named if p.grad is not None}
 
 

@@ -9,16 +9,16 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from ganforge.game.error_attribution import blaming, defined_at
+from ganforge.game.error_attribution import attributing_errors, defined_at
 from ganforge.game.frozen import Frozen
-from ganforge.game.output_checks import verdict_of
+from ganforge.game.output_checks import discriminator_output
 from ganforge.interfaces.components import (
     Augmentor,
     Discriminator,
+    DiscriminatorOutput,
     Generator,
     Loss,
     LossContext,
-    Verdict,
 )
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError
@@ -63,7 +63,7 @@ def build_network(
     cls = registry.load_target(plan.component)
     refs = {option: others[address] for option, address in plan.settings.refs.items()}
     draws.seed_networks("init", plan.address)
-    with blaming(plan.component):
+    with attributing_errors(plan.component):
         if isinstance(plan, GeneratorPlan):
             network: nn.Module = cls(plan.options, plan.source_specs, plan.target_spec, **refs)
         else:
@@ -103,12 +103,12 @@ def build_loss(
     """An instance of a loss: of contests, that of one discriminator, whose network is given; of any
     other, the only one."""
     cls = registry.load_target(plan.component)
-    with blaming(plan.component):
+    with attributing_errors(plan.component):
         loss: Loss = cls(plan.options)
     if type(loss).build is not Loss.build:
         context = _context(plan, game, guard, network)
         draws.seed_networks("init", f"losses.{plan.name}" + (f"@{guard.name}" if guard else ""))
-        with blaming(plan.component):
+        with attributing_errors(plan.component):
             loss.build(context)
     return loss
 
@@ -116,7 +116,7 @@ def build_loss(
 def _context(
     plan: LossPlan, game: Plan, guard: DiscriminatorPlan | None, network: nn.Module | None
 ) -> LossContext:
-    names = plan.on if guard is None else game.contests(guard.name)
+    names = plan.on if guard is None else game.pairings(guard.name)
     made = {name: game.generators[name] for name in names}
     sources = {name: edge.source_specs for name, edge in made.items()}
     targets = {name: edge.target_spec for name, edge in made.items()}
@@ -125,7 +125,7 @@ def _context(
         return LossContext(
             discriminator="",
             judged=first.target_spec,
-            verdict=Verdict(),
+            output=DiscriminatorOutput(),
             labels=game.labels_of(first.target),
             sources=sources,
             targets=targets,
@@ -134,7 +134,7 @@ def _context(
     return LossContext(
         discriminator=guard.name,
         judged=guard.judged,
-        verdict=meta_verdict(network, guard, rows),
+        output=meta_output(network, guard, rows),
         labels=guard.labels,
         sources=sources,
         targets=targets,
@@ -173,32 +173,36 @@ def initialise(network: nn.Module, deviation: float) -> None:
                 parameter.normal_(0.0, deviation)
 
 
-def meta_verdict(network: nn.Module, plan: DiscriminatorPlan, rows: int = _ITEMS) -> Verdict:
+def meta_output(
+    network: nn.Module, plan: DiscriminatorPlan, rows: int = _ITEMS
+) -> DiscriminatorOutput:
     """What a discriminator returns, as meta tensors of two items.
 
     A copy judges two items of zeros, which moves nothing and draws nothing of anybody's. On the
     meta device it would cost less, but that imports the compiler. One that cannot judge two items
     is shown as many as in a turn, `rows`.
     """
-    with blaming(plan.component):
+    with attributing_errors(plan.component):
         try:
-            verdict = _judged_zeros(network, plan, _ITEMS)
+            output = _judged_zeros(network, plan, _ITEMS)
         except Exception:
             if rows <= _ITEMS:
                 raise
-            verdict = _judged_zeros(network, plan, rows)
-    values = attrs.astuple(verdict, recurse=False)
-    return Verdict(*(None if value is None else value.to("meta")[:_ITEMS] for value in values))
+            output = _judged_zeros(network, plan, rows)
+    values = attrs.astuple(output, recurse=False)
+    return DiscriminatorOutput(
+        *(None if value is None else value.to("meta")[:_ITEMS] for value in values)
+    )
 
 
-def _judged_zeros(network: nn.Module, plan: DiscriminatorPlan, rows: int) -> Verdict:
+def _judged_zeros(network: nn.Module, plan: DiscriminatorPlan, rows: int) -> DiscriminatorOutput:
     shadow = copy.deepcopy(network)
     device = next(network.parameters(), torch.empty(0)).device
     given = tuple(_zeros(spec, rows).to(device) for spec in plan.given_specs)
     judged = torch.zeros((rows, *plan.judged.played), device=device)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        verdict = shadow(judged, **({"given": given} if given else {}))
-    return verdict_of(verdict, rows, plan.component)
+        output = shadow(judged, **({"given": given} if given else {}))
+    return discriminator_output(output, rows, plan.component)
 
 
 def _zeros(spec: Spec, rows: int) -> Tensor:

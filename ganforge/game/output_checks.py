@@ -10,29 +10,29 @@ import attrs
 from torch import Tensor
 
 from ganforge.game.error_attribution import defined_at
-from ganforge.interfaces.components import Made, Verdict
+from ganforge.interfaces.components import DiscriminatorOutput, GeneratorOutput
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import Component
 
 
-def verdict_of(value: object, rows: int, component: Component) -> Verdict:
-    """What a discriminator returned for so many items, as a Verdict."""
-    verdict = value if isinstance(value, Verdict) else Verdict(scores=value)  # type: ignore[arg-type]
+def discriminator_output(value: object, rows: int, component: Component) -> DiscriminatorOutput:
+    """What a discriminator returned for so many items, as a DiscriminatorOutput."""
+    output = value if isinstance(value, DiscriminatorOutput) else DiscriminatorOutput(scores=value)  # type: ignore[arg-type]
     named = {"scores": value}
-    if isinstance(value, Verdict):
+    if isinstance(value, DiscriminatorOutput):
         named = {n: v for n, v in attrs.asdict(value, recurse=False).items() if v is not None}
     for name, part in named.items():
         if not isinstance(part, Tensor):
-            beside = "" if value is verdict else ", or a Verdict"
+            beside = "" if value is output else ", or a Verdict"
             raise _wrong(component, f"{_kind(part)} as {name}, not a tensor [N, ...]{beside}")
         if part.dim() and len(part) != rows:
             raise _wrong(component, f"{name} of {len(part)} items for {rows}: one row per item")
-    return verdict
+    return output
 
 
-def made_of(value: object, rows: int, component: Component) -> Made:
-    """What a generator returned for so many items, as a Made."""
-    made = value if isinstance(value, Made) else Made(value)  # type: ignore[arg-type]
+def generator_output(value: object, rows: int, component: Component) -> GeneratorOutput:
+    """What a generator returned for so many items, as a GeneratorOutput."""
+    made = value if isinstance(value, GeneratorOutput) else GeneratorOutput(value)  # type: ignore[arg-type]
     data: object = made.data
     if not isinstance(data, Tensor):
         beside = "" if value is made else ", or a Made"

@@ -1,10 +1,10 @@
 """What the losses of one update may look at; each thing is made once, when it is first read.
 
 A `Batch` holds data, noise and what the generators made of them. A `Turn` is one update of one
-side over a batch. An `Exhibit` is one input (real, fake, ...) before one discriminator, a
-`Sighting` is what the discriminator said of it in one view. Where D's last turn and G's turn
-share a batch, the fakes are made once: they depend on the generators only, which have not
-stepped in between.
+side over a batch. A `DiscriminatorInput` is one input (real, fake, ...) of one discriminator, a
+`DiscriminatorForward` is one forward over it in one view, and what is read off its output. Where
+D's last turn and G's turn share a batch, the fakes are made once: they depend on the generators
+only, which have not stepped in between.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import torch
 from torch import Tensor
 
 from ganforge.game.batch import Batch
-from ganforge.interfaces.components import Made, Verdict, as_one_hot
+from ganforge.interfaces.components import DiscriminatorOutput, GeneratorOutput, as_one_hot
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec, Spec, TextSpec
-from ganforge.interfaces.vocabulary import FORCED, TRANSLATION, VERDICT, split
+from ganforge.interfaces.vocabulary import DISCRIMINATOR_OUTPUT, FORCED, TRANSLATION, split
 from ganforge.planning.plan import GeneratorPlan, Side
 
 # Inputs that one forward of a discriminator may take side by side.
-_TOGETHER = ("real", "labelled", "mismatched", "fake", "twin")
+_BATCHED_TOGETHER = ("real", "labelled", "mismatched", "fake", "second")
 
 
 class Turn:
     """One update of one side. `wants` are the names that its losses will read.
 
-    step counts from 1; `exhibit` and `contest` memoise, so that everything exists once.
+    step counts from 1; `input_of` and `translation` memoise, so that everything exists once.
     """
 
     def __init__(self, batch: Batch, side: Side, step: int, wants: Collection[str]) -> None:
@@ -38,42 +38,42 @@ class Turn:
         self.side: Side = side
         self.step = step
         self.wants = frozenset(wants)
-        self._exhibits: dict[tuple[str, str, str], Exhibit] = {}
-        self._journeys: dict[str, Journey] = {}
+        self._inputs: dict[tuple[str, str, str], DiscriminatorInput] = {}
+        self._journeys: dict[str, Translation] = {}
 
-    def exhibit(self, guard: str, kind: str, generator: str) -> Exhibit:
+    def input_of(self, guard: str, kind: str, generator: str) -> DiscriminatorInput:
         """The input `kind` before discriminator `guard`; real data is the same for all fakes."""
         if kind == "labelled" and self.game.plan.labelled(guard) is None:
             kind = "real"
         key = (guard, kind, "" if kind in ("real", "labelled", "mismatched") else generator)
-        if key not in self._exhibits:
-            self._exhibits[key] = Exhibit(self, guard, kind, key[2])
-        return self._exhibits[key]
+        if key not in self._inputs:
+            self._inputs[key] = DiscriminatorInput(self, guard, kind, key[2])
+        return self._inputs[key]
 
-    def journey(self, generator: str) -> Journey:
+    def translation(self, generator: str) -> Translation:
         """What concerns one generator alone."""
         if generator not in self._journeys:
-            self._journeys[generator] = Journey(self, generator)
+            self._journeys[generator] = Translation(self, generator)
         return self._journeys[generator]
 
-    def contest(self, guard: str, generator: str, view: str, name: str) -> Any:
-        """The value of a vocabulary name in one contest."""
+    def pairing(self, guard: str, generator: str, view: str, name: str) -> Any:
+        """The value of a vocabulary name in one pairing."""
         if name == "turn":
             return self
         if name in TRANSLATION or name in FORCED:
-            return getattr(self.journey(generator), name)
+            return getattr(self.translation(generator), name)
         source, quantity = split(name)
-        exhibit = self.exhibit(guard, source, generator)
-        if quantity in VERDICT:
-            return getattr(exhibit.sighting(view), quantity)
-        return getattr(exhibit, quantity)
+        judged_input = self.input_of(guard, source, generator)
+        if quantity in DISCRIMINATOR_OUTPUT:
+            return getattr(judged_input.forward_of(view), quantity)
+        return getattr(judged_input, quantity)
 
     def known_scores(self, guard: str) -> tuple[Tensor, Tensor] | None:
         """(scores of real, scores of fakes) that this turn's losses have read, detached."""
         scores: dict[str, Tensor] = {}
-        for (name, kind, _), exhibit in self._exhibits.items():
+        for (name, kind, _), judged_input in self._inputs.items():
             if name == guard and kind in ("real", "fake"):
-                found = exhibit.known_scores()
+                found = judged_input.known_scores()
                 if found is not None:
                     scores[kind] = found
         return (scores["real"], scores["fake"]) if len(scores) == 2 else None
@@ -81,12 +81,12 @@ class Turn:
     def known_data(self, guard: str) -> tuple[Tensor, Tensor] | None:
         """(real data, fakes) that this turn's losses have put before a discriminator, detached."""
         data: dict[str, Tensor] = {}
-        for (name, kind, _), exhibit in self._exhibits.items():
-            if name == guard and kind in ("real", "fake") and "data" in vars(exhibit):
-                data[kind] = exhibit.data.detach()
+        for (name, kind, _), judged_input in self._inputs.items():
+            if name == guard and kind in ("real", "fake") and "data" in vars(judged_input):
+                data[kind] = judged_input.data.detach()
         return (data["real"], data["fake"]) if len(data) == 2 else None
 
-    def company(self, guard: str, view: str) -> list[Sighting]:
+    def batched_together(self, guard: str, view: str) -> list[DiscriminatorForward]:
         """The sightings of one view that one forward makes: in D's turn, real and fakes before a
         discriminator that judges each row by itself; not where a gradient with respect to one of
         them is read, since that would go through all."""
@@ -95,24 +95,24 @@ class Turn:
         kinds = {
             k
             for k, quantity in map(split, self.wants)
-            if quantity in VERDICT and quantity != "seen"
+            if quantity in DISCRIMINATOR_OUTPUT and quantity != "seen"
         }
-        if any(f"{kind}_gradient" in self.wants for kind in kinds & set(_TOGETHER)):
+        if any(f"{kind}_gradient" in self.wants for kind in kinds & set(_BATCHED_TOGETHER)):
             return []
-        exhibits = [
-            self.exhibit(guard, kind, generator)
-            for kind in _TOGETHER
+        inputs = [
+            self.input_of(guard, kind, generator)
+            for kind in _BATCHED_TOGETHER
             if kind in kinds
-            for generator in self.game.plan.contests(guard)
+            for generator in self.game.plan.pairings(guard)
         ]
-        return [exhibit.sighting(view) for exhibit in dict.fromkeys(exhibits)]
+        return [judged_input.forward_of(view) for judged_input in dict.fromkeys(inputs)]
 
     def views(self, guard: str) -> tuple[str, ...]:
         """The views that a discriminator has of its data."""
-        return tuple(self.exhibit(guard, "real", "").views)
+        return tuple(self.input_of(guard, "real", "").views)
 
 
-class Journey:
+class Translation:
     """A generator's sources, what it makes of them, and the way back."""
 
     def __init__(self, turn: Turn, generator: str) -> None:
@@ -131,7 +131,7 @@ class Journey:
         kind, quantity = split(name)
         if kind == "real":
             return self._real(quantity)
-        purpose = "twin" if kind == "twin" else "made"
+        purpose = "second" if kind == "second" else "made"
         made = self._batch.made(self._name, purpose)
         made = made if self._turn.side == "generator" else detached(made)
         if quantity == "labels":
@@ -192,7 +192,7 @@ class Journey:
         return made.data
 
 
-class Exhibit:
+class DiscriminatorInput:
     """One input before one discriminator, whatever the view."""
 
     def __init__(self, turn: Turn, guard: str, kind: str, generator: str) -> None:
@@ -202,7 +202,7 @@ class Exhibit:
         self._guard = turn.game.plan.discriminators[guard]
         self._kind = kind
         self._generator = generator
-        self._sightings: dict[str, Sighting] = {}
+        self._forwards: dict[str, DiscriminatorForward] = {}
 
     @cached_property
     def data(self) -> Tensor:
@@ -217,7 +217,7 @@ class Exhibit:
 
     def _labelled(self) -> Tensor:
         domain = self._game.plan.labelled(self._guard.name)
-        assert domain is not None, "such an exhibit is the real one"
+        assert domain is not None, "such an input is the real one"
         data = self._batch[domain]
         plan = self._game.plan.domains[self._guard.on]
         if plan.origin == "derived":
@@ -238,13 +238,13 @@ class Exhibit:
             return made
         return self._game.replayed(self._guard.name, made.detach(), self._batch)
 
-    def _twin(self) -> Tensor:
-        return self._fake("twin")
+    def _second(self) -> Tensor:
+        return self._fake("second")
 
     def _mixed(self) -> Tensor:
         """Points on the lines between real and fake (WGAN-GP, arXiv:1704.00028, algorithm 1)."""
-        real = self._turn.exhibit(self._guard.name, "real", "").data.detach()
-        fake = self._turn.exhibit(self._guard.name, "fake", self._generator).data.detach()
+        real = self._turn.input_of(self._guard.name, "real", "").data.detach()
+        fake = self._turn.input_of(self._guard.name, "fake", self._generator).data.detach()
         draw = self._batch.draw("mixed", self._guard.name, self._generator)
         share = draw.uniform(*[1] * (real.dim() - 1))
         return torch.lerp(fake, real, share)
@@ -271,7 +271,7 @@ class Exhibit:
 
     def _condition(self, domain: str) -> Tensor:
         condition = None
-        if self._kind in ("fake", "twin", "mixed"):
+        if self._kind in ("fake", "second", "mixed"):
             condition = self._batch.condition(self._generator, domain)
         if self._kind == "mismatched":
             condition = self._batch.mismatched(domain)
@@ -299,37 +299,44 @@ class Exhibit:
         return self._beside.log_probs
 
     @property
-    def _beside(self) -> Made:
+    def _beside(self) -> GeneratorOutput:
         """What the generator made; detached in D's turn, whose losses must not reach it."""
         made = self._batch.made(self._generator, self._purpose)
         return made if self._turn.side == "generator" else detached(made)
 
     @property
     def _purpose(self) -> str:
-        return "twin" if self._kind == "twin" else "made"
+        return "second" if self._kind == "second" else "made"
 
     def known_scores(self) -> Tensor | None:
         """The scores of the first view, if a loss has read them."""
-        for sighting in self._sightings.values():
-            if "verdict" in vars(sighting) and sighting.scores is not None:
-                return sighting.scores.detach()
+        for forward in self._forwards.values():
+            if "output" in vars(forward) and forward.scores is not None:
+                return forward.scores.detach()
         return None
 
-    def sighting(self, view: str) -> Sighting:
+    def forward_of(self, view: str) -> DiscriminatorForward:
         """What the discriminator says of this input in one view."""
-        if view not in self._sightings:
+        if view not in self._forwards:
             address = (self._kind, self._generator, view, self._turn.side, *self._batch.address)
-            self._sightings[view] = Sighting(self, self._guard.name, view, address, self._turn)
-        return self._sightings[view]
+            self._forwards[view] = DiscriminatorForward(
+                self, self._guard.name, view, address, self._turn
+            )
+        return self._forwards[view]
 
 
-class Sighting:
+class DiscriminatorForward:
     """One forward of one discriminator, and what was read off it."""
 
     def __init__(
-        self, exhibit: Exhibit, guard: str, view: str, address: tuple[str | int, ...], turn: Turn
+        self,
+        judged_input: DiscriminatorInput,
+        guard: str,
+        view: str,
+        address: tuple[str | int, ...],
+        turn: Turn,
     ) -> None:
-        self._exhibit = exhibit
+        self._input = judged_input
         self._guard = guard
         self._view = view
         self._address = address
@@ -337,27 +344,27 @@ class Sighting:
 
     @property
     def seen(self) -> Tensor:
-        return self._exhibit.views[self._view]
+        return self._input.views[self._view]
 
     @cached_property
-    def verdict(self) -> Verdict:
-        company = self._turn.company(self._guard, self._view)
-        if self not in company:
-            return self._judged(self.seen, self._exhibit.given, self._address)
-        given = [sighting._exhibit.given for sighting in company]
-        verdict = self._judged(
-            torch.cat([sighting.seen for sighting in company]),
+    def output(self) -> DiscriminatorOutput:
+        batched_together = self._turn.batched_together(self._guard, self._view)
+        if self not in batched_together:
+            return self._judged(self.seen, self._input.given, self._address)
+        given = [forward._input.given for forward in batched_together]
+        output = self._judged(
+            torch.cat([forward.seen for forward in batched_together]),
             None if given[0] is None else tuple(map(torch.cat, zip(*given, strict=True))),
             ("together", self._view, self._turn.side, *self._turn.batch.address),
         )
-        parts = verdict.split([len(sighting.seen) for sighting in company])
-        for sighting, part in zip(company, parts, strict=True):
-            vars(sighting)["verdict"] = part
-        return parts[company.index(self)]
+        parts = output.split([len(forward.seen) for forward in batched_together])
+        for forward, part in zip(batched_together, parts, strict=True):
+            vars(forward)["output"] = part
+        return parts[batched_together.index(self)]
 
     def _judged(
         self, seen: Tensor, given: tuple[Tensor, ...] | None, address: tuple[str | int, ...]
-    ) -> Verdict:
+    ) -> DiscriminatorOutput:
         records = self._turn.side == "discriminator"
         return self._turn.game.judge(self._guard, seen, given, address=address, records=records)
 
@@ -365,25 +372,25 @@ class Sighting:
 
     @cached_property
     def scores(self) -> Tensor | None:
-        return in_float(self.verdict.scores)
+        return in_float(self.output.scores)
 
     @cached_property
     def class_scores(self) -> Tensor | None:
-        return in_float(self.verdict.class_scores)
+        return in_float(self.output.class_scores)
 
     @cached_property
     def features(self) -> Tensor | None:
-        return in_float(self.verdict.features)
+        return in_float(self.output.features)
 
     @cached_property
     def reconstruction(self) -> Tensor | None:
-        return in_float(self.verdict.reconstruction)
+        return in_float(self.output.reconstruction)
 
     @cached_property
     def gradient(self) -> Tensor:
         """Of the scores' sum with respect to the data before the augmentors."""
         assert self.scores is not None
-        (gradient,) = torch.autograd.grad(self.scores.sum(), self._exhibit.data, create_graph=True)
+        (gradient,) = torch.autograd.grad(self.scores.sum(), self._input.data, create_graph=True)
         return gradient
 
 
@@ -392,10 +399,10 @@ def in_float(value: Tensor | None) -> Tensor | None:
     return None if value is None else value.float()
 
 
-def detached(made: Made) -> Made:
+def detached(made: GeneratorOutput) -> GeneratorOutput:
     """The same, cut off from the generator."""
     posterior = made.posterior
-    return Made(
+    return GeneratorOutput(
         made.data.detach(),
         None if made.latents is None else made.latents.detach(),
         None if posterior is None else (posterior[0].detach(), posterior[1].detach()),

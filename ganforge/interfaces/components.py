@@ -5,6 +5,7 @@ Data is float32 in [-1, 1] unless its spec says otherwise; N is the batch.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @define(eq=False)  # not frozen, which torch.compile cannot follow
-class Made:
+class GeneratorOutput:
     """What a generator returns: data, and what its losses may ask for beside it."""
 
     data: Tensor
@@ -35,7 +36,7 @@ class Made:
 
 
 @define(eq=False)
-class Verdict:
+class DiscriminatorOutput:
     """What a discriminator returns. Scores are logits, [N] or a map of patches [N, ...]."""
 
     scores: Tensor | None = None
@@ -43,17 +44,17 @@ class Verdict:
     features: Tensor | None = None  # [N, ...]
     reconstruction: Tensor | None = None  # the shape of the data
 
-    def split(self, sizes: Sequence[int]) -> list[Verdict]:
-        """One verdict for each part of the items, so many items each."""
+    def split(self, sizes: Sequence[int]) -> list[DiscriminatorOutput]:
+        """One output for each part of the items, so many items each."""
         values = attrs.astuple(self, recurse=False)
         parts = ([None] * len(sizes) if v is None else v.split(list(sizes)) for v in values)
-        return [Verdict(*part) for part in zip(*parts, strict=True)]
+        return [DiscriminatorOutput(*part) for part in zip(*parts, strict=True)]
 
     @classmethod
     def of_classes(
         cls, class_scores: Tensor, classes: int, features: Tensor | None = None
-    ) -> Verdict:
-        """The verdict of a classifier that knows fakes as one more class.
+    ) -> DiscriminatorOutput:
+        """The output of a classifier that knows fakes as one more class.
 
         class_scores: logits [N, classes + 1], fake last, or [N, classes] where the logit of fake
         is held at 0 (arXiv:1606.03498, section 5). The score is the logit of being real, [N].
@@ -95,7 +96,7 @@ class Generator(Network):
         self.sources = tuple(sources)
         self.target = target
 
-    def forward(self, *sources: Tensor) -> Tensor | Made:
+    def forward(self, *sources: Tensor) -> Tensor | GeneratorOutput:
         """One tensor [N, *spec.shape] per source -> data [N, *target.played], images in [-1, 1]."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
@@ -123,8 +124,10 @@ class Discriminator(Network):
         self.judged = judged
         self.given = tuple(given)
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Tensor | Verdict:
-        """data [N, *judged.played] -> scores (logits, [N] or a patch map) or a Verdict.
+    def forward(
+        self, data: Tensor, given: tuple[Tensor, ...] | None = None
+    ) -> Tensor | DiscriminatorOutput:
+        """data [N, *judged.played] -> scores (logits, [N] or a patch map) or a DiscriminatorOutput.
 
         given: [N, *spec.shape] each. Text that is judged is one-hot, text given is token numbers.
         """
@@ -171,26 +174,32 @@ class LossContext:
     """What a loss that owns parameters is built from: one discriminator and what it returns, and
     the generators that it plays on.
 
-    verdict: meta tensors of one forward with N = 2, so shapes are known and nothing is computed.
+    output: meta tensors of one forward with N = 2, so shapes are known and nothing is computed.
     labels: the spec of the judged domain's labels, if the data has some.
     sources, targets: by generator, the specs of what it is given, and of what it makes.
 
-    For a loss that reads no verdict there is no discriminator: its name is "", its verdict is
+    For a loss that reads no output there is no discriminator: its name is "", its output is
     empty, and `judged` and `labels` are of what the first of the generators makes.
     """
 
     discriminator: str
     judged: Spec
-    verdict: Verdict
+    output: DiscriminatorOutput
     labels: LabelSpec | None
     sources: Mapping[str, tuple[Spec, ...]] = attrs.field(factory=dict)
     targets: Mapping[str, Spec] = attrs.field(factory=dict)
+
+    @property
+    def verdict(self) -> DiscriminatorOutput:
+        """The name of `output` in 0.1.0; warns."""
+        warnings.warn("LossContext.verdict is called output now", DeprecationWarning, stacklevel=2)
+        return self.output
 
 
 class Loss(nn.Module):
     """Pure maths for one or both sides; parameter names say what is read (vocabulary.py).
 
-    A loss that reads verdicts exists once per discriminator and is called once per contest; one
+    A loss that reads outputs exists once per discriminator and is called once per pairing; one
     that reads none exists once and is called per generator. Methods return per-sample values
     [N, ...], or a dict of such named terms, which are added and logged apart.
 
@@ -205,12 +214,23 @@ class Loss(nn.Module):
     """
 
     mixes_batch: bool = False
-    boundary: ClassVar[float | None] = None  # score above which D says "real"; None: no accuracy
+    # The score above which D takes an item for real; None where accuracy means nothing.
+    decision_threshold: ClassVar[float | None] = None
     learns_with: ClassVar[Literal["discriminator", "generator"] | None] = None
 
     def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "boundary" in vars(cls):  # its name in 0.1.0
+            warnings.warn(
+                f"{cls.__name__}.boundary is called decision_threshold now",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            cls.decision_threshold = vars(cls)["boundary"]
 
     def build(self, context: LossContext) -> None:
         """Create parameters and buffers of this loss. What it freezes (`requires_grad_(False)`,
@@ -220,12 +240,12 @@ class Loss(nn.Module):
         """Update buffers after a turn. Returns 0-d numbers to log.
 
         side: "discriminator" or "generator". values: the mean of each term that the side's method
-        returned ("loss" where it returned a bare tensor), 0-d, detached, reduced over contests.
+        returned ("loss" where it returned a bare tensor), 0-d, detached, reduced over pairings.
         """
         return {}
 
-    def class_scores(self, verdict: Verdict) -> Tensor | None:
-        """What a classifier that this loss owns says of a verdict's item, logits [N, classes];
+    def class_scores(self, output: DiscriminatorOutput) -> Tensor | None:
+        """What a classifier that this loss owns says of an output's item, logits [N, classes];
         None where it owns none."""
         return None
 

@@ -230,9 +230,9 @@ class Component:
                 augmentor: (options, judged: Spec, given: tuple[Spec]) -> None, once for each
                 discriminator that it stands before
                 loss, hook, metric: (options) -> None
-    offers      discriminator, generator: names of what its Verdict or Made holds beside scores or
-                data, or a function of its options returning them; a discriminator that offers a
-                reconstruction gives scores only where it names them too
+    offers      discriminator, generator: names of what its DiscriminatorOutput or GeneratorOutput
+                holds beside scores or data, or a function of its options returning them; a
+                discriminator that offers a reconstruction gives scores only where it names them too
     needs       loss: side -> names from the vocabulary, or a function of its options (all with
                 defaults) returning that; left out, they are read from the source
     describe    dataset (required): (options, image: ImageOptions) -> DataDescription

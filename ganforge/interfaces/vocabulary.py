@@ -13,11 +13,11 @@ INPUTS = {
     "fake": "what a generator made for that domain",
     "mixed": "points on the lines between real and fake, one per pair",
     "mismatched": "real data with another row's condition",
-    "twin": "a second fake of the same condition, from other noise",
+    "second": "another fake of the same condition, from other noise",
 }
 
-# What a discriminator returned for an input. Reading one makes the loss a loss of contests.
-VERDICT = {
+# What a discriminator returned for an input. Reading one makes the loss a loss of pairings.
+DISCRIMINATOR_OUTPUT = {
     "seen": "the data after the augmentors, as the discriminator sees it",
     "scores": "raw scores, logits, [N] or a map of patches [N, ...]",
     "class_scores": "class logits, [N, classes]",
@@ -32,8 +32,8 @@ BESIDE = {
     "given": "the condition that the discriminator is given, a tuple of tensors",
 }
 
-# What a generator may return beside data (see Made).
-MADE = {
+# What a generator may return beside data (see GeneratorOutput).
+GENERATOR_OUTPUT = {
     "latents": "the noise or code the data was made from, [N, ...]",
     "posterior": "the generator's distribution over its code: (mean, log-variance), each [N, D]",
     "log_probs": "log-probabilities of the discrete choices made, [N, ...]",
@@ -53,13 +53,17 @@ FORCED = {
     "belongs to the source, log-probabilities [N, length]",
 }
 
-TURN = {"turn": "the whole turn: networks, batch and every contest"}
+TURN = {"turn": "the whole turn: networks, batch and every pairing"}
 
 
 def _vocabulary() -> dict[str, str]:
     names = dict(INPUTS)
     for source, what in INPUTS.items():
-        quantities = VERDICT | BESIDE | (MADE if source in ("fake", "twin") else {})
+        quantities = (
+            DISCRIMINATOR_OUTPUT
+            | BESIDE
+            | (GENERATOR_OUTPUT if source in ("fake", "second") else {})
+        )
         names |= {f"{source}_{q}": f"{text}, of: {what}" for q, text in quantities.items()}
     return names | TRANSLATION | FORCED | TURN
 
@@ -67,12 +71,22 @@ def _vocabulary() -> dict[str, str]:
 VOCABULARY: dict[str, str] = _vocabulary()
 
 
+# What inputs were called in 0.1.0; losses that still ask by these names are warned of, and play.
+FORMER = {"twin": "second"}
+
+
+def current(name: str) -> str:
+    """A name as the vocabulary has it now."""
+    source, joint, quantity = name.partition("_")
+    return FORMER.get(source, source) + joint + quantity
+
+
 def split(name: str) -> tuple[str, str]:
     """`real_class_scores` -> (`real`, `class_scores`); a bare name has the quantity `data`."""
-    source, _, quantity = name.partition("_")
+    source, _, quantity = current(name).partition("_")
     return source, quantity or "data"
 
 
-def reads_verdict(name: str) -> bool:
+def reads_output(name: str) -> bool:
     """Whether this name is only known once a discriminator has looked."""
-    return split(name)[1] in VERDICT or name == "turn"
+    return split(name)[1] in DISCRIMINATOR_OUTPUT or name == "turn"

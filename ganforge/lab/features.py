@@ -11,7 +11,7 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge.interfaces.components import Verdict
+from ganforge.interfaces.components import DiscriminatorOutput
 
 if TYPE_CHECKING:
     from ganforge.runs.run import Run
@@ -60,8 +60,8 @@ def _features(network: nn.Module, device: torch.device, images: Tensor) -> Tenso
     return torch.cat([_pooled(network(part)) for part in parts])
 
 
-def _pooled(verdict: Verdict) -> Tensor:
-    features = verdict.features
+def _pooled(output: DiscriminatorOutput) -> Tensor:
+    features = output.features
     assert features is not None, "its manifest offers them"
     features = features.float()
     if features.dim() == 4 and min(features.shape[2:]) > _CELLS:

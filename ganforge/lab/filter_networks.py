@@ -10,7 +10,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from ganforge.game.networks import build_networks
-from ganforge.interfaces.components import Augmentor, Made
+from ganforge.interfaces.components import Augmentor, GeneratorOutput
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec
@@ -157,7 +157,7 @@ def _making(
         if place is not None and images is not None:
             values[place] = images
         made = network(*values)
-        return (made.data if isinstance(made, Made) else made).float()
+        return (made.data if isinstance(made, GeneratorOutput) else made).float()
 
     if place is not None:
         return Subject(address, network, sources[place].float(), True, call)

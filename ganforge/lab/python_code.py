@@ -17,7 +17,7 @@ from attrs import frozen
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ganforge.interfaces.components import Made
+from ganforge.interfaces.components import GeneratorOutput
 from ganforge.interfaces.errors import GanforgeError
 
 
@@ -43,7 +43,7 @@ class _Data(nn.Module):
 
     def forward(self, *sources: Tensor) -> Tensor:
         made = self.network(*sources)
-        return (made.data if isinstance(made, Made) else made).float()
+        return (made.data if isinstance(made, GeneratorOutput) else made).float()
 
 
 def plain(network: nn.Module) -> nn.Module:

@@ -8,7 +8,13 @@ from typing import Any
 
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
-from ganforge.interfaces.vocabulary import VERDICT, VOCABULARY, reads_verdict, split
+from ganforge.interfaces.vocabulary import (
+    DISCRIMINATOR_OUTPUT,
+    VOCABULARY,
+    current,
+    reads_output,
+    split,
+)
 from ganforge.planning.networks import NetworkReader
 from ganforge.planning.plan import (
     SIDES,
@@ -45,10 +51,10 @@ class LossReader(NetworkReader):
     def loss(self, part: Part) -> LossPlan:
         table = self.table("losses").get(part.name)
         needs = self.needs(part, table)
-        of_contests = any(reads_verdict(n) for names in needs.values() for n in names)
+        of_pairings = any(reads_output(n) for names in needs.values() for n in names)
         before = len(self.problems)
         if needs:
-            on = self.plays_on(part, table, needs, of_contests)
+            on = self.plays_on(part, table, needs, of_pairings)
             self.losses_are_known &= len(self.problems) == before
         else:
             on = ()
@@ -68,7 +74,7 @@ class LossReader(NetworkReader):
             part.component,
             part.options,
             on,
-            of_contests,
+            of_pairings,
             needs,
             self.weight(table, part.name),
             self.every(table),
@@ -89,7 +95,12 @@ class LossReader(NetworkReader):
             self.problem(str(error), table.span)
             return {}
         needs = {side: tuple(names) for side, names in found.items()}
-        strange = [(side, n) for side, names in needs.items() for n in names if n not in VOCABULARY]
+        asked = [(side, name) for side, names in needs.items() for name in names]
+        strange = [(side, name) for side, name in asked if current(name) not in VOCABULARY]
+        self.registry.warnings += [
+            f"loss '{part.component.id}' reads '{name}', which is called '{current(name)}' now"
+            for name in sorted({name for _, name in asked if current(name) != name})
+        ]
         for side, name in strange:
             close = nearest(name, VOCABULARY)
             self.problem(
@@ -103,19 +114,19 @@ class LossReader(NetworkReader):
         return {} if strange else needs
 
     def plays_on(
-        self, part: Part, table: Table, needs: Mapping[str, tuple[str, ...]], of_contests: bool
+        self, part: Part, table: Table, needs: Mapping[str, tuple[str, ...]], of_pairings: bool
     ) -> tuple[str, ...]:
         """The discriminators or generators a loss plays on, each able to give what it needs.
 
         Without `on`, a loss of contests plays on every discriminator and must be able to; one of
         generators plays on those that can give what it needs.
         """
-        known: Mapping[str, Any] = self.discriminators if of_contests else self.generators
-        names = self.chosen_names(table, known, "discriminator" if of_contests else "generator")
+        known: Mapping[str, Any] = self.discriminators if of_pairings else self.generators
+        names = self.chosen_names(table, known, "discriminator" if of_pairings else "generator")
         asked = tuple(dict.fromkeys(n for side in SIDES for n in needs.get(side, ())))
-        lacks = {name: self.lacking(name, asked, of_contests) for name in names}
+        lacks = {name: self.lacking(name, asked, of_pairings) for name in names}
         able = tuple(name for name, reason in lacks.items() if not reason)
-        if able and not of_contests and "on" not in table:
+        if able and not of_pairings and "on" not in table:
             return able
         for name, reason in lacks.items():
             if reason:
@@ -127,17 +138,17 @@ class LossReader(NetworkReader):
                 break
         return able
 
-    def lacking(self, name: str, asked: Iterable[str], of_contests: bool) -> str:
+    def lacking(self, name: str, asked: Iterable[str], of_pairings: bool) -> str:
         """Why a discriminator's contests, or a generator, cannot give what a loss asks for."""
         generators = (
             [g for g in self.generators.values() if g.target == self.discriminators[name].on]
-            if of_contests and self.discriminators[name].on != UNKNOWN
+            if of_pairings and self.discriminators[name].on != UNKNOWN
             else [self.generators[name]]
-            if not of_contests
+            if not of_pairings
             else []
         )
         for need in asked:
-            reason = self.lacking_verdict(name, need) if of_contests else ""
+            reason = self.lacking_verdict(name, need) if of_pairings else ""
             for generator in generators:
                 reason = reason or self.lacking_made(generator, need)
             if reason:
@@ -151,7 +162,7 @@ class LossReader(NetworkReader):
         scored = "scores" in declared or "reconstruction" not in declared
         if quantity in ("scores", "gradient") and not scored:
             return f"discriminator '{plan.component.name}' reconstructs, and gives no scores"
-        beside = quantity in VERDICT and quantity not in ("scores", "gradient", "seen")
+        beside = quantity in DISCRIMINATOR_OUTPUT and quantity not in ("scores", "gradient", "seen")
         complete = declared or plan.component.provider == "ganforge"
         if beside and complete and quantity not in declared:
             return f"discriminator '{plan.component.name}' offers no {quantity}"
@@ -196,11 +207,11 @@ class LossReader(NetworkReader):
         if need in ("source", "cycled") and isinstance(generator.source_specs[0], NoiseSpec):
             return f"{edge} starts from noise, not from data"
         draws = any(isinstance(s, NoiseSpec) for s in generator.source_specs)
-        if source == "twin" and sources_are_known and not draws:
+        if source == "second" and sources_are_known and not draws:
             return f"{edge} draws no noise, so it makes nothing twice"
         labelled = any(isinstance(s, LabelSpec) for s in generator.source_specs)
         lacks_labels = sources_are_known and not labelled
-        if quantity == "labels" and source in ("fake", "twin") and lacks_labels:
+        if quantity == "labels" and source in ("fake", "second") and lacks_labels:
             return f'{edge} is given no label (`from = ["noise", "label"]`)'
         offered = self.offered(generator, self.table("generators").get(generator.name))
         known = offered or generator.component.provider == "ganforge"

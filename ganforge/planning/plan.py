@@ -123,7 +123,7 @@ class LossPlan(Part):
     """
 
     on: tuple[str, ...]
-    of_contests: bool
+    of_pairings: bool
     needs: Mapping[str, tuple[str, ...]]
     weight: Mapping[str, float]
     every: int = 1
@@ -181,7 +181,7 @@ class Plan:
             plans[generator.address] = generator
         return plans
 
-    def contests(self, discriminator: str) -> tuple[str, ...]:
+    def pairings(self, discriminator: str) -> tuple[str, ...]:
         """The generators that make what this discriminator judges."""
         on = self.discriminators[discriminator].on
         return tuple(name for name, g in self.generators.items() if g.target == on)
@@ -250,12 +250,12 @@ class Plan:
         for name in phase.losses:
             loss = self.losses[name]
             for target in loss.on:
-                if loss.of_contests:
+                if loss.of_pairings:
                     if "discriminator" in loss.needs:
                         reached.add(f"discriminators.{target}")
                         reached |= {f"generators.{name}" for name in self.encoders(target)}
                     if "generator" in loss.needs:
-                        for generator in self.contests(target):
+                        for generator in self.pairings(target):
                             reached |= self._chain(generator)
                 elif "generator" in loss.needs:
                     reached |= self._chain(target)

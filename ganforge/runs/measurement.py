@@ -79,10 +79,10 @@ class Measurement:
         """Let a metric measure a run. Raises PluginError where it returns anything but figures,
         and whatever GanforgeError the metric raises; with its component, other errors of a
         third party's metric are PluginErrors, too, which name it."""
-        from ganforge.game.error_attribution import blaming
+        from ganforge.game.error_attribution import attributing_errors
 
         started = time.perf_counter()
-        with nullcontext() if component is None else blaming(component):
+        with nullcontext() if component is None else attributing_errors(component):
             measured = metric.measure(run)
         seconds = time.perf_counter() - started
         if not isinstance(measured, Mapping):

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from ganforge.data.feed import held_out_rows, held_out_split, read_rows
 from ganforge.game.derived_domains import derived, resized
-from ganforge.game.error_attribution import blaming
+from ganforge.game.error_attribution import attributing_errors
 from ganforge.game.networks import build_loss, build_network, build_views
-from ganforge.game.output_checks import made_of
+from ganforge.game.output_checks import generator_output
 from ganforge.hardware.machine import find_device
-from ganforge.interfaces.components import Dataset, Loss, Verdict
+from ganforge.interfaces.components import Dataset, DiscriminatorOutput, Loss
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
@@ -464,9 +464,9 @@ class Run:
 
     @staticmethod
     def _data_of(plan: GeneratorPlan, network: Any, sources: Sequence[Tensor]) -> Tensor:
-        with blaming(plan.component):
+        with attributing_errors(plan.component):
             made = network(*sources)
-        return made_of(made, len(sources[0]), plan.component).data.float()
+        return generator_output(made, len(sources[0]), plan.component).data.float()
 
     def sources(
         self,
@@ -539,15 +539,17 @@ class Run:
 
 def owns(loss: LossPlan, guard: DiscriminatorPlan) -> bool:
     """Whether a loss has an instance of its own for this discriminator."""
-    return loss.of_contests and guard.name in loss.on
+    return loss.of_pairings and guard.name in loss.on
 
 
-def _classes(verdict: Tensor | Verdict, owners: Sequence[Loss], guard: str) -> Tensor:
-    verdict = verdict if isinstance(verdict, Verdict) else Verdict(scores=verdict)
-    if verdict.class_scores is not None:
-        return verdict.class_scores
+def _classes(output: Tensor | DiscriminatorOutput, owners: Sequence[Loss], guard: str) -> Tensor:
+    output = (
+        output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(scores=output)
+    )
+    if output.class_scores is not None:
+        return output.class_scores
     for loss in owners:
-        scores = loss.class_scores(verdict)
+        scores = loss.class_scores(output)
         if scores is not None:
             return scores
     raise GanforgeError(f"neither discriminator '{guard}' nor a loss on it classifies")

@@ -1,4 +1,4 @@
-"""What losses must hold, tried on made-up verdicts."""
+"""What losses must hold, tried on made-up outputs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ganforge.game.frozen import Frozen
-from ganforge.interfaces.components import Loss, LossContext, Verdict
+from ganforge.interfaces.components import DiscriminatorOutput, Loss, LossContext
 from ganforge.interfaces.errors import TrainingError
 from ganforge.interfaces.specs import ImageSpec, NoiseSpec
-from ganforge.interfaces.vocabulary import VOCABULARY, reads_verdict, split
+from ganforge.interfaces.vocabulary import VOCABULARY, current, reads_output, split
 from ganforge.planning.plan import SIDES, Side
 from ganforge.registry.parameter_names import loss_needs
 from ganforge.testing.cases import Failed, NotTried, Subject
@@ -42,7 +42,7 @@ def needs(subject: Subject) -> None:
             continue
         names = declared[side]
         for name in names:
-            if name not in VOCABULARY:
+            if current(name) not in VOCABULARY:
                 raise Failed(f"{side}() asks for '{name}', which is not in the vocabulary")
         parameters = [*inspect.signature(method).parameters.values()][1:]
         takes = {p.name for p in parameters}
@@ -203,9 +203,9 @@ def _built(subject: Subject, shape: tuple[int, ...], classes: int) -> Loss:
     assert isinstance(loss, Loss)
     torch.manual_seed(0)
     declared = loss_needs(subject.component, subject.options)
-    of_contests = any(reads_verdict(name) for names in declared.values() for name in names)
-    verdict = _verdict(shape, classes, 0)
-    loss.build(_context(verdict) if of_contests else _context_without_verdict())
+    of_pairings = any(reads_output(name) for names in declared.values() for name in names)
+    output = _output(shape, classes, 0)
+    loss.build(_context(output) if of_pairings else _context_without_output())
     return loss
 
 
@@ -213,16 +213,20 @@ def _reads(names: tuple[str, ...], quantity: str) -> bool:
     return any(split(name)[1] == quantity for name in names)
 
 
-def _context(verdict: Verdict) -> LossContext:
-    meta = Verdict(*(v.to("meta") for v in _fields(verdict)))
+def _context(output: DiscriminatorOutput) -> LossContext:
+    meta = DiscriminatorOutput(*(v.to("meta") for v in _fields(output)))
     return LossContext(
-        discriminator="main", judged=IMAGE, verdict=meta, labels=LABELS, **_generators()
+        discriminator="main", judged=IMAGE, output=meta, labels=LABELS, **_generators()
     )
 
 
-def _context_without_verdict() -> LossContext:
+def _context_without_output() -> LossContext:
     return LossContext(
-        discriminator="", judged=IMAGE, verdict=Verdict(), labels=LABELS, **_generators()
+        discriminator="",
+        judged=IMAGE,
+        output=DiscriminatorOutput(),
+        labels=LABELS,
+        **_generators(),
     )
 
 
@@ -230,18 +234,20 @@ def _generators() -> dict[str, Any]:
     return {"sources": {"main": (NoiseSpec(LATENTS),)}, "targets": {"main": IMAGE}}
 
 
-def _fields(verdict: Verdict) -> list[Tensor]:
-    values = (verdict.scores, verdict.class_scores, verdict.features, verdict.reconstruction)
+def _fields(output: DiscriminatorOutput) -> list[Tensor]:
+    values = (output.scores, output.class_scores, output.features, output.reconstruction)
     return [v for v in values if v is not None]
 
 
-def _verdict(shape: tuple[int, ...], classes: int, seed: int) -> Verdict:
+def _output(shape: tuple[int, ...], classes: int, seed: int) -> DiscriminatorOutput:
     random = torch.Generator().manual_seed(seed)
 
     def drawn(*size: int) -> Tensor:
         return torch.randn(ROWS, *size, generator=random)
 
-    return Verdict(drawn(*shape), drawn(classes), drawn(5, 3, 3), drawn(*IMAGE.shape).tanh())
+    return DiscriminatorOutput(
+        drawn(*shape), drawn(classes), drawn(5, 3, 3), drawn(*IMAGE.shape).tanh()
+    )
 
 
 def _given(names: tuple[str, ...], shape: tuple[int, ...], classes: int) -> dict[str, Any]:
@@ -255,9 +261,9 @@ def _thing(name: str, shape: tuple[int, ...], classes: int) -> Any:
     source, quantity = split(name)
     seed = sum(map(ord, source))
     random = torch.Generator().manual_seed(seed)
-    verdict = _verdict(shape, classes, seed)
+    output = _output(shape, classes, seed)
     if quantity in ("scores", "class_scores", "features", "reconstruction"):
-        return getattr(verdict, quantity).requires_grad_()
+        return getattr(output, quantity).requires_grad_()
     if quantity == "labels":
         return torch.arange(ROWS) % LABELS.classes
     if quantity == "latents":

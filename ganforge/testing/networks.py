@@ -26,7 +26,7 @@ NOTHING = 1e-4  # of the longest gradient: what is shorter is rounding
 
 
 def shapes(subject: Subject) -> None:
-    """Data and verdicts have the shapes of their specs and are finite, in training and in eval mode
+    """Data and outputs have the shapes of their specs and are finite, in training and in eval mode
     (there also for one item alone)."""
     for situation in situations(subject):
         network = situation.build()

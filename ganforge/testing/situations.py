@@ -15,8 +15,8 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from ganforge.game.error_attribution import raised_by
-from ganforge.game.output_checks import verdict_of
-from ganforge.interfaces.components import Made, Network, as_one_hot
+from ganforge.game.output_checks import discriminator_output
+from ganforge.interfaces.components import GeneratorOutput, Network, as_one_hot
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.manifest import Component, Impossible
 from ganforge.interfaces.specs import (
@@ -95,16 +95,16 @@ class Situation:
         """What a network makes or says, by name: data, or scores, class_scores, ..."""
         if self.target is not None:
             made = network(*inputs)
-            made = made if isinstance(made, Made) else Made(made)
+            made = made if isinstance(made, GeneratorOutput) else GeneratorOutput(made)
             return _tensors({"data": made.data, "log_probs": made.log_probs})
         given = {"given": inputs[1:]} if len(inputs) > 1 else {}
         try:
             said = network(inputs[0], **given)
-            verdict = verdict_of(said, len(inputs[0]), self.subject.component)
+            output = discriminator_output(said, len(inputs[0]), self.subject.component)
         except PluginError as error:
             raise Failed(f"{error} ({self})") from error
         names = ("scores", "class_scores", "features", "reconstruction")
-        return _tensors({name: getattr(verdict, name) for name in names})
+        return _tensors({name: getattr(output, name) for name in names})
 
 
 def _tensors(named: Mapping[str, Tensor | None]) -> dict[str, Tensor]:

@@ -89,11 +89,11 @@ def bench(
     budget = seconds / (len(tried) + 1)
     with TemporaryDirectory() as folder:
         stage = Stage(plan, registry, Path(folder), wait)
-        baseline = stage.player(Way())
-        found = [_compared(baseline, stage.player(way), way, budget) for way in tried]
+        baseline = stage.trained_module(Way())
+        found = [_compared(baseline, stage.trained_module(way), way, budget) for way in tried]
         best = together(found)
         if len(best.lines) > 1:
-            found.append(_compared(baseline, stage.player(best), best, budget))
+            found.append(_compared(baseline, stage.trained_module(best), best, budget))
         rounds = len(baseline.times)
         middle, waiting = median(baseline.times), baseline.waiting()
         first = Timed(Way(), middle, 1.0, rounds, waiting, baseline.preparing)
@@ -140,7 +140,7 @@ class Stage:
         self._feeds: dict[bool, Feed] = {}
         self._streaming: list[Feed] = []
 
-    def player(self, way: Way) -> Player:
+    def trained_module(self, way: Way) -> TrainedModule:
         """The game played this way, and warmed up."""
         plan = attrs.evolve(self._plan, train=with_options(self._plan.train, **way.lines))
         decided = machine.decide(plan.train)
@@ -151,7 +151,7 @@ class Stage:
             self._feeds[last].settle()
             self._streaming.append(self._feeds[last])
         game = Game(plan, self._registry, decided, self._feeds[last])
-        return Player(Training(plan, game, self._folder, self._registry))
+        return TrainedModule(Training(plan, game, self._folder, self._registry))
 
     def close(self) -> None:
         """End what reads data ahead."""
@@ -159,7 +159,7 @@ class Stage:
             feed.close()
 
 
-class Player:
+class TrainedModule:
     """One way of playing, timed in turns. times: milliseconds of a step in each. preparing: seconds
     of the first steps."""
 
@@ -196,13 +196,15 @@ class Player:
             torch.cuda.synchronize(self._training.game.device)
 
 
-def _compared(baseline: Player, player: Player, way: Way, budget: float) -> Timed:
+def _compared(
+    baseline: TrainedModule, trained_module: TrainedModule, way: Way, budget: float
+) -> Timed:
     """Turns of both, one after the other, for as long as the budget lasts."""
     ratios: list[float] = []
     own: list[float] = []
     end = time.perf_counter() + budget
     while len(ratios) < LEAST_ROUNDS or time.perf_counter() < end:
         usual = baseline.turn(baseline.steps)
-        own.append(player.turn(player.steps))
+        own.append(trained_module.turn(trained_module.steps))
         ratios.append(usual / own[-1])
-    return Timed(way, median(own), median(ratios), len(own), preparing=player.preparing)
+    return Timed(way, median(own), median(ratios), len(own), preparing=trained_module.preparing)

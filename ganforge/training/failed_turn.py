@@ -26,9 +26,9 @@ from ganforge.data.feed import Feed
 from ganforge.game.batch import Batch
 from ganforge.game.game import Game
 from ganforge.game.nan_examination import Findings, examine
-from ganforge.game.nan_guard import Broken, Guard, Moment, called
+from ganforge.game.nan_guard import Broken, Guard, TurnPosition, called
 from ganforge.hardware import machine
-from ganforge.interfaces.components import Made
+from ganforge.interfaces.components import GeneratorOutput
 from ganforge.interfaces.errors import GanforgeError, RunError, TrainingError
 from ganforge.interfaces.manifest import with_options
 from ganforge.planning.plan import SIDES, PhasePlan, Plan
@@ -95,7 +95,7 @@ def _state(
         "steps": game.plan.steps,
         "seed": game.plan.train.seed,
         "phase": attrs.asdict(game.phase),
-        "rates": {p.address: p.optimizer.param_groups[0]["lr"] for p in game.players},
+        "rates": {p.address: p.optimizer.param_groups[0]["lr"] for p in game.trained_modules},
         "layouts": {name: "channels_last" for name, value in inputs.items() if _is_last(value)},
         "kind": broken.kind,
         "names": broken.names,
@@ -181,7 +181,7 @@ class Failure:
     """A snapshot that was read."""
 
     folder: Path
-    at: Moment
+    at: TurnPosition
     state: Mapping[str, Any]
     networks: Mapping[str, Tensor]
     optimizers: Mapping[str, Tensor]
@@ -206,7 +206,7 @@ def read(folder: Path) -> Failure:
         )
     (networks, optimizers, inputs), state = checkpoint.read(folder, _FILES, "snapshot")
     try:
-        at = Moment(*(state[name] for name in ("side", "step", "count", "update")))
+        at = TurnPosition(*(state[name] for name in ("side", "step", "count", "update")))
         whole = [at.step, at.count, at.update, state["steps"]]
         findings = state["findings"]
         good = at.side in SIDES and all(type(n) is int and 0 <= n < 2**62 for n in whole)
@@ -263,16 +263,16 @@ def _phase(failure: Failure, plan: Plan) -> PhasePlan:
 
 def _inputs(
     failure: Failure, device: torch.device
-) -> tuple[dict[str, Tensor], dict[tuple[str, str], Made]]:
+) -> tuple[dict[str, Tensor], dict[tuple[str, str], GeneratorOutput]]:
     """(real data by domain, what encoders had made), on the device, laid out as they were."""
     layouts = failure.state.get("layouts", {})
     data: dict[str, Tensor] = {}
-    encoded: dict[tuple[str, str], Made] = {}
+    encoded: dict[tuple[str, str], GeneratorOutput] = {}
     for key, value in failure.inputs.items():
         value = value.to(device)
         if key.startswith(_ENCODED):
             name, _, purpose = key.removeprefix(_ENCODED).partition("/")
-            encoded[name, purpose] = Made(value)
+            encoded[name, purpose] = GeneratorOutput(value)
         else:
             last = key in layouts and value.dim() == 4
             data[key] = value.contiguous(memory_format=torch.channels_last) if last else value

@@ -8,7 +8,7 @@ from typing import Any
 
 import pluggy
 
-from ganforge.game.error_attribution import blaming
+from ganforge.game.error_attribution import attributing_errors
 from ganforge.interfaces.components import Hook
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.hook_events import TrainingSpecs
@@ -23,7 +23,7 @@ def build_hooks(plan: Plan, registry: Registry, *, all_: bool = True) -> dict[st
     hooks: dict[str, Hook] = {}
     for name, part in plan.hooks.items():
         cls = registry.load_target(part.component)
-        with blaming(part.component):
+        with attributing_errors(part.component):
             hooks[name] = cls(part.options)
     return {name: hook for name, hook in hooks.items() if all_ or hook.changes_weights}
 

@@ -15,7 +15,11 @@ from ganforge.data.archives import FetchOptions
 from ganforge.data.download import prepare
 from ganforge.data.feed import Feed
 from ganforge.data.row_loader import is_worker_trouble, worker_trouble, workers_here
-from ganforge.game.error_attribution import blaming, needs_more_items, remembers_no_memory
+from ganforge.game.error_attribution import (
+    attributing_errors,
+    needs_more_items,
+    remembers_no_memory,
+)
 from ganforge.game.game import Game
 from ganforge.hardware import machine
 from ganforge.hardware.machine import Machine
@@ -342,7 +346,7 @@ def build_feed(
 
 def _dataset(plan: Plan, registry: Registry) -> Dataset:
     cls = registry.load_target(plan.data.component)
-    with blaming(plan.data.component):
+    with attributing_errors(plan.data.component):
         built: Dataset = cls(plan.data.options, plan.data.image, plan.data.description)
     return built
 
@@ -406,8 +410,8 @@ def _initialise(training: Training) -> None:
         init = training.plan.networks[address].settings.init
         if init is not None and init.run is not None:
             _take_weights(network, address, Path(init.run))
-            if address in training.game.averages:
-                training.game.averages[address].load_state_dict(network.state_dict())
+            if address in training.game.ema:
+                training.game.ema[address].load_state_dict(network.state_dict())
 
 
 def _take_weights(network: Any, address: str, run: Path) -> None:

@@ -260,7 +260,9 @@ class _Stage:
         assert self._training is not None
         game = self._training.game
         state = {name: sum(t.nbytes for t in kept.values()) for name, kept in game.state().items()}
-        gradients = sum(p.nbytes for player in game.players for p in player.parameters)
+        gradients = sum(
+            p.nbytes for trained_module in game.trained_modules for p in trained_module.parameters
+        )
         return sum(state.values()), gradients, max(state.values())
 
     def frozen(self) -> dict[str, tuple[int, int]]:
@@ -286,15 +288,15 @@ def _fitting(training: Training) -> Iterator[None]:
 
 def _make_moments(game: Game) -> None:
     """Let optimizers make the moments that they have after the first step, moving nothing."""
-    for player in game.players:
-        if not player.parameters:
+    for trained_module in game.trained_modules:
+        if not trained_module.parameters:
             continue
-        for parameter in player.parameters:
+        for parameter in trained_module.parameters:
             parameter.grad = torch.zeros_like(parameter)
-        for group in player.optimizer.param_groups:
+        for group in trained_module.optimizer.param_groups:
             group["lr"] = 0.0
-        player.optimizer.step()
-        player.optimizer.zero_grad(set_to_none=True)
+        trained_module.optimizer.step()
+        trained_module.optimizer.zero_grad(set_to_none=True)
 
 
 def _fullest_step(training: Training, phase: PhasePlan) -> int:

@@ -56,8 +56,8 @@ def _fits(training: Training, size: int) -> bool:
             total = game.total(turn, losses, {})
             if total is not None and total.requires_grad:
                 total.backward()  # type: ignore[no-untyped-call]
-            for player in game.players:
-                player.optimizer.zero_grad(set_to_none=True)
+            for trained_module in game.trained_modules:
+                trained_module.optimizer.zero_grad(set_to_none=True)
     except (RuntimeError, MemoryError) as error:
         if remembers_no_memory(error):
             return False

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from ganforge.data.row_loader import is_worker_trouble, worker_trouble
 from ganforge.game import optimizers
 from ganforge.game.batch import Batch, parts_of, rows_of
-from ganforge.game.error_attribution import blaming, lacks_second_derivative
+from ganforge.game.error_attribution import attributing_errors, lacks_second_derivative
 from ganforge.game.game import Game
-from ganforge.game.nan_guard import Broken, Guard, Moment
-from ganforge.game.player import Player
+from ganforge.game.nan_guard import Broken, Guard, TurnPosition
+from ganforge.game.trained_module import TrainedModule
 from ganforge.game.turn import Turn
 from ganforge.hardware.processes import Ranks, running_statistics
 from ganforge.interfaces.components import Loss
@@ -124,10 +124,10 @@ class Training:
             read = torch.stack([v.float().to(device) for v in tensors.values()]).tolist()
             gauges |= dict(zip(tensors, read, strict=True))
         progress = max(0, self.step - 1) / self.steps
-        for player in self.game.players:
-            if player.trained and not player.address.startswith("losses."):
-                factor = optimizers.factor(player.schedule, progress)
-                gauges[f"lr/{player.address}"] = player.lr * factor * self.lr_factor
+        for trained_module in self.game.trained_modules:
+            if trained_module.learns and not trained_module.address.startswith("losses."):
+                factor = optimizers.factor(trained_module.schedule, progress)
+                gauges[f"lr/{trained_module.address}"] = trained_module.lr * factor * self.lr_factor
         gauges.pop("wait/data", None)  # of a sitting that streamed its data
         if self.game.feed.streams:
             gauges["wait/data"] = self.game.feed.waiting()
@@ -140,8 +140,8 @@ class Training:
     def _shown_here(self) -> dict[str, Tensor]:
         """The same of this process's rows, as far as it is not reduced yet."""
         gauges: dict[str, Tensor] = {}
-        for name, (real, fake, boundary) in self._scores.items():
-            gauges |= _score_gauges(name, real, fake, boundary)
+        for name, (real, fake, threshold) in self._scores.items():
+            gauges |= _score_gauges(name, real, fake, threshold)
         for name, (real, fake) in self._shown.items():
             gauges |= {f"spread/real{name}": _spread(real), f"spread/fake{name}": _spread(fake)}
         return gauges
@@ -155,7 +155,7 @@ class Training:
         """The run as it is now, to sample from and to measure; every network is put back into
         the mode it was in."""
         game = self.game
-        playing = (*game.networks.values(), *game.averages.values(), *game.losses.values())
+        playing = (*game.networks.values(), *game.ema.values(), *game.losses.values())
         modes = {module: module.training for part in playing for module in part.modules()}
         for module in modes:  # all of them, since one may use another without being asked for
             module.training = False
@@ -178,7 +178,7 @@ class Training:
 
     def _tell(self, moment: str, **what: Any) -> None:
         """Call the hooks that attend a moment, in the order of the recipe."""
-        with blaming(*(part.component for part in self.plan.hooks.values())):
+        with attributing_errors(*(part.component for part in self.plan.hooks.values())):
             getattr(self._hooks.hook, moment)(training=self, **what)
 
     def _tell_each(self, moment: str, **what: Any) -> Exception | None:
@@ -186,7 +186,7 @@ class Training:
         errors = []
         told = {"training": self, **what}
         try:
-            with blaming(*(part.component for part in self.plan.hooks.values())):
+            with attributing_errors(*(part.component for part in self.plan.hooks.values())):
                 for hook in reversed(getattr(self._hooks.hook, moment).get_hookimpls()):
                     try:
                         hook.function(*(told[name] for name in hook.argnames))
@@ -339,7 +339,7 @@ class Training:
         self._tell("step_started", step=step)
         shared = self._discriminator_turns(step, phase)
         self._generator_turn(step, phase, shared)
-        self.game.average(step)
+        self.game.update_ema(step)
         self.step = step
         self._in_step_ended = True
         error = self._tell_each("step_ended", step=step)
@@ -373,12 +373,12 @@ class Training:
     def _play(self, side: Side, step: int, count: int, batches: list[Batch]) -> None:
         """One update of one side; `count` numbers the side's updates from 0."""
         losses = list(self.game.active(side, step, count))
-        players = self.game.open_side(side)
-        if not losses or not players:
+        trained_modules = self.game.open_side(side)
+        if not losses or not trained_modules:
             return
-        for player in players:
-            player.optimizer.zero_grad(set_to_none=True)
-        self._guard.open(Moment(side, step, count, batches[0].update))
+        for trained_module in trained_modules:
+            trained_module.optimizer.zero_grad(set_to_none=True)
+        self._guard.open(TurnPosition(side, step, count, batches[0].update))
         values: dict[str, dict[str, Tensor]] = {}
         try:
             if self.ranks is None:
@@ -386,10 +386,10 @@ class Training:
             else:
                 with self.ranks.turn():
                     totals = self._differentiate_all(batches, side, step, losses, values)
-                    total = self._add_up(self.ranks, players, values, totals)
+                    total = self._add_up(self.ranks, trained_modules, values, totals)
                 self._guard.watch(total, values, closely=_reads_gradients(losses, side))
             self._tell("before_update", step=step, side=side)
-            self._update(players)
+            self._update(trained_modules)
         except Broken as broken:
             raise self._explained(broken, batches) from None
         self._tell("after_update", step=step, side=side)
@@ -415,18 +415,27 @@ class Training:
     def _add_up(
         self,
         ranks: Ranks,
-        players: list[Player],
+        trained_modules: list[TrainedModule],
         values: dict[str, dict[str, Tensor]],
         totals: list[Tensor],
     ) -> Tensor:
         """Make gradients and values those of all processes, and what norms remember of the data
         the mean of what each does. Returns the total loss."""
-        gradients = [p.grad for player in players for p in player.parameters if p.grad is not None]
+        gradients = [
+            p.grad
+            for trained_module in trained_modules
+            for p in trained_module.parameters
+            if p.grad is not None
+        ]
         shown = {name: value / ranks.count for name, value in self._shown_here().items()}
         flat = [value for terms in values.values() for value in terms.values()]
         total = sum(totals, torch.zeros((), device=self.game.device))
         numbers = torch.stack([total, *flat, *shown.values()])
-        trained = (player.module for player in self.game.players if player.trained)
+        trained = (
+            trained_module.module
+            for trained_module in self.game.trained_modules
+            if trained_module.learns
+        )
         moved = [place for module in trained for place in running_statistics(module)]
         # New tensors, since a graph that G's turn has yet to go back through keeps the old ones.
         means = [getattr(module, name) / ranks.count for module, name in moved]
@@ -481,17 +490,17 @@ class Training:
             "under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`, or leave that loss out"
         )
 
-    def _update(self, players: list[Player]) -> None:
+    def _update(self, trained_modules: list[TrainedModule]) -> None:
         progress = self.step / self.steps
-        norms = self._guard.gradients(players)
-        for player in players:
-            if player.clip is not None and player.address in norms:
-                norm = norms[player.address]
-                nn.utils.clip_grads_with_norm_(player.parameters, player.clip, norm)
-            for group in player.optimizer.param_groups:
-                factor = optimizers.factor(player.schedule, progress)
-                group["lr"] = player.lr * factor * self.lr_factor
-            self._guard.step(player)
+        norms = self._guard.gradients(trained_modules)
+        for trained_module in trained_modules:
+            if trained_module.clip is not None and trained_module.address in norms:
+                norm = norms[trained_module.address]
+                nn.utils.clip_grads_with_norm_(trained_module.parameters, trained_module.clip, norm)
+            for group in trained_module.optimizer.param_groups:
+                factor = optimizers.factor(trained_module.schedule, progress)
+                group["lr"] = trained_module.lr * factor * self.lr_factor
+            self._guard.step(trained_module)
 
     def _stop_if_broken(self, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Raises TrainingError when something was not finite, also of what is to be saved. Waits
@@ -540,7 +549,7 @@ class Training:
             name = f"/{guard}" if len(self.plan.discriminators) > 1 else ""
             scores, data = turn.known_scores(guard), turn.known_data(guard)
             if scores is not None:
-                self._scores[name] = (*scores, self.game.boundary(guard))
+                self._scores[name] = (*scores, self.game.decision_threshold(guard))
             if data is not None and data[0].dim() == 4 and min(map(len, data)) >= _FEWEST:
                 self._shown[name] = data
 
@@ -609,11 +618,11 @@ def _spread(images: Tensor) -> Tensor:
 
 
 def _score_gauges(
-    name: str, real: Tensor, fake: Tensor, boundary: float | None
+    name: str, real: Tensor, fake: Tensor, threshold: float | None
 ) -> dict[str, Tensor]:
     gauges = {f"score/real{name}": real.mean(), f"score/fake{name}": fake.mean()}
-    if boundary is not None:
-        right = ((real > boundary).float().mean() + (fake < boundary).float().mean()) / 2
+    if threshold is not None:
+        right = ((real > threshold).float().mean() + (fake < threshold).float().mean()) / 2
         gauges[f"accuracy{name}"] = right
     return gauges
 

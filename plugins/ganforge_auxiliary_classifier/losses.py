@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ganforge import Loss, LossContext, Verdict
+from ganforge import DiscriminatorOutput, Loss, LossContext
 
 DEVIATION = 0.02  # of initial weights
 
@@ -19,7 +19,7 @@ class AuxiliaryClassifier(Loss):
 
     def build(self, context: LossContext) -> None:
         """The head: one row of weights a class, over all features or, pooled, over channels."""
-        features = context.verdict.features
+        features = context.output.features
         assert features is not None and context.labels is not None, "composition refused this"
         self.head = nn.Linear(self.vector(features).shape[1], context.labels.classes)
         nn.init.normal_(self.head.weight, 0.0, DEVIATION)
@@ -52,11 +52,11 @@ class AuxiliaryClassifier(Loss):
         """Features [N, ...], int64 [N] -> the cross-entropy of each item, [N]"""
         return cross_entropy(self.head(self.vector(features)), labels, reduction="none")
 
-    def class_scores(self, verdict: Verdict) -> Tensor | None:
+    def class_scores(self, output: DiscriminatorOutput) -> Tensor | None:
         """Logits [N, classes] of what D returned."""
-        if verdict.features is None:
+        if output.features is None:
             return None
-        return self.head(self.vector(verdict.features.float()))
+        return self.head(self.vector(output.features.float()))
 
     def class_rows(self) -> Tensor:
         """What stands for each class: the rows of the head's weight, [classes, F]."""

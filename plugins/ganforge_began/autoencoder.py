@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge import Discriminator, Generator, ImageSpec, Spec, Verdict, as_vectors
+from ganforge import Discriminator, DiscriminatorOutput, Generator, ImageSpec, Spec, as_vectors
 
 SMALLEST = 6  # px of the shorter side of the smallest map, at least, where the image has them
 
@@ -64,11 +64,13 @@ class BeganDiscriminator(Discriminator):
         code = options.code + sum(spec.flat for spec in given)
         self.decoder = Decoder(code, judged, options)
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """data [N, *judged.shape] -> its reconstruction, unbounded, and the code as features."""
         code = self.encoder(data)
         beside = [as_vectors(given, self.given)] if given else []
-        return Verdict(reconstruction=self.decoder(torch.cat([code, *beside], 1)), features=code)
+        return DiscriminatorOutput(
+            reconstruction=self.decoder(torch.cat([code, *beside], 1)), features=code
+        )
 
 
 def encoder(image: ImageSpec, code: int, width: int, layers: int) -> nn.Sequential:

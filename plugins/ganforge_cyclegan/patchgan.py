@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from ganforge import Discriminator, ImageSpec, Spec, Verdict, as_maps, map_channels
+from ganforge import Discriminator, DiscriminatorOutput, ImageSpec, Spec, as_maps, map_channels
 from ganforge_cyclegan.instance_norm import InstanceNorm
 
 SLOPE = 0.2  # of LeakyReLU
@@ -46,11 +46,11 @@ class Patchgan(Discriminator):
         self.body = nn.Sequential(*layers)
         self.score = convolution(widths[-1], 1, stride=1, norm=options.norm)
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """data [N, C, H, W], conditions -> scores [N, h, w] and features."""
         specs = (self.judged, *self.given)
         features = self.body(as_maps((data, *(given or ())), specs, *data.shape[2:]))
-        return Verdict(scores=self.score(features)[:, 0], features=features)
+        return DiscriminatorOutput(scores=self.score(features)[:, 0], features=features)
 
 
 def convolution(inputs: int, outputs: int, stride: int, norm: str, bias: bool = True) -> nn.Module:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from ganforge import Discriminator, Generator, ImageSpec, LabelSpec, Spec, Verdict, as_vectors
+from ganforge import (
+    Discriminator,
+    DiscriminatorOutput,
+    Generator,
+    ImageSpec,
+    LabelSpec,
+    Spec,
+    as_vectors,
+)
 from ganforge_dcgan.sizes import map_sizes, map_widths, padding
 
 SLOPE = 0.2  # of LeakyReLU
@@ -91,7 +99,7 @@ class DcganDiscriminator(Discriminator):
         score = nn.Conv2d(widths[-1], outputs, sizes[-1], bias=bias)
         self.score = nn.Sequential(*normed(score, outermost(options.norm)))
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """data [N, *judged.shape], conditions -> scores [N], features, perhaps class scores."""
         conditions = list(zip(given or (), self.given, strict=True))
         images = [value for value, spec in conditions if isinstance(spec, ImageSpec)]
@@ -103,8 +111,8 @@ class DcganDiscriminator(Discriminator):
             features = self.mix(torch.cat([features, tiled], 1))
         scores = self.score(features).flatten(1)  # [N, outputs]
         if self.classes:
-            return Verdict.of_classes(scores, self.classes, features)
-        return Verdict(scores=scores.flatten(), features=features)
+            return DiscriminatorOutput.of_classes(scores, self.classes, features)
+        return DiscriminatorOutput(scores=scores.flatten(), features=features)
 
 
 def upsampling(

@@ -1,7 +1,7 @@
 """Gradient magnitude images: sqrt(gx^2 + gy^2) of each channel, scaled into [-1, 1].
 
-Made of slices and sums, so it stays float32 under autocast and its gradient is the same on every
-device. The border is replicated, so nothing but the image makes edges.
+Made of slices and sums, so it stays float32 under autocast and its gradient is the same on
+every device. The border is replicated, so nothing but the image makes edges.
 """
 
 from collections.abc import Mapping

@@ -8,7 +8,7 @@ from ganforge import Loss
 class Hinge(Loss):
     """D cares only for scores within the margin, as a support vector machine does; G for all."""
 
-    boundary = 0.0
+    decision_threshold = 0.0
 
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> dict[str, Tensor]:
         """Scores [N, ...] -> max(0, m - D(x)) and max(0, m + D(G(z))), each [N, ...]"""

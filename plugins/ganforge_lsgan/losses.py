@@ -14,7 +14,7 @@ class LeastSquares(Loss):
     """Pulls every score to its target from both sides, also those that score far beyond it."""
 
     @property
-    def boundary(self) -> float:  # type: ignore[override]
+    def decision_threshold(self) -> float:  # type: ignore[override]
         """Half way between D's two targets."""
         return (self.options.real + self.options.fake) / 2
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ganforge import Dataset, Draw, Draws, GanforgeError, ImageSpec, Metric, Verdict
+from ganforge import Dataset, DiscriminatorOutput, Draw, Draws, GanforgeError, ImageSpec, Metric
 from ganforge.images import fit_images
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Overfitting(Metric):
         domain = run.discriminator_plan(name).on
         self._refuse(run, name)
         dataset, count = run.dataset(), self.options.count
-        fakes = [self._made(run, generator) for generator in run.plan.contests(name)]
+        fakes = [self._made(run, generator) for generator in run.plan.pairings(name)]
         training, held_out, fake = (
             self._score(run, name, images)
             for images in (
@@ -101,8 +101,8 @@ class Overfitting(Metric):
         network = run.discriminator(name)
         scores = []
         for part in seen.split(AT_ONCE):
-            verdict = network(part.to(run.device))
-            found = verdict.scores if isinstance(verdict, Verdict) else verdict
+            output = network(part.to(run.device))
+            found = output.scores if isinstance(output, DiscriminatorOutput) else output
             if found is None:
                 raise GanforgeError(f"discriminator '{name}' gives no scores")
             scores.append(found.double().reshape(len(found), -1).mean(1))

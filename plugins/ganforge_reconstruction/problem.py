@@ -10,7 +10,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from ganforge import Draws, GanforgeError, ImageSpec, Made, NoiseSpec, Spec
+from ganforge import Draws, GanforgeError, GeneratorOutput, ImageSpec, NoiseSpec, Spec
 from ganforge_reconstruction.search import Objective, typical_scale
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Problem:
             for place, spec in enumerate(self.specs)
         ]
         made = self.network(*sources)
-        return made.data if isinstance(made, Made) else made
+        return made.data if isinstance(made, GeneratorOutput) else made
 
     def objective(self, rows: Tensor, images: Tensor) -> Objective:
         """Mean squared error per pixel to images [n, ...] beside what these rows come with."""

@@ -15,12 +15,12 @@ from ganforge import GanforgeError, Loss, LossContext
 class OverClasses(Loss):
     """What the objectives share: which of the class scores are real classes."""
 
-    boundary = 0.0  # of scores that are the logit of being real (Verdict.of_classes)
+    decision_threshold = 0.0  # scores are the logit of being real (of_classes)
     classes: int
 
     def build(self, context: LossContext) -> None:
         """Take the number of classes from the data. Owns nothing."""
-        scores = context.verdict.class_scores
+        scores = context.output.class_scores
         assert context.labels is not None and scores is not None, "composition refused this"
         self.classes = context.labels.classes
         if scores.dim() != 2 or scores.shape[1] - self.classes not in (0, 1):

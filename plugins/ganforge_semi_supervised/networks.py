@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ganforge import Discriminator, LabelSpec, Spec, Verdict, as_vectors
+from ganforge import Discriminator, DiscriminatorOutput, LabelSpec, Spec, as_vectors
 
 
 class NoisyMlp(Discriminator):
@@ -39,14 +39,14 @@ class NoisyMlp(Discriminator):
         self.body = nn.Sequential(*layers)
         self.head = nn.Sequential(GaussianNoise(noise), dense(widths[-1], outputs, options.norm))
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """data [N, *judged.shape], conditions -> scores [N], features, perhaps class scores."""
         vector = as_vectors((data, *(given or ())), (self.judged, *self.given))
         features = self.body(vector)  # [N, hidden[-1]]
         scores = self.head(features)  # [N, outputs]
         if self.classes:
-            return Verdict.of_classes(scores, self.classes, features)
-        return Verdict(scores=scores.flatten(), features=features)
+            return DiscriminatorOutput.of_classes(scores, self.classes, features)
+        return DiscriminatorOutput(scores=scores.flatten(), features=features)
 
 
 class GaussianNoise(nn.Module):

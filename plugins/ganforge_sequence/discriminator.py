@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganforge import Discriminator, Spec, TextSpec, Verdict
+from ganforge import Discriminator, DiscriminatorOutput, Spec, TextSpec
 from ganforge_sequence.reading import Conditions, Memory, Reader, Words, length_of
 
 
@@ -32,7 +32,7 @@ class SequencePairs(Discriminator):
         self.reader = Reader(width, options.dropout, texts)
         self.score = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1))
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """Words, one-hot float [N, length, words], and conditions -> scores [N, length]"""
         words = self.words(data)
         if self.conditions is None:
@@ -44,4 +44,4 @@ class SequencePairs(Discriminator):
         places = torch.arange(data.shape[1], device=data.device).expand(len(data), -1)
         scores = self.score(known)[..., 0].gather(1, torch.minimum(places, last[:, None]))
         rows = torch.arange(len(data), device=data.device)
-        return Verdict(scores=scores, features=known[rows, last])
+        return DiscriminatorOutput(scores=scores, features=known[rows, last])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge import Generator, Made, Spec, TextSpec
+from ganforge import Generator, GeneratorOutput, Spec, TextSpec
 from ganforge_sequence.reading import Conditions, Memory, Reader, Words, counts
 
 Method = Literal["greedy", "beam", "sample"]
@@ -36,7 +36,7 @@ class Seq2Seq(Generator):
         self.reader = Reader(options.width, options.dropout, texts)
         self.logits = nn.Linear(options.width, len(target.vocabulary))
 
-    def forward(self, *sources: Tensor, forced: Tensor | None = None) -> Made:
+    def forward(self, *sources: Tensor, forced: Tensor | None = None) -> GeneratorOutput:
         """Sources -> one-hot words float [N, length, words], their log-probabilities [N, length].
 
         forced: tokens int64 [N, length] that are taken in place of drawn ones.
@@ -45,11 +45,11 @@ class Seq2Seq(Generator):
         if forced is not None:
             logits = self.logits_of(memory, forced)
             one_hot = F.one_hot(forced, logits.shape[2]).float()
-            return Made(one_hot, log_probs=log_probs(logits, forced))
+            return GeneratorOutput(one_hot, log_probs=log_probs(logits, forced))
         choices = list(self._choices(memory))
         data = torch.stack([data for data, _ in choices], 1)
         logits = torch.stack([logits for _, logits in choices], 1)
-        return Made(data, log_probs=log_probs(logits, data.detach().argmax(2)))
+        return GeneratorOutput(data, log_probs=log_probs(logits, data.detach().argmax(2)))
 
     def logits_of(self, memory: Memory, tokens: Tensor) -> Tensor:
         """Logits of each token given those before it, [N, length, words], all places at once."""

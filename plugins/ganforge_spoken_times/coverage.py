@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganforge import GanforgeError, Made, Metric, TextSpec
+from ganforge import GanforgeError, GeneratorOutput, Metric, TextSpec
 from ganforge_spoken_times.dataset import SpokenTimes
 from ganforge_spoken_times.wording import valid, wordings
 
@@ -133,7 +133,7 @@ def drawn(network: torch.nn.Module, sources: Sequence[Tensor], seed: int) -> Ten
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         made = network(*sources)
-    return (made.data if isinstance(made, Made) else made).argmax(2).cpu()
+    return (made.data if isinstance(made, GeneratorOutput) else made).argmax(2).cpu()
 
 
 def decoded(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganforge import Discriminator, ImageSpec, Spec, Verdict, as_vectors
+from ganforge import Discriminator, DiscriminatorOutput, ImageSpec, Spec, as_vectors
 from ganforge_stackgan.generators import DEVIATION, EvenPad
 from ganforge_stackgan.sizes import WIDEST, map_sizes
 
@@ -56,10 +56,10 @@ class StackganDiscriminator(Discriminator):
         nn.init.normal_(norm.weight, 1.0, DEVIATION)
         return [layer, norm]
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """Images [N, *judged.shape], conditions [N, *given.shape] each -> scores [N], features"""
         image = self.body(data)
         told = self.told(as_vectors(given or (), self.given))
         tiled = told[:, :, None, None].expand(-1, -1, *image.shape[2:])
         features = self.joined(torch.cat([image, tiled], 1))
-        return Verdict(scores=self.score(features).flatten(), features=features)
+        return DiscriminatorOutput(scores=self.score(features).flatten(), features=features)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganforge import Generator, ImageSpec, Made, NoiseSpec, Spec, as_vectors
+from ganforge import Generator, GeneratorOutput, ImageSpec, NoiseSpec, Spec, as_vectors
 from ganforge_stackgan.sizes import Size, doublings, map_sizes, quarter
 
 DEVIATION = 0.02  # of initial weights
@@ -67,12 +67,12 @@ class StageOne(Augmented):
             self.layers.extend(enlarging(*channels, size))
         self.layers.extend([convolution(widths[-1], target.channels, bias=True), nn.Tanh()])
 
-    def forward(self, *sources: Tensor) -> Made:
+    def forward(self, *sources: Tensor) -> GeneratorOutput:
         """One tensor per source -> images [N, *target.shape] in [-1, 1] and the posterior."""
         code, posterior = self.augmented(sources)
         noise = self._vectors(sources, self._noise)
         data = self.layers(self.first(torch.cat([noise, code], 1)))
-        return Made(data, posterior=posterior)
+        return GeneratorOutput(data, posterior=posterior)
 
 
 class StageTwo(Augmented):
@@ -100,7 +100,7 @@ class StageTwo(Augmented):
             self.layers.extend(enlarging(*channels, size))
         self.layers.append(convolution(widths[-1], target.channels, bias=True))
 
-    def forward(self, *sources: Tensor) -> Made:
+    def forward(self, *sources: Tensor) -> GeneratorOutput:
         """One tensor per source -> images [N, *target.shape] in [-1, 1] and the posterior."""
         code, posterior = self.augmented(sources)
         image = sources[self._image]
@@ -108,9 +108,9 @@ class StageTwo(Augmented):
         tiled = code[:, :, None, None].expand(-1, -1, *x.shape[2:])
         x = self.layers(self.blocks(self.mix(torch.cat([x, tiled], 1))))
         if self.options.output == "image":
-            return Made(torch.tanh(x), posterior=posterior)
+            return GeneratorOutput(torch.tanh(x), posterior=posterior)
         enlarged = F.interpolate(image, x.shape[2:], mode="bilinear")
-        return Made((enlarged + x).clamp(-1, 1), posterior=posterior)
+        return GeneratorOutput((enlarged + x).clamp(-1, 1), posterior=posterior)
 
 
 class Residual(nn.Module):

@@ -16,7 +16,7 @@ class Matching(Loss):
     whether image and condition belong together, not only whether the image is a real one.
     """
 
-    boundary = 0.0
+    decision_threshold = 0.0
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)

@@ -16,7 +16,7 @@ from ganforge import Loss
 class CrossEntropy(Loss):
     """What both objectives share: D minimises -log D(x) - log(1 - D(G(z))) (equation 1)."""
 
-    boundary = 0.0
+    decision_threshold = 0.0
 
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> dict[str, Tensor]:
         """Scores [N, ...] -> the cross-entropy of real against 1 - smooth, of fake against 0."""

@@ -11,7 +11,15 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from ganforge import Discriminator, Dropout, Generator, ImageSpec, Spec, Verdict, as_vectors
+from ganforge import (
+    Discriminator,
+    DiscriminatorOutput,
+    Dropout,
+    Generator,
+    ImageSpec,
+    Spec,
+    as_vectors,
+)
 
 SLOPE = 0.01  # of LeakyReLU
 
@@ -57,11 +65,11 @@ class MlpDiscriminator(Discriminator):
         self.body = nn.Sequential(*layers)
         self.score = linear(options.hidden[-1], 1, options.norm)
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """data [N, *judged.shape], conditions -> scores [N] and features."""
         vector = as_vectors((data, *(given or ())), (self.judged, *self.given))
         features = self.body(vector)  # [N, hidden[-1]]
-        return Verdict(scores=self.score(features).flatten(), features=features)
+        return DiscriminatorOutput(scores=self.score(features).flatten(), features=features)
 
 
 def linear(inputs: int, outputs: int, norm: str, bias: bool = True) -> nn.Module:

@@ -66,7 +66,11 @@ class CollapseAlarm(Hook):
 
 
 def _both_learn(training: Training) -> bool:
-    sides = {player.side for player in training.game.players if player.trained}
+    sides = {
+        trained_module.side
+        for trained_module in training.game.trained_modules
+        if trained_module.learns
+    }
     return len(sides) == 2
 
 
@@ -82,7 +86,7 @@ def _too_strong(training: Training, guard: str) -> str:
 
 
 def _all_alike(training: Training, guard: str) -> str:
-    makers = " and ".join(f"'{name}'" for name in training.plan.contests(guard))
+    makers = " and ".join(f"'{name}'" for name in training.plan.pairings(guard))
     saved = training.folder.checkpoint_steps()
     back = f"; there are checkpoints of steps {', '.join(map(str, saved))}" if saved else ""
     helps = ["a lower `optimizer.lr`", "a larger `train.batch`", *_missing(training)]

@@ -45,7 +45,7 @@ def _networks(training: Training) -> Iterator[tuple[str, str]]:
     ):
         for name, network in networks.items():
             counted = _parameters(*game.sizes_of(network.address))
-            averaged = ", averaged" if network.address in game.averages else ""
+            averaged = ", averaged" if network.address in game.ema else ""
             label = kind if len(networks) == 1 else f"{kind} {name}"
             yield label, f"{network.component.name}, {counted}{averaged}"
     for address in game.losses:
@@ -110,9 +110,13 @@ def _memory(training: Training) -> str:
         "weights": sum(
             bytes_of(module) for module in (*game.networks.values(), *game.losses.values())
         ),
-        "gradients": sum(p.nbytes for player in game.players for p in player.parameters),
-        "optimizers": sum(moments(player.optimizer) for player in game.players),
-        "averages": sum(bytes_of(module) for module in game.averages.values()),
+        "gradients": sum(
+            p.nbytes for trained_module in game.trained_modules for p in trained_module.parameters
+        ),
+        "optimizers": sum(
+            moments(trained_module.optimizer) for trained_module in game.trained_modules
+        ),
+        "averages": sum(bytes_of(module) for module in game.ema.values()),
         "data": game.feed.held_bytes,
     }
     listed = ", ".join(f"{name} {size_of(size)}" for name, size in parts.items() if size)

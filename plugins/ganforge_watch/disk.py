@@ -71,7 +71,9 @@ def _checkpoint_bytes(training: Training) -> int:
     """Weights and buffers of everything that plays, and the moments that optimizers will keep."""
     game = training.game
     tensors = sum(tensor.nbytes for tensor in game.state()["networks"].values())
-    return tensors + sum(cost.moments(player.optimizer) for player in game.players)
+    return tensors + sum(
+        cost.moments(trained_module.optimizer) for trained_module in game.trained_modules
+    )
 
 
 def _free(path: Path) -> int | None:

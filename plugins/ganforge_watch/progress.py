@@ -225,7 +225,7 @@ def _losses(
         if kind != "loss":
             continue
         loss = training.plan.losses[parts.pop(0)]
-        if loss.of_contests and len(training.plan.discriminators) > 1:
+        if loss.of_pairings and len(training.plan.discriminators) > 1:
             parts.pop(0)
         side, *term = parts
         terms = found.setdefault(side, {}).setdefault(loss.name, {})

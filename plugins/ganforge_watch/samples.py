@@ -196,7 +196,7 @@ def _write_snapshot(training: Training, count: int) -> None:
     """Keep the generators of this sheet, under the names that they have in checkpoints."""
     tensors: dict[str, Tensor] = {}
     for address in (plan.address for plan in training.plan.generators.values()):
-        averaged = address in training.game.averages
+        averaged = address in training.game.ema
         network = training.generator(address.removeprefix("generators."))
         prefix = f"ema.{address}" if averaged else address
         for name, tensor in network.state_dict().items():

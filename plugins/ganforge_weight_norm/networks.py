@@ -20,7 +20,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ganforge import Discriminator, Generator, ImageSpec, Spec, Verdict, as_maps, map_channels
+from ganforge import (
+    Discriminator,
+    DiscriminatorOutput,
+    Generator,
+    ImageSpec,
+    Spec,
+    as_maps,
+    map_channels,
+)
 from ganforge_weight_norm.sizes import map_sizes, map_widths
 from ganforge_weight_norm.strict_norm import (
     Affine,
@@ -82,11 +90,11 @@ class WeightNormalisedDiscriminator(Discriminator):
         score = nn.Linear(widths[-1] * height * width, 1)
         self.score = nn.Sequential(nn.Flatten(), *last(score, options.norm))
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """data [N, *judged.shape], conditions -> scores [N] and features."""
         specs = (self.judged, *self.given)
         features = self.body(as_maps((data, *(given or ())), specs, *self.judged.shape[1:]))
-        return Verdict(scores=self.score(features).flatten(), features=features)
+        return DiscriminatorOutput(scores=self.score(features).flatten(), features=features)
 
 
 def doubling(inputs: int, outputs: int, size: tuple[int, int]) -> nn.ConvTranspose2d:

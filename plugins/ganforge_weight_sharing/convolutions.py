@@ -8,7 +8,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from ganforge import Discriminator, GanforgeError, ImageSpec, Verdict
+from ganforge import Discriminator, DiscriminatorOutput, GanforgeError, ImageSpec
 from ganforge_weight_sharing.sizes import Pair
 
 
@@ -72,8 +72,8 @@ def before_features(
                 )
             )
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        verdict = shadow(torch.zeros(2, *discriminator.judged.shape, device=device))
-    features = verdict.features if isinstance(verdict, Verdict) else None
+        output = shadow(torch.zeros(2, *discriminator.judged.shape, device=device))
+    features = output.features if isinstance(output, DiscriminatorOutput) else None
     shape = discriminator.judged.shape
     chain: list[Convolution] = []
     ends = 0  # convolutions up to the last one that makes maps of the features' shape

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ganforge import GanforgeError, Metric, Verdict
+from ganforge import DiscriminatorOutput, GanforgeError, Metric
 from ganforge_weight_sharing.generator import WeightSharingGenerator
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def gradients(
     weights = [next(block.first.parameters()).requires_grad_() for block in network.blocks]
     for block in network.blocks:
         block.cut = cut
-    verdict = discriminator(network(*sources))
-    scores = verdict.scores if isinstance(verdict, Verdict) else verdict
+    output = discriminator(network(*sources))
+    scores = output.scores if isinstance(output, DiscriminatorOutput) else output
     found = torch.autograd.grad(scores.float().mean(), weights)
     return [gradient.flatten() for gradient in found]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from ganforge import Discriminator, ImageSpec, LabelSpec, Spec, Verdict
+from ganforge import Discriminator, DiscriminatorOutput, ImageSpec, LabelSpec, Spec
 from ganforge_weight_sharing.convolutions import effective_weight
 from ganforge_weight_sharing.sizes import channels, layers
 
@@ -50,12 +50,12 @@ class MirroredDiscriminator(Discriminator):
         rows = nn.Conv2d(inputs, labels.classes + 1, last.kernel)
         self.rows = normed(rows, "none" if options.norm == "batch" else options.norm)[0]
 
-    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> Verdict:
+    def forward(self, data: Tensor, given: tuple[Tensor, ...] | None = None) -> DiscriminatorOutput:
         """data [N, *judged.shape] -> class scores [N, K + 1], fake last; their logit of being real,
         log p(real) - log p(fake), as scores [N]; the map before the last layer as features."""
         features = self.body(data)  # [N, C, f, f]
         class_scores = self.rows(features).flatten(1)
-        return Verdict.of_classes(class_scores, class_scores.shape[1] - 1, features)
+        return DiscriminatorOutput.of_classes(class_scores, class_scores.shape[1] - 1, features)
 
     def class_rows(self) -> Tensor:
         """The last layer's weight for each real class, flattened, [K, C * f * f]."""

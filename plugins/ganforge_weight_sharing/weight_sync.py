@@ -44,7 +44,7 @@ def _sharing(training: Training) -> Iterator[tuple[Any, str]]:
     """(generator, address of the discriminator that it reuses), averages too."""
     for plan in training.plan.generators.values():
         guard = plan.settings.refs.get("discriminator")
-        for networks in (training.game.networks, training.game.averages):
+        for networks in (training.game.networks, training.game.ema):
             network = networks.get(plan.address)
             if guard is not None and hasattr(network, "take_weights"):
                 yield network, guard

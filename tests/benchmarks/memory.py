@@ -85,7 +85,7 @@ def command(word: str, name: str, sets: Sequence[str], preview: bool) -> list[st
     return words + [argument for one in sets for argument in ("--set", one)]
 
 
-def foretold(name: str, sets: Sequence[str], preview: bool) -> dict[str, int]:
+def estimated(name: str, sets: Sequence[str], preview: bool) -> dict[str, int]:
     """Bytes, by what holds them."""
     words = [*command("check", name, sets, preview), "--build", "--json"]
     said = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -120,7 +120,7 @@ def rows(names: Sequence[str], mnist: Path | None, preview: bool, steps: int) ->
         for name in names or sorted(REGISTRY.recipes()):
             sets = settings(name, data)
             peak = taken(name, sets, preview, Path(made), steps)
-            yield row(name, foretold(name, sets, preview), peak)
+            yield row(name, estimated(name, sets, preview), peak)
 
 
 def main() -> None:

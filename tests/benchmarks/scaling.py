@@ -58,7 +58,9 @@ def operations(training: Training) -> str:
     rows = training.plan.train.batch
     each = counter.get_total_flops() / rows
     weights = {
-        side: sum(p.nbytes for x in training.game.players if x.side == side for p in x.parameters)
+        side: sum(
+            p.nbytes for x in training.game.trained_modules if x.side == side for p in x.parameters
+        )
         for side in ("discriminator", "generator")
     }
     megabytes = ", ".join(f"{side}s {size / 1e6:.2f} MB" for side, size in weights.items())

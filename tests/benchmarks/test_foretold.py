@@ -2,7 +2,7 @@
 
 import pytest
 from making_data import REGISTRY
-from memory import foretold, prepared, settings, taken
+from memory import estimated, prepared, settings, taken
 
 
 @pytest.fixture(scope="module")
@@ -14,5 +14,5 @@ def pictures(tmp_path_factory):
 @pytest.mark.parametrize("name", sorted(REGISTRY.recipes()))
 def test_a_recipe_takes_what_was_foretold(name, pictures, workdir):
     sets = settings(name, pictures)
-    memory = foretold(name, sets, preview=False)
+    memory = estimated(name, sets, preview=False)
     assert 0.7 <= memory["peak"] / taken(name, sets, False, workdir) <= 1.3, memory

@@ -9,7 +9,7 @@ from ganforge_auxiliary_classifier.losses import AuxiliaryClassifier
 from ganforge_auxiliary_classifier.plugin import AuxiliaryClassifierOptions, ganforge_components
 from playing import ONE_PAIR, plan_of, training_of
 
-from ganforge import ImageSpec, LabelSpec, LossContext, Verdict
+from ganforge import DiscriminatorOutput, ImageSpec, LabelSpec, LossContext
 from ganforge.game.batch import Batch
 from ganforge.game.turn import Turn
 from ganforge.recipes.problems import RecipeError
@@ -28,7 +28,7 @@ def loss(*shape, classes=3, **options):
     context = LossContext(
         discriminator="main",
         judged=ImageSpec(1, 8, 8),
-        verdict=Verdict(features=features),
+        output=DiscriminatorOutput(features=features),
         labels=LabelSpec(classes),
     )
     instance.build(context)
@@ -77,8 +77,10 @@ def test_features_are_read_flat_or_pooled_over_their_maps(shape, pool, width):
     features = torch.randn(4, *shape)
     vector = features.mean((2, 3)) if pool and len(shape) > 1 else features.flatten(1)
     expected = vector @ instance.class_rows().T + instance.head.bias
-    torch.testing.assert_close(instance.class_scores(Verdict(features=features)), expected)
-    assert instance.class_scores(Verdict(scores=torch.zeros(4))) is None
+    torch.testing.assert_close(
+        instance.class_scores(DiscriminatorOutput(features=features)), expected
+    )
+    assert instance.class_scores(DiscriminatorOutput(scores=torch.zeros(4))) is None
 
 
 # --- in a game ------------------------------------------------------------------------------------
@@ -87,33 +89,33 @@ def test_features_are_read_flat_or_pooled_over_their_maps(shape, pool, width):
 def turn_of(training, side):
     game = training.game
     game.enter(training.plan.phases[0])
-    players = game.open_side(side)
+    trained_modules = game.open_side(side)
     plan = training.plan.losses["auxiliary-classifier"]
     batch = Batch(game, 0, slice(0, 6), graph=True)
     turn = Turn(batch, side, 1, game.wants([plan], side))
     ((address, terms),) = game.terms(plan, turn)
-    return turn, {player.address for player in players}, address, terms
+    return turn, {trained_module.address for trained_module in trained_modules}, address, terms
 
 
 def moved(training, total):
     """The addresses of the players that a gradient reaches."""
     total.backward()
     return {
-        player.address
-        for player in training.game.players
-        if any(q.grad is not None and q.grad.abs().sum() > 0 for q in player.parameters)
+        trained_module.address
+        for trained_module in training.game.trained_modules
+        if any(q.grad is not None and q.grad.abs().sum() > 0 for q in trained_module.parameters)
     }
 
 
 def test_d_and_the_head_learn_in_ds_turn_and_g_alone_in_its_own(tmp_path):
     training = training_of(tmp_path, PLAYED)
-    _, players, address, terms = turn_of(training, "discriminator")
+    _, trained_modules, address, terms = turn_of(training, "discriminator")
     assert address == "losses.auxiliary-classifier@main"
-    assert players == {"discriminators.main", address} and terms.keys() == {"real", "fake"}
-    assert moved(training, sum(terms.values())) == players
+    assert trained_modules == {"discriminators.main", address} and terms.keys() == {"real", "fake"}
+    assert moved(training, sum(terms.values())) == trained_modules
     training = training_of(tmp_path, PLAYED)
-    _, players, _, terms = turn_of(training, "generator")
-    assert players == {"generators.main"} == moved(training, terms["loss"])
+    _, trained_modules, _, terms = turn_of(training, "generator")
+    assert trained_modules == {"generators.main"} == moved(training, terms["loss"])
 
 
 def test_each_fake_is_to_be_of_the_class_that_its_generator_was_given(tmp_path):

@@ -233,9 +233,9 @@ def test_every_size_is_met_exactly(size, layers, skip):
     image = ImageSpec(2, *size)
     made = generator(image, layers=layers, skip=skip)(torch.rand(2, 5))
     assert made.shape == (2, 2, *size) and made.abs().max() <= 1
-    verdict = discriminator(image, layers=layers, skip=skip)(made)
-    assert verdict.reconstruction.shape == made.shape
-    assert verdict.features.shape == (2, 4)
+    output = discriminator(image, layers=layers, skip=skip)(made)
+    assert output.reconstruction.shape == made.shape
+    assert output.features.shape == (2, 4)
 
 
 def test_64_px_has_the_layers_of_the_paper():
@@ -299,8 +299,8 @@ def test_untrained_networks_pass_their_input_on():
     G, D = generator(image, (NoiseSpec(64),), **options), discriminator(image, code=64, **options)
     with torch.no_grad():
         assert 0.3 < G(torch.rand(32, 64) * 2 - 1).std(0).mean() < 0.9
-        verdict = D(torch.randn(32, *image.shape))
-    for part in (verdict.features, verdict.reconstruction):
+        output = D(torch.randn(32, *image.shape))
+    for part in (output.features, output.reconstruction):
         assert 0.4 < part.std(0).mean() < 2.5
 
 
@@ -331,8 +331,8 @@ def test_gradient_reaches_every_parameter(bf16):
     G, D = generator(image, sources, skip=bf16), discriminator(image, skip=bf16)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         made = G(torch.rand(4, 5), torch.arange(4) % 3)
-        verdict = D(made)
-    loss().generator(made, verdict.reconstruction.float()).sum().backward()
+        output = D(made)
+    loss().generator(made, output.reconstruction.float()).sum().backward()
     for name, parameter in [*G.named_parameters(), *D.named_parameters()]:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
@@ -361,9 +361,9 @@ def test_elu_is_pytorchs_with_both_its_derivatives():
 
 
 def test_offers_exactly_what_the_manifest_says():
-    verdict = discriminator(ImageSpec(1, 12, 12))(torch.rand(2, 1, 12, 12))
+    output = discriminator(ImageSpec(1, 12, 12))(torch.rand(2, 1, 12, 12))
     names = ("scores", "class_scores", "features", "reconstruction")
-    offered = {name for name in names if getattr(verdict, name) is not None}
+    offered = {name for name in names if getattr(output, name) is not None}
     assert COMPONENTS["discriminator"].offered(BeganDiscriminatorOptions()) == offered
 
 

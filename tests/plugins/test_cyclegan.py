@@ -189,8 +189,8 @@ def test_a_score_sees_a_patch_of_this_size(layers, patch):
 def test_smallest_images_leave_one_score(norm, layers):
     side = smallest_patch_image(layers)
     D = patchgan(ImageSpec(1, side, side), layers=layers, norm=norm)
-    verdict = D(torch.randn(1, 1, side, side))
-    assert verdict.scores.shape == (1, 1, 1)
+    output = D(torch.randn(1, 1, side, side))
+    assert output.scores.shape == (1, 1, 1)
     COMPONENTS["patchgan"].check(D.options, D.judged, ())
 
 
@@ -222,15 +222,15 @@ def test_patchgan_reads_its_conditions():
 
 
 def test_patchgan_offers_exactly_what_the_manifest_says():
-    verdict = patchgan()(torch.randn(2, *IMAGE.shape))
+    output = patchgan()(torch.randn(2, *IMAGE.shape))
     offered = {
         name
         for name in ("class_scores", "features", "reconstruction")
-        if getattr(verdict, name) is not None
+        if getattr(output, name) is not None
     }
     assert COMPONENTS["patchgan"].offered(PatchganOptions()) == offered
-    assert verdict.scores.shape == (2, 2, 2)
-    assert verdict.features.shape == (2, 32, 3, 3)
+    assert output.scores.shape == (2, 2, 2)
+    assert output.features.shape == (2, 32, 3, 3)
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none", "weight", "spectral"])

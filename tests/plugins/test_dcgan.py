@@ -130,9 +130,9 @@ def test_every_size_is_met_exactly(size, upsampling, kernel, stride):
     made = generator(image, upsampling=upsampling, kernel=kernel, stride=stride)(torch.randn(2, 10))
     assert made.shape == (2, 2, *size)
     assert made.abs().max() <= 1
-    verdict = discriminator(image, kernel=kernel or 4, stride=stride)(made)
-    assert verdict.scores.shape == (2,)
-    assert verdict.features.shape[2:] == map_sizes(*size, stride)[-1]
+    output = discriminator(image, kernel=kernel or 4, stride=stride)(made)
+    assert output.scores.shape == (2,)
+    assert output.features.shape[2:] == map_sizes(*size, stride)[-1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -250,15 +250,15 @@ def test_given_images_are_channels_beside_the_judged_one():
 
 def test_offers_exactly_what_the_manifest_says():
     image = ImageSpec(3, 28, 28)
-    verdict = discriminator(image)(torch.randn(2, *image.shape))
+    output = discriminator(image)(torch.randn(2, *image.shape))
     offered = {
         name
         for name in ("class_scores", "features", "reconstruction")
-        if getattr(verdict, name) is not None
+        if getattr(output, name) is not None
     }
     component = COMPONENTS["discriminator"]
     assert component.offered(DcganDiscriminatorOptions()) == offered
-    assert verdict.features.shape == (2, 16, 4, 4)
+    assert output.features.shape == (2, 16, 4, 4)
 
 
 def test_check_says_what_dcgan_cannot_do():

@@ -221,7 +221,7 @@ def test_losses_of_both_views_are_added_for_both_sides(tmp_path):
         instance = game.losses["losses.adversarial@main"]
         apart = []
         for view in turn.views("main"):
-            read = [turn.contest("main", "main", view, name) for name in loss.needs[side]]
+            read = [turn.pairing("main", "main", view, name) for name in loss.needs[side]]
             result = getattr(instance, side)(*read)
             apart.append(result if isinstance(result, dict) else {"loss": result})
         assert apart[0].keys() == terms.keys()

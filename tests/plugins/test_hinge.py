@@ -45,7 +45,7 @@ def test_generator_learns_equally_from_every_score(score):
 
 
 def test_scores_above_0_mean_real():
-    assert loss().boundary == 0
+    assert loss().decision_threshold == 0
 
 
 def test_needs_are_the_parameters_of_the_methods():

@@ -29,7 +29,7 @@ def test_minus_one_one_zero_targets():
     terms = targets.discriminator(torch.tensor([1.0]), torch.tensor([-1.0]))
     assert terms["real"].item() == terms["fake"].item() == 0
     assert targets.generator(torch.tensor([2.0])).item() == 4
-    assert targets.boundary == 0
+    assert targets.decision_threshold == 0
 
 
 @pytest.mark.parametrize(("score", "direction"), [(5.0, -1), (1.5, -1), (0.5, 1), (-3.0, 1)])
@@ -46,8 +46,8 @@ def test_discriminator_pulls_real_scores_back_from_beyond_their_target():
 
 
 def test_boundary_lies_half_way():
-    assert loss().boundary == 0.5
-    assert loss(real=3, fake=-1).boundary == 1
+    assert loss().decision_threshold == 0.5
+    assert loss(real=3, fake=-1).decision_threshold == 1
 
 
 @pytest.mark.parametrize("targets", [{"real": 0.0}, {"real": -1.0, "fake": 1.0}])

@@ -8,7 +8,7 @@ from ganforge_overfitting.overfitting import Overfitting, as_seen, rows, share
 from ganforge_overfitting.plugin import OverfittingOptions, ganforge_components
 from playing import CYCLE, ONE_PAIR, training_of
 
-from ganforge import GanforgeError, ImageSpec, Verdict
+from ganforge import DiscriminatorOutput, GanforgeError, ImageSpec
 
 (COMPONENT,) = ganforge_components()
 
@@ -22,7 +22,7 @@ class Scores(torch.nn.Module):
 
     def forward(self, images, given=None):
         assert not self.training and len(images) <= 64
-        return Verdict(scores=torch.stack([self.score(image) for image in images]))
+        return DiscriminatorOutput(scores=torch.stack([self.score(image) for image in images]))
 
 
 def measured(training, score=None, count=20):

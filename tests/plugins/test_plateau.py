@@ -135,9 +135,11 @@ def test_lowered_rates_reach_the_optimizers_which_keep_their_moments(tmp_path):
     training = training_of(tmp_path, text, sets=["train.steps=3"])
     training.run()
     assert training.lr_factor == 0.25
-    player = training.game.players[0]
-    assert player.optimizer.param_groups[0]["lr"] == player.lr * 0.5  # in step 3, after one halving
-    assert all(state["step"] == 3 for state in player.optimizer.state.values())
+    trained_module = training.game.trained_modules[0]
+    assert (
+        trained_module.optimizer.param_groups[0]["lr"] == trained_module.lr * 0.5
+    )  # in step 3, after one halving
+    assert all(state["step"] == 3 for state in trained_module.optimizer.state.values())
 
 
 def test_of_a_metric_each_figure_is_set_against_the_one_before(capsys):

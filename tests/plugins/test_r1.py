@@ -27,8 +27,8 @@ def test_value_is_half_the_squared_length_of_each_samples_gradient(name):
 def test_the_gradient_is_that_of_the_scores_at_the_right_data(tmp_path, name, kind):
     """Against numbers: D's score at x + h and x - h."""
     turn, plan = turn_of(game_with(tmp_path, f"[losses.{name}]"))
-    data = turn.exhibit("main", kind, "main").data
-    gradient = turn.contest("main", "main", "plain", f"{kind}_gradient")
+    data = turn.input_of("main", kind, "main").data
+    gradient = turn.pairing("main", "main", "plain", f"{kind}_gradient")
     direction = torch.randn_like(data).double()
     D = copy.deepcopy(turn.game.networks["discriminators.main"]).double()
     h = 1e-6

@@ -48,7 +48,7 @@ def test_only_differences_count(against):
         plain = getattr(loss(against), side)(real, fake)
         shifted = getattr(loss(against), side)(real + 3, fake + 3)
         torch.testing.assert_close(plain, shifted, atol=1e-5, rtol=1e-5)
-    assert loss().boundary is None
+    assert loss().decision_threshold is None
 
 
 @pytest.mark.parametrize("against", ["pair", "mean"])

@@ -16,7 +16,7 @@ from ganforge_semi_supervised.plugin import (
 )
 from playing import CYCLE, ONE_PAIR, training_of
 
-from ganforge import GanforgeError, ImageSpec, LabelSpec, LossContext, TextSpec, Verdict
+from ganforge import DiscriminatorOutput, GanforgeError, ImageSpec, LabelSpec, LossContext, TextSpec
 from ganforge.plugin import Impossible
 from ganforge.recipes.problems import RecipeError
 
@@ -31,7 +31,7 @@ def context(class_scores, classes=3):
     return LossContext(
         discriminator="main",
         judged=ImageSpec(1, 4, 4),
-        verdict=Verdict(class_scores=torch.empty(2, class_scores, device="meta")),
+        output=DiscriminatorOutput(class_scores=torch.empty(2, class_scores, device="meta")),
         labels=LabelSpec(classes),
     )
 
@@ -154,16 +154,16 @@ def noisy_mlp(labels=LabelSpec(3), judged=ImageSpec(1, 4, 4), **options):  # noq
 @pytest.mark.parametrize(("head", "outputs"), [("classes", 3), ("classes-and-fake", 4)])
 def test_a_class_head_also_scores_how_real_an_image_is(head, outputs):
     network = noisy_mlp(head=head).eval()
-    verdict = network(torch.randn(5, 1, 4, 4))
-    assert verdict.class_scores.shape == (5, outputs) and verdict.features.shape == (5, 6)
-    fake = verdict.class_scores[:, 3] if outputs == 4 else torch.zeros(5)
-    share = probabilities(verdict.class_scores[:, :3] - fake[:, None], 0.0)
-    close(verdict.scores.sigmoid(), (1 - share[:, 3]).float())
+    output = network(torch.randn(5, 1, 4, 4))
+    assert output.class_scores.shape == (5, outputs) and output.features.shape == (5, 6)
+    fake = output.class_scores[:, 3] if outputs == 4 else torch.zeros(5)
+    share = probabilities(output.class_scores[:, :3] - fake[:, None], 0.0)
+    close(output.scores.sigmoid(), (1 - share[:, 3]).float())
 
 
 def test_a_head_without_classes_gives_one_score():
-    verdict = noisy_mlp(head="score", labels=None)(torch.randn(5, 1, 4, 4))
-    assert verdict.scores.shape == (5,) and verdict.class_scores is None
+    output = noisy_mlp(head="score", labels=None)(torch.randn(5, 1, 4, 4))
+    assert output.scores.shape == (5,) and output.class_scores is None
 
 
 def test_noise_is_added_in_training_only_and_not_to_the_features_themselves():
@@ -227,15 +227,15 @@ def test_salimans_game_looks_once_and_moves_both_sides(tmp_path):
     looked = []
     judge = training.game.networks["discriminators.main"]
     judge.register_forward_hook(lambda module, data, out: looked.append(len(data[0])))
-    before = {p.address: [q.clone() for q in p.parameters] for p in training.game.players}
+    before = {p.address: [q.clone() for q in p.parameters] for p in training.game.trained_modules}
     training.run()
     assert looked == [18, 6, 6] * 4  # labelled, unlabelled and fakes together; then G's turn
-    for player in training.game.players:
+    for trained_module in training.game.trained_modules:
         moved = [
             not torch.equal(a, b)
-            for a, b in zip(before[player.address], player.parameters, strict=True)
+            for a, b in zip(before[trained_module.address], trained_module.parameters, strict=True)
         ]
-        assert all(moved), player.address
+        assert all(moved), trained_module.address
     figures = training.gauges()
     assert {f"loss/adversarial/discriminator/{t}" for t in ("labelled", "real", "fake")} <= set(
         figures
@@ -257,15 +257,15 @@ def test_a_dcgan_can_be_the_classifier(tmp_path):
     text = text.replace('use = "dots"', 'use = "dots"\nsize = 16')
     training = training_of(tmp_path, text)
     training.run()
-    verdict = training.game.networks["discriminators.main"](torch.randn(2, 1, 16, 16))
-    assert verdict.class_scores.shape == (2, 3)
-    share = probabilities(verdict.class_scores, 0.0)
-    close(verdict.scores.sigmoid(), (1 - share[:, 3]).float())
+    output = training.game.networks["discriminators.main"](torch.randn(2, 1, 16, 16))
+    assert output.class_scores.shape == (2, 3)
+    share = probabilities(output.class_scores, 0.0)
+    close(output.scores.sigmoid(), (1 - share[:, 3]).float())
     both = text.replace('head = "classes"', 'head = "classes-and-fake"')
-    verdict = training_of(tmp_path, both).game.networks["discriminators.main"](
+    output = training_of(tmp_path, both).game.networks["discriminators.main"](
         torch.randn(2, 1, 16, 16)
     )
-    assert verdict.class_scores.shape == (2, 4)
+    assert output.class_scores.shape == (2, 4)
     with pytest.raises(RecipeError, match='head = "classes" needs data with labels'):
         pairs = text.replace("labelled = 9", "pair = true").replace(
             "[generator]\n", "[generator]\nto='light'\n"

@@ -140,8 +140,8 @@ def test_conditions_may_be_several_vectors_and_labels():
     values = [*items(Z, WOBBLE, VECTOR), torch.tensor([0, 3, 1])]
     assert network(*values).data.shape == (3, *SMALL.shape)
     D = judge(SMALL, (VECTOR, LabelSpec(4)))
-    verdict = D(torch.randn(3, *SMALL.shape), tuple(values[2:]))
-    assert verdict.scores.shape == (3,)
+    output = D(torch.randn(3, *SMALL.shape), tuple(values[2:]))
+    assert output.scores.shape == (3,)
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
@@ -149,9 +149,9 @@ def test_conditions_may_be_several_vectors_and_labels():
 def test_the_discriminator_says_one_score_of_images_of_any_size(norm, size):
     spec = ImageSpec(3, *size)
     network = judge(spec, norm=norm)
-    verdict = network(torch.randn(3, *spec.shape), (torch.randn(3, 7),))
-    assert verdict.scores.shape == (3,)
-    assert verdict.features.shape[0] == 3
+    output = network(torch.randn(3, *spec.shape), (torch.randn(3, 7),))
+    assert output.scores.shape == (3,)
+    assert output.features.shape[0] == 3
     assert network.independent_rows == (norm != "batch")
 
 

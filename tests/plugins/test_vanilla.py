@@ -77,8 +77,8 @@ def test_default_layers_are_the_published_ones():
 def test_gradient_reaches_every_parameter(norms):
     G = generator(norm=norms[0])
     D = discriminator(given=(LabelSpec(4), VectorSpec(3)), norm=norms[1])
-    verdict = D(G(torch.randn(8, 100)), (torch.arange(8) % 4, torch.randn(8, 3)))
-    verdict.scores.square().sum().backward()
+    output = D(G(torch.randn(8, 100)), (torch.arange(8) % 4, torch.randn(8, 3)))
+    output.scores.square().sum().backward()
     for name, parameter in [*G.named_parameters(), *D.named_parameters()]:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
@@ -113,10 +113,10 @@ def test_power_iterations_go_on_in_ds_own_turn_only(tmp_path):
     D = game.networks["discriminators.main"]
     states = [copy.deepcopy(dict(D.named_buffers()))]
     for side in ("discriminator", "generator"):
-        players = game.open_side(side)
+        trained_modules = game.open_side(side)
         losses = list(training.plan.losses.values())
         turn = Turn(Batch(game, 0, slice(0, 6), graph=True), side, 1, game.wants(losses, side))
-        assert players and all(list(game.terms(loss, turn)) for loss in losses)
+        assert trained_modules and all(list(game.terms(loss, turn)) for loss in losses)
         states.append(copy.deepcopy(dict(D.named_buffers())))
     start, after_d, after_g = states
     assert start and any(not torch.equal(start[name], after_d[name]) for name in start)
@@ -132,15 +132,15 @@ def test_discriminator_reads_its_condition():
 @pytest.mark.parametrize("judged", [ImageSpec(1, 28, 28), VectorSpec(5), AttributeSpec(("a", "b"))])
 def test_discriminator_offers_exactly_what_its_manifest_says(judged):
     component = COMPONENTS["discriminator", "mlp"]
-    verdict = discriminator(judged)(torch.randn(2, *judged.shape))
+    output = discriminator(judged)(torch.randn(2, *judged.shape))
     offered = {
         name
         for name in ("class_scores", "features", "reconstruction")
-        if getattr(verdict, name) is not None
+        if getattr(output, name) is not None
     }
     assert component.offered(MlpDiscriminatorOptions()) == offered
-    assert verdict.scores.shape == (2,)
-    assert verdict.features.shape == (2, 256)
+    assert output.scores.shape == (2,)
+    assert output.features.shape == (2, 256)
 
 
 def test_check_refuses_what_the_networks_cannot_do():
@@ -249,7 +249,7 @@ def test_needs_are_the_parameters_of_the_methods():
 
 
 def test_scores_above_0_mean_real():
-    assert loss(Minimax).boundary == 0
+    assert loss(Minimax).decision_threshold == 0
 
 
 def test_manifest_does_not_import_torch():

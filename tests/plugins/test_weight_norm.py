@@ -228,9 +228,9 @@ def test_what_the_check_lets_through_works_and_nothing_else(height, width, norm)
     with torch.device("meta"):
         data = WeightNormalisedGenerator(made, noise, image)(torch.empty(2, 10))
         assert data.shape == (2, *image.shape)
-        verdict = WeightNormalisedDiscriminator(judged, image)(data)
-    assert verdict.scores.shape == (2,)
-    assert verdict.features.shape[2:] == map_sizes(height, width)[-1]
+        output = WeightNormalisedDiscriminator(judged, image)(data)
+    assert output.scores.shape == (2,)
+    assert output.features.shape[2:] == map_sizes(height, width)[-1]
 
 
 @pytest.mark.parametrize("size", [(32, 32), (28, 28), (37, 23)])
@@ -414,9 +414,9 @@ def test_a_game_trains_and_weights_stay_of_length_1(norm, tmp_path):
 
 
 def test_offers_exactly_what_the_manifest_says():
-    verdict = discriminator(ImageSpec(3, 28, 28))(torch.randn(2, 3, 28, 28))
+    output = discriminator(ImageSpec(3, 28, 28))(torch.randn(2, 3, 28, 28))
     names = ("class_scores", "features", "reconstruction")
-    offered = {name for name in names if getattr(verdict, name) is not None}
+    offered = {name for name in names if getattr(output, name) is not None}
     assert COMPONENTS["discriminator"].offered(DiscriminatorOptions()) == offered
 
 

@@ -28,12 +28,12 @@ from torch.nn import functional as F
 
 from ganforge import (
     Discriminator,
+    DiscriminatorOutput,
     GanforgeError,
     ImageSpec,
     LabelSpec,
     NoiseSpec,
     TextSpec,
-    Verdict,
     open_run,
 )
 from ganforge.plugin import Impossible
@@ -144,19 +144,19 @@ def test_a_third_of_the_weights_are_shared_not_counting_the_first_transposed_con
 
 @pytest.mark.parametrize("norm", ["batch", "none", "spectral", "weight"])
 def test_scores_are_the_logit_of_being_real(norm):
-    verdict = mirrored(norm=norm)(torch.randn(3, 1, 28, 28))
-    assert verdict.features.shape == (3, 16, 3, 3)
-    share = verdict.class_scores.softmax(1)[:, :10].sum(1)
-    torch.testing.assert_close(verdict.scores.sigmoid(), share)
+    output = mirrored(norm=norm)(torch.randn(3, 1, 28, 28))
+    assert output.features.shape == (3, 16, 3, 3)
+    share = output.class_scores.softmax(1)[:, :10].sum(1)
+    torch.testing.assert_close(output.scores.sigmoid(), share)
 
 
 def test_its_rows_are_those_that_its_class_scores_come_from():
     D = mirrored().eval()
-    verdict = D(torch.randn(3, 1, 28, 28))
+    output = D(torch.randn(3, 1, 28, 28))
     rows = D.class_rows()
     assert rows.shape == (10, 16 * 3 * 3)
-    expected = verdict.features.flatten(1) @ rows.T + D.rows.bias[:10]
-    torch.testing.assert_close(verdict.class_scores[:, :10], expected)
+    expected = output.features.flatten(1) @ rows.T + D.rows.bias[:10]
+    torch.testing.assert_close(output.class_scores[:, :10], expected)
 
 
 def test_the_checks_say_what_cannot_be():
@@ -346,7 +346,7 @@ class Skipping(Discriminator):
         self.skip = torch.nn.Conv2d(1, 8, 1)
 
     def forward(self, data, given=None):
-        return Verdict(features=self.body(data).tile(1, 2, 1, 1) + self.skip(data))
+        return DiscriminatorOutput(features=self.body(data).tile(1, 2, 1, 1) + self.skip(data))
 
 
 def test_other_discriminators_are_refused_with_the_reason():
@@ -393,7 +393,7 @@ def figures_of(folder, change):
     training = training_of(folder, GAME + "[metrics.cut-gradient]\n")
     game = training.game
     game.enter(training.plan.phases[0])
-    for networks in (game.networks, game.averages):
+    for networks in (game.networks, game.ema):
         change(networks["generators.main"])
     before = game.state()["networks"]
     before = {name: value.clone() for name, value in before.items()}
@@ -469,7 +469,7 @@ def differs(training):
     """Whether G's copies, and those of its average, are other than D's weights as they are."""
     discriminator = training.game.networks["discriminators.main"]
     found = set()
-    for networks in (training.game.networks, training.game.averages):
+    for networks in (training.game.networks, training.game.ema):
         G = networks["generators.main"]
         for name, block in zip(G.shared_from, reversed(G.blocks), strict=True):
             weight = effective_weight(discriminator.get_submodule(name))

@@ -26,7 +26,7 @@ def test_sides_widen_and_close_the_gap():
     assert terms["real"].tolist() == [[-2.0, 1.0]]
     assert terms["fake"].tolist() == [[0.5, 3.0]]
     assert wasserstein().generator(fake).tolist() == [[-0.5, -3.0]]
-    assert wasserstein().boundary is None
+    assert wasserstein().decision_threshold is None
 
 
 def test_drift_holds_real_scores_near_0():
@@ -60,13 +60,13 @@ def test_a_vanishing_gradient_is_no_fault(sides):
 def test_the_penalty_looks_between_real_and_fake(tmp_path):
     turn, plan = turn_of(game_with(tmp_path, "[losses.gradient-penalty]\nweight = 10.0"))
     real, fake, mixed = (
-        turn.exhibit("main", kind, "main").data for kind in ("real", "fake", "mixed")
+        turn.input_of("main", kind, "main").data for kind in ("real", "fake", "mixed")
     )
     along = ((mixed - fake) * (real - fake)).flatten(1).sum(1)
     share = along / (real - fake).flatten(1).square().sum(1)
     assert ((share >= 0) & (share <= 1)).all() and len(share.unique()) == len(share)
     torch.testing.assert_close(mixed, torch.lerp(fake, real, share[:, None, None, None]))
-    gradient = turn.contest("main", "main", "plain", "mixed_gradient")
+    gradient = turn.pairing("main", "main", "plain", "mixed_gradient")
     ((_, terms),) = turn.game.terms(plan, turn)
     lengths = gradient.detach().square().flatten(1).sum(1).sqrt()
     torch.testing.assert_close(terms["loss"], (lengths - 1).square().mean())

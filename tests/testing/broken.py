@@ -8,7 +8,16 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from ganforge import Augmentor, Dataset, Discriminator, Generator, Hook, Loss, Metric, Verdict
+from ganforge import (
+    Augmentor,
+    Dataset,
+    Discriminator,
+    DiscriminatorOutput,
+    Generator,
+    Hook,
+    Loss,
+    Metric,
+)
 from ganforge.plugin import (
     Component,
     DataDescription,
@@ -44,7 +53,7 @@ class Judge(Discriminator):
 
     def forward(self, data, given=None):
         features = self.features(data, given)
-        return Verdict(self.score(features).squeeze(1), features=features)
+        return DiscriminatorOutput(self.score(features).squeeze(1), features=features)
 
 
 class Objective(Loss):
@@ -163,9 +172,9 @@ class SilentFeatures(Judge):
 
 class FirstOrderOnly(Judge):
     def forward(self, data, given=None):
-        verdict = super().forward(data, given)
+        output = super().forward(data, given)
         linear = (data.flatten(1) * 0.1).sum(1)
-        return Verdict(verdict.scores.detach() + linear, features=verdict.features)
+        return DiscriminatorOutput(output.scores.detach() + linear, features=output.features)
 
 
 class FalselyApart(Judge):
@@ -174,7 +183,7 @@ class FalselyApart(Judge):
     def forward(self, data, given=None):
         features = self.features(data, given)
         features = features - features.mean(0)
-        return Verdict(self.score(features).squeeze(1), features=features)
+        return DiscriminatorOutput(self.score(features).squeeze(1), features=features)
 
 
 class OneNumber(Objective):

@@ -1,5 +1,5 @@
 """Components as third parties write them, whole in every promise that the kit holds, and each with
-a trait that a careless check takes for a fault; test_verdicts.py names the verdicts."""
+a trait that a careless check takes for a fault; test_verdicts.py names the outputs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ganforge.planning.plan import Chosen, Side
 
 
 @define(eq=False)
-class Player:
+class TrainedModule:
     """A network, or the parameters that a loss owns, with the optimizer that moves it."""
 
     address: str
@@ -28,7 +28,7 @@ class Player:
     optimizer: torch.optim.Optimizer
     frozen: Frozen = field(factory=Frozen)
     layout: torch.memory_format = torch.contiguous_format
-    trained: bool = True  # in the current phase
+    learns: bool = True  # in the current phase
     call: Callable[..., Any] = field(init=False)  # the module, or what was compiled of it
     parameters: list[nn.Parameter] = field(init=False)  # without those that are frozen
     _norms: list[_BatchNorm] = field(init=False)  # those that remember statistics
