@@ -106,7 +106,7 @@ def command(
         if classes is not None:
             click.echo(classes)
     if found.left_out:
-        click.echo(f"left out, since they are no pictures: {kinds(found.left_out)}")
+        click.echo(f"left out: {kinds(found.left_out)}")
     if failed:
         raise GanforgeError(_said_failed(failed, made + len(failed)))
 

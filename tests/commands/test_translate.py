@@ -224,7 +224,7 @@ def test_pictures_of_any_ending_are_taken_and_other_files_counted(ganforge_cli, 
     answer = ganforge_cli("translate", "--to", "dog", "in", "--out", "made")
     assert answer.status == 0, answer.err
     assert made_in("made") == ["1.png", "photo.png", "scan.png"]
-    assert "left out, since they are no pictures: 2 .txt, 1 without an ending\n" in answer.out
+    assert "left out: 2 .txt, 1 without an ending\n" in answer.out
 
 
 def test_results_of_an_earlier_job_are_replaced_and_that_is_said(ganforge_cli, pets: Path) -> None:
