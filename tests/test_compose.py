@@ -429,8 +429,8 @@ MISSING = [
             "[data]",
             "dataset 'image-folder' needs 'root'",
             "add `root = ...`, a path",
-            "root: folder of images; a folder `test` in it, else `val`, is held out, beside `train` or "
-            "all the rest",
+            "root: folder of images; a folder `test` in it, else `val`, is held out, beside "
+            "`train` or all the rest",
             "or give it on the command line: --set data.root=...",
             "from ganforge 0.1.0; see `ganforge show dataset/image-folder`",
         ),

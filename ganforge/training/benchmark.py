@@ -89,11 +89,11 @@ def bench(
     budget = seconds / (len(tried) + 1)
     with TemporaryDirectory() as folder:
         stage = Stage(plan, registry, Path(folder), wait)
-        baseline = stage.trained_module(Way())
-        found = [_compared(baseline, stage.trained_module(way), way, budget) for way in tried]
+        baseline = stage.timed(Way())
+        found = [_compared(baseline, stage.timed(way), way, budget) for way in tried]
         best = together(found)
         if len(best.lines) > 1:
-            found.append(_compared(baseline, stage.trained_module(best), best, budget))
+            found.append(_compared(baseline, stage.timed(best), best, budget))
         rounds = len(baseline.times)
         middle, waiting = median(baseline.times), baseline.waiting()
         first = Timed(Way(), middle, 1.0, rounds, waiting, baseline.preparing)
@@ -140,7 +140,7 @@ class Stage:
         self._feeds: dict[bool, Feed] = {}
         self._streaming: list[Feed] = []
 
-    def trained_module(self, way: Way) -> TrainedModule:
+    def timed(self, way: Way) -> TimedTraining:
         """The game played this way, and warmed up."""
         plan = attrs.evolve(self._plan, train=with_options(self._plan.train, **way.lines))
         decided = machine.decide(plan.train)
@@ -151,7 +151,7 @@ class Stage:
             self._feeds[last].settle()
             self._streaming.append(self._feeds[last])
         game = Game(plan, self._registry, decided, self._feeds[last])
-        return TrainedModule(Training(plan, game, self._folder, self._registry))
+        return TimedTraining(Training(plan, game, self._folder, self._registry))
 
     def close(self) -> None:
         """End what reads data ahead."""
@@ -159,7 +159,7 @@ class Stage:
             feed.close()
 
 
-class TrainedModule:
+class TimedTraining:
     """One way of playing, timed in turns. times: milliseconds of a step in each. preparing: seconds
     of the first steps."""
 
@@ -197,7 +197,7 @@ class TrainedModule:
 
 
 def _compared(
-    baseline: TrainedModule, trained_module: TrainedModule, way: Way, budget: float
+    baseline: TimedTraining, timed: TimedTraining, way: Way, budget: float
 ) -> Timed:
     """Turns of both, one after the other, for as long as the budget lasts."""
     ratios: list[float] = []
@@ -205,6 +205,6 @@ def _compared(
     end = time.perf_counter() + budget
     while len(ratios) < LEAST_ROUNDS or time.perf_counter() < end:
         usual = baseline.turn(baseline.steps)
-        own.append(trained_module.turn(trained_module.steps))
+        own.append(timed.turn(timed.steps))
         ratios.append(usual / own[-1])
-    return Timed(way, median(own), median(ratios), len(own), preparing=trained_module.preparing)
+    return Timed(way, median(own), median(ratios), len(own), preparing=timed.preparing)

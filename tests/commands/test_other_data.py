@@ -22,7 +22,7 @@ from ganforge import Dataset, Generator, ImageSpec, Metric, VectorSpec
 from ganforge.plugin import DataDescription, option
 
 
-class GeneratorOutput(Dataset):
+class Made(Dataset):
     class Options:
         planes: int = option(0, help="channels of the images; 0 for vectors")
         sources: int = option(0, help="images of two kinds that lead to them")
