@@ -567,7 +567,7 @@ def game(text, *sets):
         if "ROOT" in text:
             for name in ("trainA", "trainB"):
                 draw_pictures(folder / name, count=40, size=(32, 32))
-        training = training_of(folder, text.replace("ROOT", folder.as_posix()), sets=sets)
+        training = training_of(folder, str.replace(text, "ROOT", folder.as_posix()), sets=sets)
         with torch.no_grad():  # so that images show what was drawn for them
             for network in training.game.networks.values():
                 for weight in network.parameters():
