@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -70,8 +70,8 @@ class Forwards:
         trained_module = self._trained_modules[f"generators.{name}"]
         plan = self.plan.generators[name]
         beside = {} if forced is None else {"forced": forced}
-        with attributing_errors(plan.component):
-            made = self._forward(trained_module, sources, beside, address, records)
+        with attributing_errors(plan.component), self._drawing(trained_module, address, records):
+            made = trained_module.call(*trained_module.laid_out(sources), **beside)
         made = generator_output(made, len(sources[0]), plan.component)
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
@@ -91,8 +91,8 @@ class Forwards:
         trained_module = self._trained_modules[f"discriminators.{name}"]
         beside = {"given": given} if given else {}
         component = self.plan.discriminators[name].component
-        with attributing_errors(component):
-            output = self._forward(trained_module, (data,), beside, address, records)
+        with attributing_errors(component), self._drawing(trained_module, address, records):
+            output = trained_module.call(*trained_module.laid_out((data,)), **beside)
         return discriminator_output(output, len(data), component)
 
     def learns_now(self, name: str) -> bool:
@@ -108,23 +108,16 @@ class Forwards:
         """Whether a discriminator's output on an item depends on that item alone."""
         return bool(getattr(self.networks[f"discriminators.{name}"], "independent_rows", False))
 
-    def _forward(
-        self,
-        trained_module: TrainedModule,
-        inputs: tuple[Tensor, ...],
-        beside: Mapping[str, Any],
-        address: tuple[Any, ...],
-        records: bool,
-    ) -> Any:
-        if trained_module.layout is torch.channels_last:
-            inputs = tuple(
-                x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-                for x in inputs
-            )
+    @contextmanager
+    def _drawing(
+        self, trained_module: TrainedModule, address: tuple[Any, ...], records: bool
+    ) -> Iterator[None]:
+        """One forward: what it draws follows from its address, its precision is the machine's, and
+        unless it `records`, the network's buffers stay as they are."""
         self.draws.seed_networks("network", trained_module.address, *address)
         keeps = trained_module.learns and not records
         with self.machine.autocast(), trained_module.keeping_buffers() if keeps else nullcontext():
-            return trained_module.call(*inputs, **beside)
+            yield
 
     def views(self, guard: str, data: Tensor, batch: BatchDraws, side: Side) -> dict[str, Tensor]:
         """What a discriminator sees of data, by view; the same draws for real and fake."""

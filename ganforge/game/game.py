@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,6 +50,8 @@ from ganforge.planning.plan import (
 )
 from ganforge.registry.plugin_loader import BUILT_IN
 from ganforge.registry.registry import Registry
+
+_Read = Callable[[str], Any]  # the value of a name of the vocabulary
 
 
 class Game(Forwards):
@@ -308,39 +311,43 @@ class Game(Forwards):
         A loss of contests: mean over the sources of fakes, sum over views and discriminators.
         Any other: once per generator.
         """
+        for address, calls, mean_over in self._calls(loss, turn):
+            terms: dict[str, Tensor] = {}
+            for read in calls:
+                for name, value in self._call(self.losses[address], loss, turn.side, read).items():
+                    terms[name] = terms[name] + value if name in terms else value
+            if calls:
+                yield address, {name: value / mean_over for name, value in terms.items()}
+
+    def _calls(self, loss: LossPlan, turn: Turn) -> Iterator[tuple[str, list[_Read], int]]:
+        """(instance address, how each of its calls reads an argument by name, how many generators
+        the sum of the calls is a mean over), one instance after the other."""
         if not loss.of_pairings:
-            instance = self.losses[f"losses.{loss.name}"]
-            parts = [
-                self._call(instance, loss, turn, lambda n, g=g: turn.translation(g).value(n))
-                for g in loss.on
-                if self._learns(g)
-                or self._learns_from_cycle(loss, g)
-                or self._owner_learns(f"losses.{loss.name}", turn.side)
-            ]
-            if parts:
-                yield f"losses.{loss.name}", _summed(parts)
+            address = f"losses.{loss.name}"
+            owner_learns = self._owner_learns(address, turn.side)
+            yield (
+                address,
+                [
+                    turn.translation(g).value
+                    for g in loss.on
+                    if owner_learns or self._learns(g) or self._learns_from_cycle(loss, g)
+                ],
+                1,
+            )
             return
         for guard in loss.on:
             if turn.side == "discriminator" and not self._judge_learns(guard):
                 continue
+            address = f"losses.{loss.name}@{guard}"
+            plays = turn.side == "discriminator" or self._owner_learns(address, turn.side)
             sources = self.plan.pairings(guard)
-            instance = self.losses[f"losses.{loss.name}@{guard}"]
-            parts = [
-                self._call(
-                    instance,
-                    loss,
-                    turn,
-                    lambda n, d=guard, g=g, v=view: turn.pairing(d, g, v, n),
-                )
+            calls: list[_Read] = [
+                partial(turn.pairing, guard, g, view)
                 for view in turn.views(guard)
                 for g in sources
-                if turn.side == "discriminator"
-                or self._learns(g)
-                or self._owner_learns(f"losses.{loss.name}@{guard}", turn.side)
+                if plays or self._learns(g)
             ]
-            if parts:
-                total = _summed(parts)
-                yield f"losses.{loss.name}@{guard}", {k: v / len(sources) for k, v in total.items()}
+            yield address, calls, len(sources)
 
     def _learns(self, generator: str) -> bool:
         """Whether gradients that reach this generator's output move anything."""
@@ -376,12 +383,13 @@ class Game(Forwards):
             or any(trained_module.learns for trained_module in encoders)
         )
 
-    def _call(self, instance: Loss, loss: LossPlan, turn: Turn, read: Any) -> dict[str, Tensor]:
-        values = {name: read(name) for name in loss.needs[turn.side]}
+    def _call(self, instance: Loss, loss: LossPlan, side: Side, read: _Read) -> dict[str, Tensor]:
+        names = loss.needs[side]
+        values = dict(zip(names, map(read, names), strict=True))
         if instance.mixes_batch and self.ranks is not None and self.ranks.playing:
             values = {name: self.ranks.whole(value) for name, value in values.items()}
         with attributing_errors(loss.component):
-            result = getattr(instance, turn.side)(**values)
+            result = getattr(instance, side)(**values)
         named = result if isinstance(result, Mapping) else {"loss": result}
         for name, value in named.items():
             if not isinstance(value, Tensor):
@@ -470,11 +478,3 @@ class Game(Forwards):
         """The averaged generator where there is one, else the trained one."""
         address = f"generators.{name}"
         return self.ema.get(address, self.networks[address])
-
-
-def _summed(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    total = dict(parts[0])
-    for part in parts[1:]:
-        for name, value in part.items():
-            total[name] = total[name] + value
-    return total
