@@ -22,6 +22,7 @@ from ganforge.game.output_checks import (
 from ganforge.game.trained_module import TrainedModule
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.processes import Ranks
+from ganforge.interfaces.addresses import of_augmentor, of_discriminator, of_generator
 from ganforge.interfaces.components import Augmentor, DiscriminatorOutput, GeneratorOutput
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import PluginError
@@ -67,7 +68,7 @@ class Forwards:
     ) -> GeneratorOutput:
         """One forward of a generator. records: whether its buffers may change. forced: the tokens,
         int64 [N, length], whose log-probabilities are wanted."""
-        trained_module = self._trained_modules[f"generators.{name}"]
+        trained_module = self._trained_modules[of_generator(name)]
         plan = self.plan.generators[name]
         beside = {} if forced is None else {"forced": forced}
         with attributing_errors(plan.component), self._drawing(trained_module, address, records):
@@ -88,7 +89,7 @@ class Forwards:
         records: bool,
     ) -> DiscriminatorOutput:
         """One forward of a discriminator. records: whether its buffers may change."""
-        trained_module = self._trained_modules[f"discriminators.{name}"]
+        trained_module = self._trained_modules[of_discriminator(name)]
         beside = {"given": given} if given else {}
         component = self.plan.discriminators[name].component
         with attributing_errors(component), self._drawing(trained_module, address, records):
@@ -97,7 +98,7 @@ class Forwards:
 
     def learns_now(self, name: str) -> bool:
         """Whether a generator's parameters take gradients in the turn that is played."""
-        trained_module = self._trained_modules[f"generators.{name}"]
+        trained_module = self._trained_modules[of_generator(name)]
         return trained_module.learns and trained_module.side == self._open
 
     def derived(self, domain: str, images: Tensor, draw: Draw) -> Tensor:
@@ -106,7 +107,7 @@ class Forwards:
 
     def judges_rows_apart(self, name: str) -> bool:
         """Whether a discriminator's output on an item depends on that item alone."""
-        return bool(getattr(self.networks[f"discriminators.{name}"], "independent_rows", False))
+        return bool(getattr(self.networks[of_discriminator(name)], "independent_rows", False))
 
     @contextmanager
     def _drawing(
@@ -159,7 +160,7 @@ class Forwards:
     def _augmentors_of(self, guard: str, batch: BatchDraws) -> Iterator[tuple[str, Augmentor]]:
         for name, plan in self.plan.augmentors.items():
             if guard in plan.on and batch.update % plan.every == 0:
-                yield name, self.augmentors[f"augmentors.{name}@{guard}"]
+                yield name, self.augmentors[of_augmentor(name, guard)]
 
 
 def _expect(data: Tensor, spec: Spec, what: str) -> None:

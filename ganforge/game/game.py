@@ -34,6 +34,13 @@ from ganforge.hardware.compilation import compiled
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.matmul import by_onednn
 from ganforge.hardware.processes import Ranks, over_the_whole_batch
+from ganforge.interfaces.addresses import (
+    Address,
+    of_augmentor,
+    of_discriminator,
+    of_generator,
+    of_loss,
+)
 from ganforge.interfaces.components import (
     Augmentor,
     Loss,
@@ -41,6 +48,7 @@ from ganforge.interfaces.components import (
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.interfaces.vocabulary import current
+from ganforge.planning.graph import learning_chain
 from ganforge.planning.plan import (
     LossPlan,
     NetworkSettings,
@@ -108,7 +116,7 @@ class Game(Forwards):
                     continue
                 cls = registry.load_target(augmentor.component)
                 with attributing_errors(augmentor.component):
-                    built[f"augmentors.{name}@{guard}"] = cls(augmentor.options, spec)
+                    built[of_augmentor(name, guard)] = cls(augmentor.options, spec)
                 views = augmentor.component.views
                 spec = views(augmentor.options, spec).get("plain", spec) if views else spec
         return built
@@ -118,11 +126,11 @@ class Game(Forwards):
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
             if not loss.of_pairings:
-                built[f"losses.{name}"] = build_loss(loss, registry, self.draws, self.plan)
+                built[of_loss(name)] = build_loss(loss, registry, self.draws, self.plan)
                 continue
             for guard in loss.on:
                 plan = self.plan.discriminators[guard]
-                built[f"losses.{name}@{guard}"] = build_loss(
+                built[of_loss(name, guard)] = build_loss(
                     loss, registry, self.draws, self.plan, plan, self.networks[plan.address]
                 )
         for address, instance in built.items():
@@ -177,7 +185,7 @@ class Game(Forwards):
             )
         for address, loss in self.losses.items():
             if self.frozen[address].trainable(loss):
-                plays = self.plan.losses[address.removeprefix("losses.").partition("@")[0]]
+                plays = self.plan.losses[Address.parse(address).name]
                 side = learning_side(loss, plays)
                 yield self._build_trained_module(
                     address, side, loss, self._settings_of(address, side)
@@ -186,11 +194,12 @@ class Game(Forwards):
     def _settings_of(self, address: str, side: Side) -> NetworkSettings:
         """How the parameters of a loss are moved: as the network is that it plays on, and of
         several the first one."""
-        name, _, guard = address.removeprefix("losses.").partition("@")
+        loss = Address.parse(address)
+        guard = loss.discriminator
         if side == "discriminator" and self.plan.discriminators:
             plans = self.plan.discriminators
             return (plans[guard] if guard else next(iter(plans.values()))).settings
-        made = self.plan.pairings(guard) if guard else self.plan.losses[name].on
+        made = self.plan.pairings(guard) if guard else self.plan.losses[loss.name].on
         return self.plan.generators[made[0]].settings
 
     def _build_trained_module(
@@ -220,8 +229,9 @@ class Game(Forwards):
             for guard in loss.on
         ]
         for trained_module in self.trained_modules:
-            kind, _, name = trained_module.address.partition(".")
-            if kind != "losses" and not (kind == "discriminators" and name in reading):
+            part = Address.parse(trained_module.address)
+            twice = part.kind == "discriminators" and part.name in reading
+            if part.kind != "losses" and not twice:
                 trained_module.call = compiled(trained_module.module)
 
     # --- phases ---------------------------------------------------------------------------------
@@ -231,9 +241,8 @@ class Game(Forwards):
         self.phase = phase
         trained = self.plan.trained_in(phase)
         for trained_module in self.trained_modules:
-            is_loss = trained_module.address.startswith("losses.")
             trained_module.learns = bool(trained_module.parameters) and (
-                is_loss or trained_module.address in trained
+                trained_module.address in self.losses or trained_module.address in trained
             )
             trained_module.frozen.set_mode(trained_module.module, trained_module.learns)
             trained_module.module.requires_grad_(False)
@@ -247,7 +256,7 @@ class Game(Forwards):
         self._open = side
         for trained_module in self.trained_modules:
             makes_fakes = (
-                trained_module.address.startswith("generators.")
+                Address.parse(trained_module.address).kind == "generators"
                 and trained_module.side == "generator"
             )
             takes = trained_module.learns and (trained_module.side == side or makes_fakes)
@@ -323,7 +332,7 @@ class Game(Forwards):
         """(instance address, how each of its calls reads an argument by name, how many generators
         the sum of the calls is a mean over), one instance after the other."""
         if not loss.of_pairings:
-            address = f"losses.{loss.name}"
+            address = of_loss(loss.name)
             owner_learns = self._owner_learns(address, turn.side)
             yield (
                 address,
@@ -338,7 +347,7 @@ class Game(Forwards):
         for guard in loss.on:
             if turn.side == "discriminator" and not self._judge_learns(guard):
                 continue
-            address = f"losses.{loss.name}@{guard}"
+            address = of_loss(loss.name, guard)
             plays = turn.side == "discriminator" or self._owner_learns(address, turn.side)
             sources = self.plan.pairings(guard)
             calls: list[_Read] = [
@@ -351,13 +360,8 @@ class Game(Forwards):
 
     def _learns(self, generator: str) -> bool:
         """Whether gradients that reach this generator's output move anything."""
-        edge = self.plan.generators[generator]
-        if edge.side == "discriminator":
-            return False
-        if self._trained_modules[edge.address].learns:
-            return True
-        upstream = (s.split(".", 1)[1] for s in edge.sources if s.startswith("generators."))
-        return any(self._learns(name) for name in upstream)
+        reached = learning_chain(self.plan.generators, generator)
+        return any(self._trained_modules[of_generator(name)].learns for name in reached)
 
     def _learns_from_cycle(self, loss: LossPlan, generator: str) -> bool:
         """Whether the way back learns, where this generator itself does not."""
@@ -371,15 +375,15 @@ class Game(Forwards):
 
     def _judge_learns(self, guard: str) -> bool:
         own = any(
-            p.address.endswith(f"@{guard}") and p.learns and p.side == "discriminator"
+            Address.parse(p.address).discriminator == guard
+            and p.learns
+            and p.side == "discriminator"
             for p in self.trained_modules
         )
-        encoders = (
-            self._trained_modules[f"generators.{name}"] for name in self.plan.encoders(guard)
-        )
+        encoders = (self._trained_modules[of_generator(name)] for name in self.plan.encoders(guard))
         return (
             own
-            or self._trained_modules[f"discriminators.{guard}"].learns
+            or self._trained_modules[of_discriminator(guard)].learns
             or any(trained_module.learns for trained_module in encoders)
         )
 
@@ -447,7 +451,7 @@ class Game(Forwards):
         is not mostly its untrained start.
         """
         for address, average in self.ema.items():
-            plan = self.plan.generators[address.removeprefix("generators.")]
+            plan = self.plan.generators[Address.parse(address).name]
             trained_module = self._trained_modules[address]
             if not trained_module.learns or plan.ema is None:
                 continue
@@ -469,12 +473,14 @@ class Game(Forwards):
 
     def decision_threshold(self, guard: str) -> float | None:
         """The score above which this discriminator says "real", by the first loss that knows."""
-        instances = (loss for a, loss in self.losses.items() if a.endswith(f"@{guard}"))
+        instances = (
+            loss for a, loss in self.losses.items() if Address.parse(a).discriminator == guard
+        )
         return next(
             (i.decision_threshold for i in instances if i.decision_threshold is not None), None
         )
 
     def best_generator(self, name: str) -> nn.Module:
         """The averaged generator where there is one, else the trained one."""
-        address = f"generators.{name}"
+        address = of_generator(name)
         return self.ema.get(address, self.networks[address])

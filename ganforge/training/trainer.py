@@ -24,6 +24,7 @@ from ganforge.game.nan_guard import Broken, Guard, TurnPosition
 from ganforge.game.trained_module import TrainedModule
 from ganforge.game.turn import Turn
 from ganforge.hardware.processes import Ranks, running_statistics
+from ganforge.interfaces.addresses import Address
 from ganforge.interfaces.components import Loss
 from ganforge.interfaces.errors import (
     DataError,
@@ -125,7 +126,7 @@ class Training:
             gauges |= dict(zip(tensors, read, strict=True))
         progress = max(0, self.step - 1) / self.steps
         for trained_module in self.game.trained_modules:
-            if trained_module.learns and not trained_module.address.startswith("losses."):
+            if trained_module.learns and trained_module.address not in self.game.losses:
                 factor = optimizers.factor(trained_module.schedule, progress)
                 gauges[f"lr/{trained_module.address}"] = trained_module.lr * factor * self.lr_factor
         gauges.pop("wait/data", None)  # of a sitting that streamed its data
@@ -549,8 +550,9 @@ class Training:
 
     def _log_name(self, address: str) -> str:
         """`losses.adversarial@horse` -> `adversarial/horse`, or `adversarial` where D is alone."""
-        name, _, guard = address.removeprefix("losses.").partition("@")
-        return f"{name}/{guard}" if guard and len(self.plan.discriminators) > 1 else name
+        loss = Address.parse(address)
+        several = loss.discriminator and len(self.plan.discriminators) > 1
+        return f"{loss.name}/{loss.discriminator}" if several else loss.name
 
     def _note_scores(self, turn: Turn) -> None:
         """Keep D's last scores and images; they are reduced only when somebody reads them."""
