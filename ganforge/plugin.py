@@ -1,5 +1,6 @@
 """What a plugin's manifest imports. Light: never imports torch."""
 
+from ganforge.interfaces.addresses import Address
 from ganforge.interfaces.manifest import (
     ENTRY_POINT_GROUP,
     KINDS,
@@ -27,6 +28,7 @@ from ganforge.interfaces.manifest import (
 )
 
 __all__ = [
+    "Address",
     "AttributeSpec",
     "Component",
     "DataDescription",

@@ -24,7 +24,7 @@ from ganforge.plugin import (
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.storage.run_folder import RunFolder
-from ganforge.training.launch import build_training
+from ganforge.training.launch import build_training, explaining_errors
 from ganforge.training.trainer import Training
 
 
@@ -116,6 +116,12 @@ def training_of(folder: Path, text: str, *components: Component, sets=()) -> Tra
     run = RunFolder(folder / "run")
     run.path.mkdir(exist_ok=True)
     return build_training(plan, registry(*components), decide(plan.train), run)
+
+
+def train(training: Training) -> None:
+    """Train to the last step, as `ganforge run` does. Raises GanforgeError for what ends it."""
+    with explaining_errors(training):
+        training.run()
 
 
 QUIET = """

@@ -24,7 +24,7 @@ from ganforge.game.trained_module import TrainedModule
 from ganforge.hardware.machine import decide
 from ganforge.interfaces.vocabulary import split
 from ganforge.planning.compose import compose
-from ganforge.planning.plan import SIDES, Plan
+from ganforge.planning.plan import SIDES, Plan, Side
 from ganforge.plugin import Component, ImageSpec, Impossible, LabelSpec, option_names
 from ganforge.recipes.problems import RecipeError
 from ganforge.recipes.recipe import ALWAYS_ON, load
@@ -283,20 +283,25 @@ def assert_same(now: Values, before: Values, when: str) -> None:
 
 def play(training: Training) -> None:
     """All steps. In its turn a side moves nothing but its own."""
-    game = training.game
-    for step in range(1, STEPS + 1):
-        phase = training.plan.phase_at(step)
-        if step == 1:
-            game.enter(phase)
-        others, averages = weights_of(training, "generator"), averages_of(training)
-        batches = training._discriminator_turns(step, phase)
-        assert_same(weights_of(training, "generator"), others, "D's turn moved G")
-        others = values_of(training, "discriminator")
-        training._generator_turn(step, phase, batches)
-        assert_same(values_of(training, "discriminator"), others, "G's turn moved D")
+    take_turn = training._play
+
+    def watched(side: Side, *about: Any) -> None:
+        others = others_of(training, side)
+        averages = averages_of(training)
+        take_turn(side, *about)
+        assert_same(others_of(training, side), others, f"the {side}'s turn moved the other side")
         assert_same(averages_of(training), averages, "a turn moved the average of G")
-        game.update_ema(step)
-        training.step = step
+
+    training._play = watched
+    for step in range(1, STEPS + 1):
+        training.take_step(step)
+
+
+def others_of(training: Training, side: Side) -> Values:
+    """What a side's turn leaves as it is: G's weights in D's turn, all that is D's in G's."""
+    if side == "discriminator":
+        return weights_of(training, "generator")
+    return values_of(training, "discriminator")
 
 
 QUANTITIES = {"scores", "class_scores", "features", "reconstruction"}

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from playing import ONE_PAIR, training_of
+from playing import ONE_PAIR, train, training_of
 
 from ganforge import Loss
 from ganforge.hardware.machine import decide, has_native_bf16
@@ -101,13 +101,11 @@ def test_steps_do_not_wait_for_the_device(tmp_path):
 
 
 def test_a_batch_that_does_not_fit_is_told_in_one_line_with_one_that_does(tmp_path):
-    from ganforge.training.launch import _train
-
     text = CUDA.replace("width = 4", "width = 64").replace("batch = 6", "batch = 4096")
     torch.cuda.set_per_process_memory_fraction(0.02)
     try:
         training = training_of(tmp_path, text, sets=["data.size=64", "train.steps=2"])
         with pytest.raises(TrainingError, match=r"out of memory at batch 4096 .*train\.batch=\d+"):
-            _train(training, "")
+            train(training)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

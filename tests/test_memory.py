@@ -4,13 +4,12 @@ import sys
 
 import pytest
 import torch
-from playing import ONE_PAIR, training_of
+from playing import ONE_PAIR, train, training_of
 
 from ganforge import Discriminator, Loss
 from ganforge.game.error_attribution import remembers_no_memory
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component, option, options
-from ganforge.training.launch import _train
 
 
 @options
@@ -86,7 +85,7 @@ def hungry(tmp_path, monkeypatch):
 def test_the_largest_batch_that_fits_is_named_with_two_ways_out(hungry, most, fits, parts):
     training = hungry(f"discriminator.most={most}")
     with pytest.raises(TrainingError) as caught:
-        _train(training, "")
+        train(training)
     assert str(caught.value) == (
         f"out of memory at batch 32 on cpu; the largest batch that fits is about {fits}: "
         f"`--set train.batch={fits}`, or keep the batch and split it with "
@@ -99,13 +98,13 @@ def test_the_largest_batch_that_fits_is_named_with_two_ways_out(hungry, most, fi
 @pytest.mark.parametrize("way", ["train.batch=2", "train.accumulate=16"])
 def test_either_way_out_trains(hungry, way):
     training = hungry("train.steps=1", way)
-    _train(training, "")
+    train(training)
     assert training.step == 1
 
 
 def test_where_not_even_one_item_fits_another_remedy_is_named(hungry):
     with pytest.raises(TrainingError) as caught:
-        _train(hungry("discriminator.most=0"), "")
+        train(hungry("discriminator.most=0"))
     assert str(caught.value) == (
         "out of memory at batch 32 on cpu; not even the smallest batch fits; a smaller "
         "`data.size` or network width does"
@@ -114,14 +113,14 @@ def test_where_not_even_one_item_fits_another_remedy_is_named(hungry):
 
 def test_a_batch_too_small_for_batch_norm_is_not_advised(hungry):
     with pytest.raises(TrainingError, match="not even the smallest batch fits"):
-        _train(hungry("discriminator.most=1", "generator.norm=batch"), "")
+        train(hungry("discriminator.most=1", "generator.norm=batch"))
 
 
 @pytest.mark.parametrize("sets", [("train.batch=1",), ("train.batch=3", "train.accumulate=3")])
 def test_a_batch_too_small_for_batch_norm_is_one_line(hungry, sets):
     batch, parts = (1, 1) if len(sets) == 1 else (3, 3)
     with pytest.raises(TrainingError) as caught:
-        _train(hungry("generator.norm=batch", *sets), "")
+        train(hungry("generator.norm=batch", *sets))
     assert str(caught.value) == (
         f"a batch of {batch} in {parts} part(s) gives BatchNorm one item at a time, and it needs "
         "two: raise `train.batch` or lower `train.accumulate`"
@@ -131,19 +130,19 @@ def test_a_batch_too_small_for_batch_norm_is_one_line(hungry, sets):
 @pytest.mark.parametrize("says", ["torch", "python", "allocator"])
 def test_every_way_of_saying_it_is_understood(hungry, says):
     with pytest.raises(TrainingError, match="largest batch that fits is about 2"):
-        _train(hungry(f"discriminator.says={says}"), "")
+        train(hungry(f"discriminator.says={says}"))
 
 
 def test_another_error_is_not_taken_for_it(hungry):
     with pytest.raises(PluginError, match="raised RuntimeError: mat1 and mat2"):
-        _train(hungry("discriminator.says=other"), "")
+        train(hungry("discriminator.says=other"))
 
 
 def test_trying_moves_no_weight(hungry):
     training = hungry()
     before = {k: v.clone() for k, v in training.game.state()["networks"].items()}
     with pytest.raises(TrainingError):
-        _train(training, "")
+        train(training)
     after = training.game.state()["networks"]
     weights = {k for k, v in before.items() if "running" not in k and "num_batches" not in k}
     assert weights and all(torch.equal(before[k], after[k]) for k in weights)
@@ -178,4 +177,4 @@ def test_the_largest_batch_is_found_where_only_one_side_has_losses(tmp_path, hun
     sets = ["train.batch=32", f"{frozen}.freeze=true"]
     training = training_of(tmp_path, text, HUNGRY, *ONE_SIDED, sets=sets)
     with pytest.raises(TrainingError, match="largest batch that fits is about 2"):
-        _train(training, "")
+        train(training)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from playing import CYCLE, ONE_PAIR, training_of
+from playing import CYCLE, ONE_PAIR, train, training_of
 from small_recipes import DIGITS, draw_pictures, write_recipe
 
 from ganforge import DataError
@@ -88,7 +88,7 @@ def test_a_picture_that_breaks_meanwhile_ends_the_run_in_a_line(tmp_path, recipe
     from ganforge.recipes.recipe import load
     from ganforge.registry.registry import Registry
     from ganforge.storage.run_folder import RunFolder
-    from ganforge.training.launch import _train, build_training
+    from ganforge.training.launch import build_training
 
     registry = Registry.load(only=())
     sets = ["train.hold=0", "train.workers=1", "hooks.progress.off=true"]
@@ -99,7 +99,7 @@ def test_a_picture_that_breaks_meanwhile_ends_the_run_in_a_line(tmp_path, recipe
     for picture in workdir.glob("pictures/*/*"):
         picture.write_bytes(picture.read_bytes()[:50])
     with pytest.raises(DataError, match=r"cannot be|is cut off|no image"):
-        _train(training, "")
+        train(training)
 
 
 def test_bench_tells_how_much_of_a_step_waits(recipe):

@@ -15,6 +15,7 @@ from ganforge.cli.data import progress_bar
 from ganforge.cli.options import compose_recipe, recipe_options, warn, with_registry
 from ganforge.cli.tables import Row, print_tables
 from ganforge.data.summary import Summary, summary_of
+from ganforge.interfaces.addresses import name_of
 from ganforge.planning.plan import GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.problems import RecipeError, to_json
 from ganforge.registry.registry import Registry
@@ -152,7 +153,7 @@ def _labelled(label: str, lines: list[str]) -> Iterator[Row]:
 
 
 def _edge(plan: Plan, generator: GeneratorPlan) -> str:
-    sources = " + ".join(source.removeprefix("generators.") for source in generator.sources)
+    sources = " + ".join(name_of(source) for source in generator.sources)
     guards = [d.name for d in plan.discriminators.values() if d.on == generator.target]
     judged = f"  judged by {', '.join(guards)}" if guards else ""
     edge = f"{sources} -> {generator.name} -> {generator.target}"

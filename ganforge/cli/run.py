@@ -26,6 +26,7 @@ from ganforge.cli.options import (
 )
 from ganforge.cli.tables import print_tables
 from ganforge.data.summary import summary_of
+from ganforge.interfaces.addresses import made_by
 from ganforge.interfaces.errors import Elsewhere, GanforgeError
 from ganforge.storage.run_folder import RunFolder
 from ganforge.training.terminal import lasting
@@ -270,7 +271,7 @@ def _look(request: Request, plan: Plan, run: str) -> tuple[str, str]:
         if isinstance(generator.source_specs[0], ImageSpec)
         and isinstance(generator.target_spec, ImageSpec)
         and sum(isinstance(spec, ImageSpec) for spec in generator.source_specs) == 1
-        and not generator.sources[0].startswith("generators.")
+        and made_by(generator.sources[0]) is None
     ]
     if edges:
         to = ["--to", edges[0].target] if len(edges) > 1 else []

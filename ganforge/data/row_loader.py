@@ -253,7 +253,7 @@ def _restored(files: object, readers: Mapping[str, Reader]) -> _Batches:
 
 def _plugin_file(dataset: Dataset) -> str | None:
     """The file of `--plugin-file` that defines the dataset, which no import would find."""
-    module = sys.modules[type(getattr(dataset, "whole", dataset)).__module__]
+    module = sys.modules[type(getattr(dataset, "all_rows", dataset)).__module__]
     named = module.__name__.startswith("ganforge_file_")
     return str(Path(module.__file__ or "").absolute()) if named else None
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from ganforge.game.forwards import Forwards
 from ganforge.hardware.processes import shares
+from ganforge.interfaces.addresses import made_by
 from ganforge.interfaces.components import GeneratorOutput
 from ganforge.interfaces.draws import Draw
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.specs import LabelSpec, NoiseSpec
+from ganforge.planning.graph import upstream
 from ganforge.planning.plan import GeneratorPlan
 
 # What a purpose is called in the addresses of draws, where runs of 0.1.0 have another name.
@@ -75,8 +77,8 @@ class Batch:
         return self._sources[key]
 
     def _source(self, edge: GeneratorPlan, source: str, purpose: str) -> Tensor:
-        if source.startswith("generators."):
-            before = source.removeprefix("generators.")
+        before = made_by(source)
+        if before is not None:
             mismatched = purpose == "mismatched"
             data = self.made(before, purpose if mismatched else "made").data
             same_side = self.game.plan.generators[before].side == edge.side
@@ -134,14 +136,12 @@ class Batch:
         edge = self.game.plan.generators[name]
         if domain in edge.sources:
             return self.sources(name)[edge.sources.index(domain)]
-        for source in edge.sources:
-            if source.startswith("generators."):
-                before = source.removeprefix("generators.")
-                if self.game.plan.generators[before].target == domain:
-                    return self.made(before).data
-                found = self.condition(before, domain)
-                if found is not None:
-                    return found
+        for before in upstream(edge.sources):
+            if self.game.plan.generators[before].target == domain:
+                return self.made(before).data
+            found = self.condition(before, domain)
+            if found is not None:
+                return found
         return None
 
     def matched(self, domain: str) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +22,7 @@ from ganforge.game.output_checks import (
 from ganforge.game.trained_module import TrainedModule
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.processes import Ranks
+from ganforge.interfaces.addresses import of_augmentor, of_discriminator, of_generator
 from ganforge.interfaces.components import Augmentor, DiscriminatorOutput, GeneratorOutput
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import PluginError
@@ -67,11 +68,11 @@ class Forwards:
     ) -> GeneratorOutput:
         """One forward of a generator. records: whether its buffers may change. forced: the tokens,
         int64 [N, length], whose log-probabilities are wanted."""
-        trained_module = self._trained_modules[f"generators.{name}"]
+        trained_module = self._trained_modules[of_generator(name)]
         plan = self.plan.generators[name]
         beside = {} if forced is None else {"forced": forced}
-        with attributing_errors(plan.component):
-            made = self._forward(trained_module, sources, beside, address, records)
+        with attributing_errors(plan.component), self._drawing(trained_module, address, records):
+            made = trained_module.call(*trained_module.laid_out(sources), **beside)
         made = generator_output(made, len(sources[0]), plan.component)
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
@@ -88,16 +89,16 @@ class Forwards:
         records: bool,
     ) -> DiscriminatorOutput:
         """One forward of a discriminator. records: whether its buffers may change."""
-        trained_module = self._trained_modules[f"discriminators.{name}"]
+        trained_module = self._trained_modules[of_discriminator(name)]
         beside = {"given": given} if given else {}
         component = self.plan.discriminators[name].component
-        with attributing_errors(component):
-            output = self._forward(trained_module, (data,), beside, address, records)
+        with attributing_errors(component), self._drawing(trained_module, address, records):
+            output = trained_module.call(*trained_module.laid_out((data,)), **beside)
         return discriminator_output(output, len(data), component)
 
     def learns_now(self, name: str) -> bool:
         """Whether a generator's parameters take gradients in the turn that is played."""
-        trained_module = self._trained_modules[f"generators.{name}"]
+        trained_module = self._trained_modules[of_generator(name)]
         return trained_module.learns and trained_module.side == self._open
 
     def derived(self, domain: str, images: Tensor, draw: Draw) -> Tensor:
@@ -106,25 +107,18 @@ class Forwards:
 
     def judges_rows_apart(self, name: str) -> bool:
         """Whether a discriminator's output on an item depends on that item alone."""
-        return bool(getattr(self.networks[f"discriminators.{name}"], "independent_rows", False))
+        return bool(getattr(self.networks[of_discriminator(name)], "independent_rows", False))
 
-    def _forward(
-        self,
-        trained_module: TrainedModule,
-        inputs: tuple[Tensor, ...],
-        beside: Mapping[str, Any],
-        address: tuple[Any, ...],
-        records: bool,
-    ) -> Any:
-        if trained_module.layout is torch.channels_last:
-            inputs = tuple(
-                x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-                for x in inputs
-            )
+    @contextmanager
+    def _drawing(
+        self, trained_module: TrainedModule, address: tuple[Any, ...], records: bool
+    ) -> Iterator[None]:
+        """One forward: what it draws follows from its address, its precision is the machine's, and
+        unless it `records`, the network's buffers stay as they are."""
         self.draws.seed_networks("network", trained_module.address, *address)
         keeps = trained_module.learns and not records
         with self.machine.autocast(), trained_module.keeping_buffers() if keeps else nullcontext():
-            return trained_module.call(*inputs, **beside)
+            yield
 
     def views(self, guard: str, data: Tensor, batch: BatchDraws, side: Side) -> dict[str, Tensor]:
         """What a discriminator sees of data, by view; the same draws for real and fake."""
@@ -166,7 +160,7 @@ class Forwards:
     def _augmentors_of(self, guard: str, batch: BatchDraws) -> Iterator[tuple[str, Augmentor]]:
         for name, plan in self.plan.augmentors.items():
             if guard in plan.on and batch.update % plan.every == 0:
-                yield name, self.augmentors[f"augmentors.{name}@{guard}"]
+                yield name, self.augmentors[of_augmentor(name, guard)]
 
 
 def _expect(data: Tensor, spec: Spec, what: str) -> None:

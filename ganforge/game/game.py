@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +34,13 @@ from ganforge.hardware.compilation import compiled
 from ganforge.hardware.machine import Machine
 from ganforge.hardware.matmul import by_onednn
 from ganforge.hardware.processes import Ranks, over_the_whole_batch
+from ganforge.interfaces.addresses import (
+    Address,
+    of_augmentor,
+    of_discriminator,
+    of_generator,
+    of_loss,
+)
 from ganforge.interfaces.components import (
     Augmentor,
     Loss,
@@ -40,6 +48,7 @@ from ganforge.interfaces.components import (
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.interfaces.vocabulary import current
+from ganforge.planning.graph import learning_chain
 from ganforge.planning.plan import (
     LossPlan,
     NetworkSettings,
@@ -49,6 +58,8 @@ from ganforge.planning.plan import (
 )
 from ganforge.registry.plugin_loader import BUILT_IN
 from ganforge.registry.registry import Registry
+
+_Read = Callable[[str], Any]  # the value of a name of the vocabulary
 
 
 class Game(Forwards):
@@ -105,7 +116,7 @@ class Game(Forwards):
                     continue
                 cls = registry.load_target(augmentor.component)
                 with attributing_errors(augmentor.component):
-                    built[f"augmentors.{name}@{guard}"] = cls(augmentor.options, spec)
+                    built[of_augmentor(name, guard)] = cls(augmentor.options, spec)
                 views = augmentor.component.views
                 spec = views(augmentor.options, spec).get("plain", spec) if views else spec
         return built
@@ -115,11 +126,11 @@ class Game(Forwards):
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
             if not loss.of_pairings:
-                built[f"losses.{name}"] = build_loss(loss, registry, self.draws, self.plan)
+                built[of_loss(name)] = build_loss(loss, registry, self.draws, self.plan)
                 continue
             for guard in loss.on:
                 plan = self.plan.discriminators[guard]
-                built[f"losses.{name}@{guard}"] = build_loss(
+                built[of_loss(name, guard)] = build_loss(
                     loss, registry, self.draws, self.plan, plan, self.networks[plan.address]
                 )
         for address, instance in built.items():
@@ -174,7 +185,7 @@ class Game(Forwards):
             )
         for address, loss in self.losses.items():
             if self.frozen[address].trainable(loss):
-                plays = self.plan.losses[address.removeprefix("losses.").partition("@")[0]]
+                plays = self.plan.losses[Address.parse(address).name]
                 side = learning_side(loss, plays)
                 yield self._build_trained_module(
                     address, side, loss, self._settings_of(address, side)
@@ -183,11 +194,12 @@ class Game(Forwards):
     def _settings_of(self, address: str, side: Side) -> NetworkSettings:
         """How the parameters of a loss are moved: as the network is that it plays on, and of
         several the first one."""
-        name, _, guard = address.removeprefix("losses.").partition("@")
+        loss = Address.parse(address)
+        guard = loss.discriminator
         if side == "discriminator" and self.plan.discriminators:
             plans = self.plan.discriminators
             return (plans[guard] if guard else next(iter(plans.values()))).settings
-        made = self.plan.pairings(guard) if guard else self.plan.losses[name].on
+        made = self.plan.pairings(guard) if guard else self.plan.losses[loss.name].on
         return self.plan.generators[made[0]].settings
 
     def _build_trained_module(
@@ -217,8 +229,9 @@ class Game(Forwards):
             for guard in loss.on
         ]
         for trained_module in self.trained_modules:
-            kind, _, name = trained_module.address.partition(".")
-            if kind != "losses" and not (kind == "discriminators" and name in reading):
+            part = Address.parse(trained_module.address)
+            twice = part.kind == "discriminators" and part.name in reading
+            if part.kind != "losses" and not twice:
                 trained_module.call = compiled(trained_module.module)
 
     # --- phases ---------------------------------------------------------------------------------
@@ -228,9 +241,8 @@ class Game(Forwards):
         self.phase = phase
         trained = self.plan.trained_in(phase)
         for trained_module in self.trained_modules:
-            is_loss = trained_module.address.startswith("losses.")
             trained_module.learns = bool(trained_module.parameters) and (
-                is_loss or trained_module.address in trained
+                trained_module.address in self.losses or trained_module.address in trained
             )
             trained_module.frozen.set_mode(trained_module.module, trained_module.learns)
             trained_module.module.requires_grad_(False)
@@ -244,7 +256,7 @@ class Game(Forwards):
         self._open = side
         for trained_module in self.trained_modules:
             makes_fakes = (
-                trained_module.address.startswith("generators.")
+                Address.parse(trained_module.address).kind == "generators"
                 and trained_module.side == "generator"
             )
             takes = trained_module.learns and (trained_module.side == side or makes_fakes)
@@ -308,49 +320,48 @@ class Game(Forwards):
         A loss of contests: mean over the sources of fakes, sum over views and discriminators.
         Any other: once per generator.
         """
+        for address, calls, mean_over in self._calls(loss, turn):
+            terms: dict[str, Tensor] = {}
+            for read in calls:
+                for name, value in self._call(self.losses[address], loss, turn.side, read).items():
+                    terms[name] = terms[name] + value if name in terms else value
+            if calls:
+                yield address, {name: value / mean_over for name, value in terms.items()}
+
+    def _calls(self, loss: LossPlan, turn: Turn) -> Iterator[tuple[str, list[_Read], int]]:
+        """(instance address, how each of its calls reads an argument by name, how many generators
+        the sum of the calls is a mean over), one instance after the other."""
         if not loss.of_pairings:
-            instance = self.losses[f"losses.{loss.name}"]
-            parts = [
-                self._call(instance, loss, turn, lambda n, g=g: turn.translation(g).value(n))
-                for g in loss.on
-                if self._learns(g)
-                or self._learns_from_cycle(loss, g)
-                or self._owner_learns(f"losses.{loss.name}", turn.side)
-            ]
-            if parts:
-                yield f"losses.{loss.name}", _summed(parts)
+            address = of_loss(loss.name)
+            owner_learns = self._owner_learns(address, turn.side)
+            yield (
+                address,
+                [
+                    turn.translation(g).value
+                    for g in loss.on
+                    if owner_learns or self._learns(g) or self._learns_from_cycle(loss, g)
+                ],
+                1,
+            )
             return
         for guard in loss.on:
             if turn.side == "discriminator" and not self._judge_learns(guard):
                 continue
+            address = of_loss(loss.name, guard)
+            plays = turn.side == "discriminator" or self._owner_learns(address, turn.side)
             sources = self.plan.pairings(guard)
-            instance = self.losses[f"losses.{loss.name}@{guard}"]
-            parts = [
-                self._call(
-                    instance,
-                    loss,
-                    turn,
-                    lambda n, d=guard, g=g, v=view: turn.pairing(d, g, v, n),
-                )
+            calls: list[_Read] = [
+                partial(turn.pairing, guard, g, view)
                 for view in turn.views(guard)
                 for g in sources
-                if turn.side == "discriminator"
-                or self._learns(g)
-                or self._owner_learns(f"losses.{loss.name}@{guard}", turn.side)
+                if plays or self._learns(g)
             ]
-            if parts:
-                total = _summed(parts)
-                yield f"losses.{loss.name}@{guard}", {k: v / len(sources) for k, v in total.items()}
+            yield address, calls, len(sources)
 
     def _learns(self, generator: str) -> bool:
         """Whether gradients that reach this generator's output move anything."""
-        edge = self.plan.generators[generator]
-        if edge.side == "discriminator":
-            return False
-        if self._trained_modules[edge.address].learns:
-            return True
-        upstream = (s.split(".", 1)[1] for s in edge.sources if s.startswith("generators."))
-        return any(self._learns(name) for name in upstream)
+        reached = learning_chain(self.plan.generators, generator)
+        return any(self._trained_modules[of_generator(name)].learns for name in reached)
 
     def _learns_from_cycle(self, loss: LossPlan, generator: str) -> bool:
         """Whether the way back learns, where this generator itself does not."""
@@ -364,24 +375,25 @@ class Game(Forwards):
 
     def _judge_learns(self, guard: str) -> bool:
         own = any(
-            p.address.endswith(f"@{guard}") and p.learns and p.side == "discriminator"
+            Address.parse(p.address).discriminator == guard
+            and p.learns
+            and p.side == "discriminator"
             for p in self.trained_modules
         )
-        encoders = (
-            self._trained_modules[f"generators.{name}"] for name in self.plan.encoders(guard)
-        )
+        encoders = (self._trained_modules[of_generator(name)] for name in self.plan.encoders(guard))
         return (
             own
-            or self._trained_modules[f"discriminators.{guard}"].learns
+            or self._trained_modules[of_discriminator(guard)].learns
             or any(trained_module.learns for trained_module in encoders)
         )
 
-    def _call(self, instance: Loss, loss: LossPlan, turn: Turn, read: Any) -> dict[str, Tensor]:
-        values = {name: read(name) for name in loss.needs[turn.side]}
+    def _call(self, instance: Loss, loss: LossPlan, side: Side, read: _Read) -> dict[str, Tensor]:
+        names = loss.needs[side]
+        values = dict(zip(names, map(read, names), strict=True))
         if instance.mixes_batch and self.ranks is not None and self.ranks.playing:
             values = {name: self.ranks.whole(value) for name, value in values.items()}
         with attributing_errors(loss.component):
-            result = getattr(instance, turn.side)(**values)
+            result = getattr(instance, side)(**values)
         named = result if isinstance(result, Mapping) else {"loss": result}
         for name, value in named.items():
             if not isinstance(value, Tensor):
@@ -439,7 +451,7 @@ class Game(Forwards):
         is not mostly its untrained start.
         """
         for address, average in self.ema.items():
-            plan = self.plan.generators[address.removeprefix("generators.")]
+            plan = self.plan.generators[Address.parse(address).name]
             trained_module = self._trained_modules[address]
             if not trained_module.learns or plan.ema is None:
                 continue
@@ -461,20 +473,14 @@ class Game(Forwards):
 
     def decision_threshold(self, guard: str) -> float | None:
         """The score above which this discriminator says "real", by the first loss that knows."""
-        instances = (loss for a, loss in self.losses.items() if a.endswith(f"@{guard}"))
+        instances = (
+            loss for a, loss in self.losses.items() if Address.parse(a).discriminator == guard
+        )
         return next(
             (i.decision_threshold for i in instances if i.decision_threshold is not None), None
         )
 
     def best_generator(self, name: str) -> nn.Module:
         """The averaged generator where there is one, else the trained one."""
-        address = f"generators.{name}"
+        address = of_generator(name)
         return self.ema.get(address, self.networks[address])
-
-
-def _summed(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    total = dict(parts[0])
-    for part in parts[1:]:
-        for name, value in part.items():
-            total[name] = total[name] + value
-    return total

@@ -24,6 +24,7 @@ from torch.nn.utils import get_total_norm
 from ganforge.game import optimizers
 from ganforge.game.game import Game
 from ganforge.game.trained_module import TrainedModule
+from ganforge.interfaces.addresses import Address
 from ganforge.interfaces.components import Augmentor
 from ganforge.planning.plan import Side
 
@@ -116,7 +117,7 @@ class Guard:
             and self._game.plan.train.accumulate == 1
         )
         for address, module in self._owners[at.side]:
-            if shared and address.startswith("generators."):
+            if shared and Address.parse(address).kind == "generators":
                 continue
             for name, buffer in module.named_buffers(recurse=False):
                 kept = self._kept.get((address, name))
@@ -271,7 +272,7 @@ def _owners(game: Game, *, in_turn_of: Side) -> Iterator[tuple[str, nn.Module]]:
 
 def _moves_in_d_only(address: str, part: nn.Module) -> bool:
     replays_only = isinstance(part, Augmentor) and type(part).view is Augmentor.view
-    return address.startswith("discriminators.") or replays_only
+    return Address.parse(address).kind == "discriminators" or replays_only
 
 
 def term_names(values: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
@@ -285,10 +286,7 @@ def term_names(values: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
 
 def called(address: str) -> str:
     """An address in words: `generators.main` -> `generator 'main'`."""
-    kind, _, name = address.partition(".")
-    name, _, guard = name.partition("@")
-    word = {"losses": "loss"}.get(kind, kind.removesuffix("s"))
-    return f"{word} '{name}'" + (f" on discriminator '{guard}'" if guard else "")
+    return Address.parse(address).described
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ganforge.game.error_attribution import attributing_errors, defined_at
 from ganforge.game.frozen import Frozen
 from ganforge.game.output_checks import discriminator_output
+from ganforge.interfaces import addresses
 from ganforge.interfaces.components import (
     Augmentor,
     Discriminator,
@@ -107,7 +108,7 @@ def build_loss(
         loss: Loss = cls(plan.options)
     if type(loss).build is not Loss.build:
         context = _context(plan, game, guard, network)
-        draws.seed_networks("init", f"losses.{plan.name}" + (f"@{guard.name}" if guard else ""))
+        draws.seed_networks("init", addresses.of_loss(plan.name, guard.name if guard else ""))
         with attributing_errors(plan.component):
             loss.build(context)
     return loss

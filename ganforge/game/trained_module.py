@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from attrs import define, field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganforge.game.frozen import Frozen
@@ -41,6 +41,14 @@ class TrainedModule:
         self._norms = [m for m in layers if isinstance(m, _BatchNorm) and m.track_running_stats]
         others = (layer for layer in layers if layer not in self._norms)
         self._buffers = [(m, name) for m in others for name, _ in m.named_buffers(recurse=False)]
+
+    def laid_out(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Inputs in the memory layout of the module's weights, as far as they are images."""
+        if self.layout is not torch.channels_last:
+            return inputs
+        return tuple(
+            x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs
+        )
 
     @contextmanager
     def keeping_buffers(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ only, which have not stepped in between.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -348,25 +348,26 @@ class DiscriminatorForward:
 
     @cached_property
     def output(self) -> DiscriminatorOutput:
-        batched_together = self._turn.batched_together(self._guard, self._view)
-        if self not in batched_together:
-            return self._judged(self.seen, self._input.given, self._address)
-        given = [forward._input.given for forward in batched_together]
-        output = self._judged(
-            torch.cat([forward.seen for forward in batched_together]),
-            None if given[0] is None else tuple(map(torch.cat, zip(*given, strict=True))),
-            ("together", self._view, self._turn.side, *self._turn.batch.address),
+        """What the discriminator returned for this input alone, also where others passed it in the
+        same forward; then each of them has its part."""
+        forwards = self._turn.batched_together(self._guard, self._view)
+        together = self in forwards
+        if not together:
+            forwards = [self]
+        address = ("together", self._view, self._turn.side, *self._turn.batch.address)
+        output = self._turn.game.judge(
+            self._guard,
+            _joined([forward.seen for forward in forwards]),
+            _joined_conditions([forward._input.given for forward in forwards]),
+            address=address if together else self._address,
+            records=self._turn.side == "discriminator",
         )
-        parts = output.split([len(forward.seen) for forward in batched_together])
-        for forward, part in zip(batched_together, parts, strict=True):
+        if not together:
+            return output
+        parts = output.split([len(forward.seen) for forward in forwards])
+        for forward, part in zip(forwards, parts, strict=True):
             vars(forward)["output"] = part
-        return parts[batched_together.index(self)]
-
-    def _judged(
-        self, seen: Tensor, given: tuple[Tensor, ...] | None, address: tuple[str | int, ...]
-    ) -> DiscriminatorOutput:
-        records = self._turn.side == "discriminator"
-        return self._turn.game.judge(self._guard, seen, given, address=address, records=records)
+        return parts[forwards.index(self)]
 
     # Losses compute in float32, whatever precision the network ran in.
 
@@ -392,6 +393,19 @@ class DiscriminatorForward:
         assert self.scores is not None
         (gradient,) = torch.autograd.grad(self.scores.sum(), self._input.data, create_graph=True)
         return gradient
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """[N, ...] each, one after the other; one alone is not copied."""
+    return torch.cat([*tensors]) if len(tensors) > 1 else tensors[0]
+
+
+def _joined_conditions(
+    conditions: Sequence[tuple[Tensor, ...] | None],
+) -> tuple[Tensor, ...] | None:
+    """The same of each condition; None where the discriminator is given none."""
+    given = [condition for condition in conditions if condition is not None]
+    return tuple(map(_joined, zip(*given, strict=True))) or None
 
 
 def in_float(value: Tensor | None) -> Tensor | None:

@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from ganforge import __version__
 from ganforge.data.feed import held_out_rows, held_out_split
+from ganforge.interfaces.addresses import made_by, name_of
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, spec_to_dict
 from ganforge.lab.python_code import Traced, plain, traced
+from ganforge.planning import graph
 from ganforge.storage.run_folder import write_whole
 
 if TYPE_CHECKING:
@@ -90,17 +92,9 @@ def _write(run: Run, plans: Sequence[GeneratorPlan], out: Path) -> list[str]:
 def _wanted(run: Run, generator: str | None) -> list[GeneratorPlan]:
     """In the order in which they read each other."""
     ends = run.plan.generators.values() if generator is None else [run.generator_plan(generator)]
-    found: dict[str, GeneratorPlan] = {}
-
-    def add(plan: GeneratorPlan) -> None:
-        for source in plan.sources:
-            if source.startswith("generators."):
-                add(run.generator_plan(source.removeprefix("generators.")))
-        found[plan.name] = plan
-
-    for plan in ends:
-        add(plan)
-    return list(found.values())
+    plans = run.plan.generators
+    names = dict.fromkeys(name for end in ends for name in graph.chain(plans, end.name))
+    return [plans[name] for name in names]
 
 
 # --- what is in the folder ------------------------------------------------------------------------
@@ -125,7 +119,7 @@ def _traced(run: Run, plan: GeneratorPlan) -> list[Traced]:
     """A generator as source; and as it is for one item, where it then does something else."""
     network = run.generator(plan.name)
     alone = bool(getattr(network, "draws_itself", False))
-    names = [_word(source.removeprefix("generators.")) for source in plan.sources]
+    names = [_word(name_of(source)) for source in plan.sources]
     what = f"generator '{plan.name}' ({plan.component.name})"
     found = [
         traced(network, example(run, plan, count), names, what)
@@ -146,7 +140,7 @@ def _rows(run: Run, plans: Sequence[GeneratorPlan]) -> dict[str, Tensor]:
     for plan in plans:
         for source, spec in zip(plan.sources, plan.source_specs, strict=True):
             drawn = isinstance(spec, (NoiseSpec, LabelSpec, ImageSpec))
-            if drawn or source.startswith("generators."):
+            if drawn or made_by(source) is not None:
                 continue
             dataset = run.dataset()
             count = dataset.count(held_out_split(dataset), source)
@@ -159,8 +153,7 @@ def _rows(run: Run, plans: Sequence[GeneratorPlan]) -> dict[str, Tensor]:
 def _config(
     run: Run, plans: Sequence[GeneratorPlan], found: Mapping[str, list[Traced]]
 ) -> dict[str, Any]:
-    read = {source for plan in plans for source in plan.sources}
-    ends = [plan.name for plan in plans if plan.address not in read]
+    ends = list(graph.ends({plan.name: plan for plan in plans}))
     return {
         "ganforge": __version__,
         "torch": torch.__version__,
@@ -185,8 +178,8 @@ def _config(
 
 
 def _source_told(source: str, spec: Spec) -> dict[str, Any]:
-    by = {"by": source.removeprefix("generators.")} if source.startswith("generators.") else {}
-    return {"name": source, **by, **spec_to_dict(spec)}
+    name = made_by(source)
+    return {"name": source, **({} if name is None else {"by": name}), **spec_to_dict(spec)}
 
 
 _HEAD = '''"""The generators of {run} at step {step}, every operation of a forward, one a line.
@@ -315,7 +308,7 @@ _TRIED = (1, 7)  # items that a written model is tried with; it is followed with
 
 def _write_onnx(run: Run, plan: GeneratorPlan, network: nn.Module, path: Path) -> None:
     inputs = example(run, plan, _ITEMS)
-    names = [_word(source.removeprefix("generators.")) for source in plan.sources]
+    names = [_word(name_of(source)) for source in plan.sources]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:

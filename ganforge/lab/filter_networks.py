@@ -10,6 +10,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from ganforge.game.networks import build_networks
+from ganforge.interfaces.addresses import Address
 from ganforge.interfaces.components import Augmentor, GeneratorOutput
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError
@@ -54,8 +55,8 @@ def address_of(run: Run, name: str | None) -> str:
         raise GanforgeError(f"no network of {run.folder.name} judges or makes images")
     if name is None:
         return there[0]
-    meant = [address for address in there if name in (address, address.partition(".")[2])]
-    meant = meant or [address for address in there if address.startswith(f"{name}s.")]
+    meant = [address for address in there if name in (address, Address.parse(address).name)]
+    meant = meant or [address for address in there if Address.parse(address).kind == f"{name}s"]
     if len(meant) == 1:
         return meant[0]
     said = f"'{name}' may be several" if meant else f"there is no network of images '{name}'"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganforge.interfaces.addresses import made_by
 from ganforge.interfaces.components import as_one_hot
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
@@ -44,8 +45,9 @@ def place(
     found: Place = {}
     values = run.sources(plan, [seed], label, text=text)
     for source, spec, value in zip(plan.sources, plan.source_specs, values, strict=True):
-        if source.startswith("generators.") and not isinstance(spec, VectorSpec):
-            before = run.generator_plan(source.removeprefix("generators."))
+        name = made_by(source)
+        if name is not None and not isinstance(spec, VectorSpec):
+            before = run.generator_plan(name)
             found |= place(run, before, seed, label=label, text=text)
         else:
             found[source] = as_one_hot(value, spec) if isinstance(spec, LabelSpec) else value.cpu()

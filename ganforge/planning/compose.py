@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ganforge.interfaces.addresses import Address
 from ganforge.interfaces.settings import NoiseSettings, PhaseSettings, TrainSettings
 from ganforge.planning.losses import LossReader
 from ganforge.planning.plan import DataPlan, LossPlan, Part, PhasePlan, Plan
@@ -261,9 +262,9 @@ class _Composer(LossReader):
         for address, network in plan.networks.items():
             if address in trained or network.settings.freeze:
                 continue
-            key, name = address.split(".", 1)
+            parsed = Address.parse(address)
             self.problem(
-                f"no loss trains {key[:-1]} '{name}' in any phase",
-                self.table(key).get(name).span,
+                f"no loss trains {parsed.described} in any phase",
+                self.table(parsed.kind).get(parsed.name).span,
                 "add a loss that plays on it, or write `freeze = true`",
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import evolve
 
+from ganforge.interfaces.addresses import made_by
 from ganforge.interfaces.manifest import Component, DataDescription, ImageOptions
 from ganforge.interfaces.settings import DerivedSettings, MadeSettings, NoiseSettings
 from ganforge.interfaces.specs import ImageSpec, NoiseSpec, Spec, VectorSpec, spec_from_dict
@@ -234,7 +235,7 @@ class DataReader(Reader):
 
 def _is_plain(name: str) -> bool:
     """Whether a name is a domain's, not that of a generator whose output is read."""
-    return not name.startswith("generators.")
+    return made_by(name) is None
 
 
 def description_from_dict(data: Mapping[str, Any]) -> DataDescription:

@@ -15,6 +15,7 @@ from ganforge.interfaces.vocabulary import (
     reads_output,
     split,
 )
+from ganforge.planning import graph
 from ganforge.planning.networks import NetworkReader
 from ganforge.planning.plan import (
     SIDES,
@@ -241,22 +242,12 @@ class LossReader(NetworkReader):
 
     def leaves(self, generator: GeneratorPlan) -> list[DomainPlan]:
         """The domains that a generator reads, also through others."""
-        found: list[DomainPlan] = []
-        for source in generator.sources:
-            before = self.generators.get(source.removeprefix("generators."))
-            if source in self.domains:
-                found.append(self.domains[source])
-            elif before is not None:
-                found += self.leaves(before)
-        return found
+        read = (domain for domain, _ in graph.leaves(self.generators, generator))
+        return [self.domains[domain] for domain in read if domain in self.domains]
 
     def inverse(self, generator: GeneratorPlan) -> GeneratorPlan | None:
-        back = (
-            other
-            for other in self.generators.values()
-            if other.sources[0] == generator.target and other.target == generator.sources[0]
-        )
-        return next(back, None)
+        back = graph.inverse(self.generators, generator)
+        return None if back is None else self.generators[back]
 
     def weight(self, table: Table, name: str) -> dict[str, float]:
         entry = table.entry("weight")

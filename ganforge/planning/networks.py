@@ -8,10 +8,13 @@ from typing import Any
 
 import attrs
 
+from ganforge.interfaces import addresses
+from ganforge.interfaces.addresses import Address
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import Ref, option, option_names, options, with_options
 from ganforge.interfaces.settings import OPTIMIZERS, SCHEDULES, InitSettings
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
+from ganforge.planning import graph
 from ganforge.planning.data import DataReader
 from ganforge.planning.plan import (
     AugmentorPlan,
@@ -83,7 +86,7 @@ class NetworkReader(DataReader):
         return Chosen(use, choices[use]() if options is None else options)
 
     def init(self, table: Table, address: str) -> InitSettings | None:
-        name = address.partition(".")[2]
+        name = Address.parse(address).name
         entry = table.entry("init")
         if entry is None:
             return None
@@ -147,7 +150,7 @@ class NetworkReader(DataReader):
         plans: dict[str, GeneratorPlan] = {}
         waiting = list(edges)
         while waiting:  # a generator that reads another's output comes after it
-            ready = [n for n in waiting if not _upstream(edges[n]) & set(waiting)]
+            ready = [n for n in waiting if not {*graph.upstream(edges[n][0])} & {*waiting}]
             if not ready:
                 table = self.table("generators").get(waiting[0])
                 self.problem(
@@ -167,7 +170,7 @@ class NetworkReader(DataReader):
         return sources, self.target(name, table) or UNKNOWN
 
     def source(self, name: str, table: Table) -> str:
-        known = {f"generators.{n}" for n, _ in self.table("generators").tables()}
+        known = {addresses.of_generator(n) for n, _ in self.table("generators").tables()}
         place = self.place(table.entry("from"), name)
         if name in self.domains and self.domains[name].origin == "made":
             self.problem(
@@ -217,7 +220,7 @@ class NetworkReader(DataReader):
     ) -> GeneratorPlan:
         sources, target = edge
         table = self.table("generators").get(part.name)
-        upstream = {f"generators.{n}": plan.target_spec for n, plan in done.items()}
+        upstream = {addresses.of_generator(n): plan.target_spec for n, plan in done.items()}
         specs = tuple(self.domains[s].spec if s in self.domains else upstream[s] for s in sources)
         spec = self.domains[target].spec
         if all_known(*specs, spec):
@@ -400,7 +403,8 @@ def lacks_weights(address: str, init: InitSettings | None) -> str:
     run = RunFolder(Path(init.run))
     if not run.checkpoint_steps():
         return f"`init` of {address}: {run.path} is no run with a checkpoint"
-    key, name = address.split(".", 1)
+    parsed = Address.parse(address)
+    key, name = parsed.kind, parsed.name
     try:
         tables = run.resolved_tables()
     except GanforgeError:  # looked at again where weights are read
@@ -417,11 +421,6 @@ _OTHERS = {
     "generators": {"on": "to", "given": "from"},
     "discriminators": {"from": "given", "to": "on", "ema": ""},
 }
-
-
-def _upstream(edge: tuple[tuple[str, ...], str]) -> set[str]:
-    sources, _ = edge
-    return {s.removeprefix("generators.") for s in sources if s.startswith("generators.")}
 
 
 def _overlaid(below: Any, above: Any, span: Span) -> Table:

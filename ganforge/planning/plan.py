@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
+from ganforge.interfaces import addresses
 from ganforge.interfaces.manifest import Component, DataDescription, ImageOptions, Resample
 from ganforge.interfaces.settings import InitSettings, TrainSettings
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, Spec
 from ganforge.interfaces.vocabulary import split
+from ganforge.planning import graph
 
 Side = Literal["discriminator", "generator"]
 SIDES: tuple[Side, ...] = ("discriminator", "generator")
@@ -92,7 +94,7 @@ class GeneratorPlan(Part):
 
     @property
     def address(self) -> str:
-        return f"generators.{self.name}"
+        return addresses.of_generator(self.name)
 
 
 @frozen
@@ -112,7 +114,7 @@ class DiscriminatorPlan(Part):
 
     @property
     def address(self) -> str:
-        return f"discriminators.{self.name}"
+        return addresses.of_discriminator(self.name)
 
 
 @frozen
@@ -207,13 +209,7 @@ class Plan:
 
     def inverse(self, generator: str) -> str | None:
         """The generator that leads back from this one's target to its first source."""
-        edge = self.generators[generator]
-        back = (
-            name
-            for name, other in self.generators.items()
-            if other.sources[0] == edge.target and other.target == edge.sources[0]
-        )
-        return next(back, None)
+        return graph.inverse(self.generators, self.generators[generator])
 
     def paired(self, generator: str) -> bool:
         """Whether the data has, for each row of its first source, the row of its target."""
@@ -252,8 +248,8 @@ class Plan:
             for target in loss.on:
                 if loss.of_pairings:
                     if "discriminator" in loss.needs:
-                        reached.add(f"discriminators.{target}")
-                        reached |= {f"generators.{name}" for name in self.encoders(target)}
+                        reached.add(addresses.of_discriminator(target))
+                        reached |= {addresses.of_generator(name) for name in self.encoders(target)}
                     if "generator" in loss.needs:
                         for generator in self.pairings(target):
                             reached |= self._chain(generator)
@@ -265,14 +261,9 @@ class Plan:
         return reached & set(phase.train)
 
     def _chain(self, generator: str) -> set[str]:
-        """The addresses of a generator and of those whose output it reads."""
-        if self.generators[generator].side == "discriminator":
-            return set()
-        reached = {f"generators.{generator}"}
-        for source in self.generators[generator].sources:
-            if source.startswith("generators."):
-                reached |= self._chain(source.removeprefix("generators."))
-        return reached
+        """The addresses of all that a gradient reaches which reaches a generator's output."""
+        names = graph.learning_chain(self.generators, generator)
+        return {addresses.of_generator(name) for name in names}
 
     def encoders(self, discriminator: str) -> tuple[str, ...]:
         """The generators that make what a discriminator is given and learn with it."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ganforge.interfaces.addresses import Address
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.interfaces.manifest import Component, DataDescription, Impossible, Kind
 from ganforge.interfaces.specs import KINDS_OF_DATA, Spec
@@ -243,7 +244,7 @@ class Reader:
         short = {"generator": "generators.main", "discriminator": "discriminators.main"}
         if short.get(name) in addresses:
             return short[name]
-        matches = [address for address in addresses if address.split(".", 1)[1] == name]
+        matches = [address for address in addresses if Address.parse(address).name == name]
         if len(matches) == 1:
             return matches[0]
         if matches:

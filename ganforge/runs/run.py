@@ -24,10 +24,12 @@ from ganforge.game.error_attribution import attributing_errors
 from ganforge.game.networks import build_loss, build_network, build_views
 from ganforge.game.output_checks import generator_output
 from ganforge.hardware.machine import find_device
+from ganforge.interfaces.addresses import made_by, of_loss
 from ganforge.interfaces.components import Dataset, DiscriminatorOutput, Loss
 from ganforge.interfaces.draws import Draw, Draws
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.specs import ImageSpec, LabelSpec, NoiseSpec, Spec, TextSpec
+from ganforge.planning import graph
 from ganforge.planning.compose import compose
 from ganforge.planning.plan import DiscriminatorPlan, GeneratorPlan, LossPlan, Part, Plan
 from ganforge.recipes.recipe import as_settings, load
@@ -210,8 +212,7 @@ class Run:
         """The plan of a generator; without a name, of the only one whose output no other reads.
         Raises GanforgeError when the name is missing or wrong."""
         plans = self.plan.generators
-        read = {source for plan in plans.values() for source in plan.sources}
-        last = {k: plan for k, plan in plans.items() if plan.address not in read}
+        last = graph.ends(plans)
         return _one(last if name is None and len(last) == 1 else plans, name, "generator")
 
     def at_once(self, generator: str) -> int:
@@ -263,7 +264,7 @@ class Run:
 
     def _loss(self, plan: LossPlan, guard: DiscriminatorPlan) -> Loss:
         """A loss as it plays on one discriminator, with the parameters that it owns."""
-        address = f"losses.{plan.name}@{guard.name}"
+        address = of_loss(plan.name, guard.name)
         if address in self._live:
             return cast(Loss, self._live[address].eval())
         if address not in self._loaded:
@@ -427,13 +428,7 @@ class Run:
 
     def leaves(self, plan: GeneratorPlan) -> list[tuple[str, Spec]]:
         """The domains that a generator reads, also through others, with their specs."""
-        found: list[tuple[str, Spec]] = []
-        for source, spec in zip(plan.sources, plan.source_specs, strict=True):
-            if source.startswith("generators."):
-                found += self.leaves(self.generator_plan(source.removeprefix("generators.")))
-            else:
-                found.append((source, spec))
-        return found
+        return list(graph.leaves(self.plan.generators, plan))
 
     def by_class(self, styles: int, *, seed: int = 0, generator: str | None = None) -> Tensor:
         """Every class from the same noise: image [i, c] of [styles, classes, C, H, W] is class c
@@ -485,8 +480,8 @@ class Run:
         for source, spec in zip(plan.sources, plan.source_specs, strict=True):
             if rows and source in rows:
                 values.append(rows[source])
-            elif source.startswith("generators."):
-                before = self.generator_plan(source.removeprefix("generators."))
+            elif (name := made_by(source)) is not None:
+                before = self.generator_plan(name)
                 read = self.sources(before, seeds, label, rows, text)
                 values.append(self._made(before, read, seeds))
             elif isinstance(spec, NoiseSpec):

@@ -117,15 +117,23 @@ def launch(
     if checked is None:
         registry = Registry.load(plugin_files=request.plugin_files, without=request.without)
         checked = (registry, *_composed(request, registry))
-    with joined() as ranks:
-        if ranks is not None and not ranks.leads:
-            return _follow(request, ranks, *checked)
-        if ranks is not None:
-            _refuse(request, checked[2], ranks)
-        return _lead(request, ranks, *checked, say, wait)
+    with joined() as ranks, _prepared(request, ranks, *checked, say, wait) as training:
+        if isinstance(training, Outcome):  # there is nothing left to train
+            return training
+        with explaining_errors(training):
+            training.run()
+        return Outcome(
+            folder=training.folder,
+            plan=training.plan,
+            step=training.step,
+            trained=True,
+            stopped=training.stop_reason,
+            stand_in=training.plan.lock.get("stand_in", ""),
+        )
 
 
-def _lead(
+@contextmanager
+def _prepared(
     request: Request,
     ranks: Ranks | None,
     registry: Registry,
@@ -133,29 +141,36 @@ def _lead(
     plan: Plan,
     say: Say,
     wait: Wait,
-) -> Outcome:
-    """Play alone, or as the process that decides and writes."""
+) -> Iterator[Training | Outcome]:
+    """A training that is ready to go on, in a folder that is held for it; an outcome where the run
+    is finished already."""
+    if ranks is not None and not ranks.leads:
+        yield _follow(request, ranks, registry, plan)
+        return
+    if ranks is not None:
+        _refuse(request, plan, ranks)
     folder = _folder(request, plan)
     with lasting(folder.log):
-        return _lead_in(folder, request, ranks, registry, recipe, plan, say, wait)
+        if folder.exists():
+            with folder.held():
+                yield _resume(request, plan, folder, registry, say, wait, ranks)
+            return
+        with _begun(request, recipe, plan, folder, registry, say, wait, ranks) as training:
+            yield training
 
 
-def _lead_in(
-    folder: RunFolder,
+@contextmanager
+def _begun(
     request: Request,
-    ranks: Ranks | None,
-    registry: Registry,
     recipe: Recipe,
     plan: Plan,
+    folder: RunFolder,
+    registry: Registry,
     say: Say,
     wait: Wait,
-) -> Outcome:
-    if folder.exists():
-        stand_in = folder.resolved_tables().get("lock", {}).get("stand_in", "")
-        if stand_in:
-            recipe, plan = _composed(request, registry, *_stand_in(plan))
-        with folder.held():
-            return _resume(request, plan, folder, registry, stand_in, say, wait, ranks)
+    ranks: Ranks | None,
+) -> Iterator[Training]:
+    """A run at its first step, alone or as the process that decides and writes."""
     _refuse_missing_weights(plan)
     plan, stand_in = with_data(request, registry, plan, say, wait)
     decided = machine.decide(plan.train, ranks)
@@ -172,7 +187,7 @@ def _lead_in(
                 "goes on from there once it ended"
             )
         _write(folder, recipe, plan, decided, registry, identity)
-        return _train(training, stand_in)
+        yield training
 
 
 def _say_crowded(decided: Machine, say: Say) -> None:
@@ -214,14 +229,15 @@ def _refuse(request: Request, plan: Plan, ranks: Ranks) -> None:
         )
 
 
-def _follow(request: Request, ranks: Ranks, registry: Registry, _: Recipe, plan: Plan) -> Outcome:
-    """Play in the run that the first process has found or begun."""
+def _follow(request: Request, ranks: Ranks, registry: Registry, plan: Plan) -> Training | Outcome:
+    """The training of the run that the first process has found or begun."""
     told = ranks.hear()
     folder, stand_in = RunFolder(Path(told["folder"])), told["stand_in"]
     if "train" not in told:  # it is finished
         return Outcome(folder=folder, plan=plan, step=told["step"], trained=False)
     if stand_in:
         _, plan = _composed(request, registry, *_stand_in(plan))
+        plan = attrs.evolve(plan, lock={**plan.lock, "stand_in": stand_in})
     if ranks.local == 0:
         _fetch(plan, lambda line: None, unseen)
     ranks.agree()
@@ -233,7 +249,7 @@ def _follow(request: Request, ranks: Ranks, registry: Registry, _: Recipe, plan:
         _initialise(training)
     else:
         training.resume(checkpoint.load(folder.checkpoints, told["step"]))
-    return _train(training, stand_in)
+    return training
 
 
 # --- where ----------------------------------------------------------------------------------------
@@ -449,20 +465,27 @@ def _write(
         identity.write(folder)
 
 
-def _train(training: Training, stand_in: str) -> Outcome:
-    """Train; whatever ends it in an error, say what is kept."""
+@contextmanager
+def explaining_errors(training: Training) -> Iterator[None]:
+    """While a training runs: raise one line for what ends it, with what is kept of the run; then
+    let go of its data."""
     try:
-        return _trained(training, stand_in)
+        with _in_one_line(training), _writing(training.folder), _skippable(training.plan):
+            yield
     except GanforgeError as error:
         if training.leads and training.step and training.folder.kept() not in str(error):
             error.notes = (*error.notes, training.folder.kept())
         raise
+    finally:
+        training.game.feed.close()
 
 
-def _trained(training: Training, stand_in: str) -> Outcome:
+@contextmanager
+def _in_one_line(training: Training) -> Iterator[None]:
+    """Raise TrainingError where memory ran out, or a batch is too small for BatchNorm, and
+    DataError where a process that reads data died."""
     try:
-        with _writing(training.folder), _skippable(training.plan):
-            training.run()
+        yield
     except (RuntimeError, MemoryError) as error:
         if is_worker_trouble(error):
             raise worker_trouble(error) from error
@@ -473,16 +496,6 @@ def _trained(training: Training, stand_in: str) -> Outcome:
         if not needs_more_items(error):
             raise
         raise TrainingError(too_few_items(training)) from error
-    finally:
-        training.game.feed.close()
-    return Outcome(
-        folder=training.folder,
-        plan=training.plan,
-        step=training.step,
-        trained=True,
-        stopped=training.stop_reason,
-        stand_in=stand_in,
-    )
 
 
 def too_few_items(training: Training) -> str:
@@ -519,14 +532,15 @@ def _resume(
     plan: Plan,
     folder: RunFolder,
     registry: Registry,
-    stand_in: str,
     say: Say,
     wait: Wait,
     ranks: Ranks | None,
-) -> Outcome:
-    """Go on with a run, if it is the same game."""
+) -> Training | Outcome:
+    """The training of a run at its newest checkpoint, if it is the same game."""
     before = folder.resolved_tables()
+    stand_in = before.get("lock", {}).get("stand_in", "")
     if stand_in:
+        _, plan = _composed(request, registry, *_stand_in(plan))
         plan = attrs.evolve(plan, lock={**plan.lock, "stand_in": stand_in})
     free = known_by_content(folder, plan, request.accept_data)
     changed = differences(before, resolved_tables(plan), free)
@@ -581,7 +595,7 @@ def _resume(
             identity.write(folder)
     if stand_in:
         say(stand_in)
-    return _train(training, stand_in)
+    return training
 
 
 def _of_data_alone(changed: Sequence[tuple[str, str, str]], plan: Plan, folder: RunFolder) -> str:

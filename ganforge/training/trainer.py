@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
 
@@ -24,6 +24,7 @@ from ganforge.game.nan_guard import Broken, Guard, TurnPosition
 from ganforge.game.trained_module import TrainedModule
 from ganforge.game.turn import Turn
 from ganforge.hardware.processes import Ranks, running_statistics
+from ganforge.interfaces.addresses import Address
 from ganforge.interfaces.components import Loss
 from ganforge.interfaces.errors import (
     DataError,
@@ -125,7 +126,7 @@ class Training:
             gauges |= dict(zip(tensors, read, strict=True))
         progress = max(0, self.step - 1) / self.steps
         for trained_module in self.game.trained_modules:
-            if trained_module.learns and not trained_module.address.startswith("losses."):
+            if trained_module.learns and trained_module.address not in self.game.losses:
                 factor = optimizers.factor(trained_module.schedule, progress)
                 gauges[f"lr/{trained_module.address}"] = trained_module.lr * factor * self.lr_factor
         gauges.pop("wait/data", None)  # of a sitting that streamed its data
@@ -327,7 +328,21 @@ class Training:
         return condition if self.ranks is None else bool(self.ranks.agree(condition)[0])
 
     def take_step(self, step: int) -> None:
-        """Play one step: D's turns, G's turn, averages, and what hooks do about it."""
+        """Play one step: D's turns, a fresh batch each, G's turn over the last of them, the EMA."""
+        phase = self._phase_of(step)
+        self._tell("step_started", step=step)
+        first = updates_before(self.plan, step)
+        for update in range(first, first + phase.discriminator_steps):
+            last = update == first + phase.discriminator_steps - 1
+            batches = self._batches(update, graph=last and self.plan.train.accumulate == 1)
+            self._play("discriminator", step, update, batches)
+        self._play("generator", step, step - 1, self._shared_with_generator(batches))
+        self.game.update_ema(step)
+        self.step = step
+        self._end_step(step)
+
+    def _phase_of(self, step: int) -> PhasePlan:
+        """The phase that a step belongs to, entered where it begins."""
         phase = self.plan.phase_at(step)
         if phase is not self.game.phase:
             if step == phase.first > 1:  # numbers of networks and losses that no longer play
@@ -336,11 +351,23 @@ class Training:
                 self._shown.clear()
                 self._summed.clear()
             self.game.enter(phase)
-        self._tell("step_started", step=step)
-        shared = self._discriminator_turns(step, phase)
-        self._generator_turn(step, phase, shared)
-        self.game.update_ema(step)
-        self.step = step
+        return phase
+
+    def _batches(self, update: int, *, graph: bool) -> list[Batch]:
+        """The batch of one of D's updates, in the parts that the recipe splits it into."""
+        batches = parts_of(self.game, update, graph=graph)
+        self.game.feed.follow(update, [batch.rows for batch in batches])
+        return batches
+
+    def _shared_with_generator(self, batches: list[Batch]) -> list[Batch]:
+        """D's last batch for G's turn: with its fakes, which have a graph; or where it is split,
+        anew, since the graphs of all parts do not fit into memory beside each other."""
+        if self.plan.train.accumulate == 1:
+            return batches
+        return parts_of(self.game, batches[0].update, graph=True)
+
+    def _end_step(self, step: int) -> None:
+        """Let the hooks see the step, and save where one of them asked for it."""
         self._in_step_ended = True
         error = self._tell_each("step_ended", step=step)
         self._in_step_ended = False
@@ -352,24 +379,6 @@ class Training:
             self.save()
             self.keep_checkpoints(*self._kept)
 
-    def _discriminator_turns(self, step: int, phase: PhasePlan) -> list[Batch]:
-        """D's updates, a fresh batch each. Returns the last one's batches, for G's turn."""
-        batches: list[Batch] = []
-        first = updates_before(self.plan, step)
-        for update in range(first, first + phase.discriminator_steps):
-            last = update == first + phase.discriminator_steps - 1
-            graph = last and self.plan.train.accumulate == 1
-            batches = parts_of(self.game, update, graph=graph)
-            self.game.feed.follow(update, [batch.rows for batch in batches])
-            self._play("discriminator", step, update, batches)
-        return batches
-
-    def _generator_turn(self, step: int, phase: PhasePlan, shared: list[Batch]) -> None:
-        """G's update, over the batch of D's last one; fakes that have a graph are used again."""
-        if self.plan.train.accumulate > 1:
-            shared = parts_of(self.game, shared[0].update, graph=True)
-        self._play("generator", step, step - 1, shared)
-
     def _play(self, side: Side, step: int, count: int, batches: list[Batch]) -> None:
         """One update of one side; `count` numbers the side's updates from 0."""
         losses = list(self.game.active(side, step, count))
@@ -379,15 +388,8 @@ class Training:
         for trained_module in trained_modules:
             trained_module.optimizer.zero_grad(set_to_none=True)
         self._guard.open(TurnPosition(side, step, count, batches[0].update))
-        values: dict[str, dict[str, Tensor]] = {}
         try:
-            if self.ranks is None:
-                self._differentiate_all(batches, side, step, losses, values)
-            else:
-                with self.ranks.turn():
-                    totals = self._differentiate_all(batches, side, step, losses, values)
-                    total = self._add_up(self.ranks, trained_modules, values, totals)
-                self._guard.watch(total, values, closely=_reads_gradients(losses, side))
+            values = self._differentiate(side, step, losses, trained_modules, batches)
             self._tell("before_update", step=step, side=side)
             self._update(trained_modules)
         except Broken as broken:
@@ -395,21 +397,54 @@ class Training:
         self._tell("after_update", step=step, side=side)
         self._observe(side, values)
 
-    def _differentiate_all(
+    def _differentiate(
         self,
-        batches: list[Batch],
         side: Side,
         step: int,
         losses: list[LossPlan],
-        values: dict[str, dict[str, Tensor]],
-    ) -> list[Tensor]:
-        """Add the gradients of each batch's weighted losses, and their values to `values`. Returns
-        the totals."""
+        trained_modules: list[TrainedModule],
+        batches: list[Batch],
+    ) -> dict[str, dict[str, Tensor]]:
+        """Add up the gradients of the side's weighted losses, over the parts of the batch and over
+        the processes that share it. Returns each term's mean, by the address of its loss."""
+        values: dict[str, dict[str, Tensor]] = {}
         totals = []
-        for batch in batches:
-            turn = Turn(batch, side, step, self.game.wants(losses, side))
-            totals += self._differentiate(turn, losses, values)
-        return totals
+        with nullcontext() if self.ranks is None else self.ranks.turn():
+            for batch in batches:
+                turn = Turn(batch, side, step, self.game.wants(losses, side))
+                total = self.game.total(turn, losses, values)
+                if total is not None:
+                    self._backward(total, turn, losses, values)
+                    totals.append(total.detach())
+            if self.ranks is not None:
+                whole = self._add_up(self.ranks, trained_modules, values, totals)
+        if self.ranks is not None:
+            self._guard.watch(whole, values, closely=_reads_gradients(losses, side))
+        return values
+
+    def _backward(
+        self,
+        total: Tensor,
+        turn: Turn,
+        losses: list[LossPlan],
+        values: Mapping[str, Mapping[str, Tensor]],
+    ) -> None:
+        """Differentiate the total loss of one batch, if it is finite."""
+        if not total.requires_grad:
+            raise PluginError(
+                f"no gradient flows from the {turn.side}'s losses "
+                f"({', '.join(loss.name for loss in losses)}) to any network that is trained"
+            )
+        if self.ranks is None:  # else what all of them gave is looked at
+            self._guard.watch(total, values, closely=_reads_gradients(losses, turn.side))
+        try:
+            total.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if not lacks_second_derivative(error):
+                raise
+            raise TrainingError(self._without_second_derivative(losses, turn.side)) from error
+        if turn.side == "discriminator":
+            self._note_scores(turn)
 
     @torch.no_grad()
     def _add_up(
@@ -450,31 +485,6 @@ class Training:
         self._scores.clear()
         self._shown.clear()
         return total
-
-    def _differentiate(
-        self, turn: Turn, losses: list[LossPlan], values: dict[str, dict[str, Tensor]]
-    ) -> list[Tensor]:
-        """Add the gradients of one batch's weighted losses, and its values to `values`. Returns
-        their total, if there is one."""
-        total = self.game.total(turn, losses, values)
-        if total is None:
-            return []
-        if not total.requires_grad:
-            raise PluginError(
-                f"no gradient flows from the {turn.side}'s losses "
-                f"({', '.join(loss.name for loss in losses)}) to any network that is trained"
-            )
-        if self.ranks is None:  # else what all of them gave is looked at
-            self._guard.watch(total, values, closely=_reads_gradients(losses, turn.side))
-        try:
-            total.backward()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            if not lacks_second_derivative(error):
-                raise
-            raise TrainingError(self._without_second_derivative(losses, turn.side)) from error
-        if turn.side == "discriminator":
-            self._note_scores(turn)
-        return [total.detach()]
 
     def _without_second_derivative(self, losses: list[LossPlan], side: Side) -> str:
         """The line to show where a gradient that losses read cannot be differentiated again."""
@@ -540,8 +550,9 @@ class Training:
 
     def _log_name(self, address: str) -> str:
         """`losses.adversarial@horse` -> `adversarial/horse`, or `adversarial` where D is alone."""
-        name, _, guard = address.removeprefix("losses.").partition("@")
-        return f"{name}/{guard}" if guard and len(self.plan.discriminators) > 1 else name
+        loss = Address.parse(address)
+        several = loss.discriminator and len(self.plan.discriminators) > 1
+        return f"{loss.name}/{loss.discriminator}" if several else loss.name
 
     def _note_scores(self, turn: Turn) -> None:
         """Keep D's last scores and images; they are reduced only when somebody reads them."""

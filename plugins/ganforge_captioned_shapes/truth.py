@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganforge import GanforgeError, ImageSpec, Metric, TextSpec
+from ganforge.plugin import Address
 from ganforge_captioned_shapes.captions import LENGTH, VOCABULARY, Meaning, parse
 from ganforge_captioned_shapes.checker import Claims, check, look
 from ganforge_captioned_shapes.dataset import CaptionedShapes
@@ -78,8 +79,9 @@ class CaptionTruth(Metric):
         figures |= {f"{k}-real": v for k, v in shares(checked(meanings, real)).items()}
         figures |= {"energy": energy(made), "energy-real": energy(real)}
         for source, spec in zip(plan.sources, plan.source_specs, strict=True):
-            if source.startswith("generators.") and isinstance(spec, ImageSpec):
-                smaller = run.sample(len(meanings), generator=source.removeprefix("generators."))
+            made_before = Address.parse(source)
+            if made_before.kind == "generators" and isinstance(spec, ImageSpec):
+                smaller = run.sample(len(meanings), generator=made_before.name)
                 figures["energy-enlarged"] = energy(enlarged(smaller, made.shape[2:]))
         return figures
 

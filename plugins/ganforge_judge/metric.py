@@ -11,7 +11,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from ganforge import DataError, GanforgeError, LabelSpec, Metric, NoiseSpec, Spec
+from ganforge import DataError, GanforgeError, LabelSpec, Metric, NoiseSpec
 from ganforge_judge.distance import frechet_distance
 from ganforge_judge.judge import Judge, judge_for
 from ganforge_judge.labelled import Labelled, data_of, judged_as, judged_domains
@@ -242,7 +242,7 @@ def _judged_generators(run: Run) -> dict[str, tuple[str, bool]]:
     found = {}
     for name, plan in run.plan.generators.items():
         domain = judged_as(run, plan.target, labels)
-        sources = dict(_sources(run, name))
+        sources = dict(run.leaves(run.plan.generators[name]))
         drawn = all(isinstance(spec, (NoiseSpec, LabelSpec)) for spec in sources.values())
         if domain and drawn:
             found[name] = (domain, labels[domain] in sources)
@@ -252,13 +252,3 @@ def _judged_generators(run: Run) -> dict[str, tuple[str, bool]]:
             f"labels; this run has {', '.join(run.plan.generators)}"
         )
     return found
-
-
-def _sources(run: Run, name: str) -> Iterator[tuple[str, Spec]]:
-    """(domain, spec) of all that a generator reads, and the generators before it."""
-    plan = run.plan.generators[name]
-    for source, spec in zip(plan.sources, plan.source_specs, strict=True):
-        if source.startswith("generators."):
-            yield from _sources(run, source.removeprefix("generators."))
-        else:
-            yield source, spec

@@ -51,7 +51,7 @@ def _networks(training: Training) -> Iterator[tuple[str, str]]:
     for address in game.losses:
         parameters, frozen = game.sizes_of(address)
         if parameters:
-            yield address.removeprefix("losses."), _parameters(parameters, frozen)
+            yield address.partition(".")[2], _parameters(parameters, frozen)
 
 
 def _parameters(count: int, frozen: int) -> str:

@@ -195,12 +195,12 @@ def _forget_after(folder: Path, step: int) -> None:
 def _write_snapshot(training: Training, count: int) -> None:
     """Keep the generators of this sheet, under the names that they have in checkpoints."""
     tensors: dict[str, Tensor] = {}
-    for address in (plan.address for plan in training.plan.generators.values()):
-        averaged = address in training.game.ema
-        network = training.generator(address.removeprefix("generators."))
-        prefix = f"ema.{address}" if averaged else address
-        for name, tensor in network.state_dict().items():
-            tensors[f"{prefix}/{name}"] = tensor.detach().cpu().contiguous().clone()
+    for name, plan in training.plan.generators.items():
+        network = training.generator(name)
+        averaged = plan.address in training.game.ema
+        prefix = f"ema.{plan.address}" if averaged else plan.address
+        for parameter, tensor in network.state_dict().items():
+            tensors[f"{prefix}/{parameter}"] = tensor.detach().cpu().contiguous().clone()
     path = training.folder.snapshots / f"step-{training.step:06d}.safetensors"
     part = path.with_name(f".{path.name}.partial")
     try:

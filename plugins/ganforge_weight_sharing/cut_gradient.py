@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ganforge import DiscriminatorOutput, GanforgeError, Metric
+from ganforge.plugin import Address
 from ganforge_weight_sharing.generator import WeightSharingGenerator
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class CutGradient(Metric):
 
     def _of(self, run: Run, name: str, network: WeightSharingGenerator) -> dict[str, float]:
         plan = run.generator_plan(name)
-        guard = plan.settings.refs["discriminator"].removeprefix("discriminators.")
-        discriminator = run.discriminator(guard)
+        discriminator = run.discriminator(Address.parse(plan.settings.refs["discriminator"]).name)
         seeds = range(self.options.seed, self.options.seed + self.options.count)
         sources = [source.to(run.device) for source in run.sources(plan, seeds)]
         cut, true = (

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ganforge import GanforgeError, Hook, Training
+from ganforge.plugin import Address
 
 
 class WeightSync(Hook):
@@ -53,8 +54,8 @@ def _sharing(training: Training) -> Iterator[tuple[Any, str]]:
 def _rows(guard: str, discriminator: nn.Module, losses: Mapping[str, nn.Module]) -> Tensor:
     """The rows [K, features] of the classifier on a discriminator. A loss's go first: who adds a
     head to a discriminator wants its classes."""
-    name = guard.removeprefix("discriminators.")
-    heads = (loss for address, loss in losses.items() if address.endswith(f"@{name}"))
+    name = Address.parse(guard).name
+    heads = (loss for at, loss in losses.items() if Address.parse(at).discriminator == name)
     for owner in (*heads, discriminator):
         if callable(getattr(owner, "class_rows", None)):
             rows: Tensor = owner.class_rows()

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganforge import ImageSpec, LabelSpec, NoiseSpec, TextSpec, VectorSpec
+from ganforge.game.batch import parts_of
 from ganforge.plugin import Impossible
 from ganforge.storage import checkpoint
 
@@ -192,11 +193,12 @@ def test_gs_gradient_never_reaches_d_and_ds_never_reaches_g(tmp_path):
     training.game.enter(phase)
     G, D = (training.game.networks[f"{kind}.main"] for kind in ("generators", "discriminators"))
     untouched = weights_and_gradients(G)
-    shared = training._discriminator_turns(1, phase)
+    batches = parts_of(training.game, 0, graph=True)
+    training._play("discriminator", 1, 0, batches)
     assert same(weights_and_gradients(G), untouched), "G moved or took gradient in D's turn"
     left = weights_and_gradients(D)
     assert all(f"{name}.grad" in left for name, _ in D.named_parameters())
-    training._generator_turn(1, phase, shared)
+    training._play("generator", 1, 0, batches)
     assert same(weights_and_gradients(D), left), "D moved or took gradient in G's turn"
     assert all(p.grad is not None and p.grad.any() for p in G.parameters())
 
