@@ -402,7 +402,7 @@ MISSING = [
         (
             19,
             "[discriminators.light]",
-            "discriminator 'light' does not say which domain it guards",
+            "discriminator 'light' does not say which domain it judges",
             "",
             "generators make: dark, light",
             'write `on = "..."`',
@@ -511,7 +511,7 @@ def test_a_guard_of_a_domain_that_nobody_makes_is_told(tmp_path):
     text = altered(
         TWO, ('[generators.d2l]\nuse = "resnet-translator"\nfrom = "dark"\nto = "light"\n', "")
     )
-    message = "discriminator 'light' guards 'light', which no generator makes"
+    message = "discriminator 'light' judges 'light', which no generator makes"
     assert told(tmp_path, text) == [(17, '"light"', message, "", "generators make: dark")]
 
 
@@ -590,7 +590,7 @@ def test_from_takes_names(tmp_path, value):
 DOMAINS = [
     (
         'x]\nof = "label"\nsize = 4',
-        (14, '"label"', "domain 'x' resizes 'label', which is no image", ""),
+        (14, '"label"', "domain 'x' resizes 'label', which is not an image", ""),
     ),
     (
         'x]\nof = "immage"',
@@ -629,11 +629,11 @@ DOMAINS = [
     ),
     (
         'image]\nof = "label"',
-        (13, "[domains.image]", "there is a domain 'image' already: it comes from the data", ""),
+        (13, "[domains.image]", "there is already a domain 'image': it comes from the data", ""),
     ),
     (
         "noise]\ndim = 4",
-        (13, "[domains.noise]", "there is a domain 'noise' already: [noise] describes it", ""),
+        (13, "[domains.noise]", "there is already a domain 'noise': [noise] describes it", ""),
     ),
 ]
 
@@ -700,7 +700,7 @@ LACKING = [
         "only the same shape can stay the same",
     ),
     (TWO, "dark", "real_labels fake_scores", "the rows of 'dark' have no labels"),
-    (TWO, "l2d", "second", "generator 'l2d' draws no noise, so it makes nothing twice"),
+    (TWO, "l2d", "second", "generator 'l2d' draws no noise, so it cannot make a second fake"),
 ]
 
 
@@ -1331,7 +1331,7 @@ def test_a_run_that_weights_are_taken_from_must_be_there_where_a_run_starts(tmp_
     (problem,) = caught.value.problems
     gone = tmp_path / "runs" / "gone"
     assert problem.message == (
-        f"`init` of generators.main: {gone.as_posix()} is no run with a checkpoint"
+        f"`init` of generators.main: {gone.as_posix()} is not a run with a checkpoint"
     )
     assert problem.span.line == 8
     compose(recipe, registry())  # a run that goes on has its weights already
@@ -1387,7 +1387,7 @@ RESULTS = [
     (DataDescription(domains={"noise": ImageSpec(1, 8, 8)}), "returned a domain 'noise'"),
     (
         DataDescription(domains={"image": ImageSpec(1, 8, 8)}, aligned=(("image", "lbl"),)),
-        "returned 'lbl' among what belongs together, but no domain of that name",
+        "returned 'lbl' in `aligned`, but no domain of that name",
     ),
 ]
 
@@ -1439,8 +1439,8 @@ def test_what_a_loss_must_not_need_is_told_as_its_plugins(tmp_path, needs):
     assert message.startswith("`needs` of loss 'odd' r")
 
 
-@pytest.mark.parametrize(("of", "what"), [("b", "'b', which stands below it"), ("a", "itself")])
+@pytest.mark.parametrize(("of", "what"), [("b", "'b', which is defined below it"), ("a", "itself")])
 def test_a_domain_is_made_of_one_that_stands_above_it(tmp_path, of, what):
     text = f'{ONE}[domains.a]\nof = "{of}"\n[domains.b]\nof = "image"\n'
-    note = "a domain is made of one of the data's, or of one that stands above it"
+    note = "a domain is made of one of the data's, or of one that is defined above it"
     assert told(tmp_path, text) == [(14, f'"{of}"', f"domain 'a' is made of {what}", "", note)]

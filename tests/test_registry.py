@@ -177,7 +177,7 @@ def test_a_duplicate_of_its_own_is_refused(make_plugin: MakePlugin) -> None:
     )
     registry = Registry.load()
     assert [c.target for c in registry.components if c.provider == "acme-gan"] == ["a:A"]
-    assert "a loss of the name 'a' twice" in failure_of(registry).error
+    assert "two components loss/a" in failure_of(registry).error
 
 
 def test_the_same_name_in_two_kinds_is_no_duplicate(make_plugin: MakePlugin) -> None:
@@ -412,8 +412,8 @@ def test_the_class_behind_a_component_is_loaded(make_plugin: MakePlugin) -> None
     [
         ("", "AttributeError: module 'acme_gan.losses' has no attribute 'Hinge'"),
         ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
-        ("class Hinge: pass", "acme_gan.losses:Hinge is no ganforge.Loss"),
-        ("Hinge = 3", "acme_gan.losses:Hinge is no ganforge.Loss"),
+        ("class Hinge: pass", "acme_gan.losses:Hinge is not a ganforge.Loss"),
+        ("Hinge = 3", "acme_gan.losses:Hinge is not a ganforge.Loss"),
         ("raise SystemExit(1)", "it called sys.exit(1)"),
     ],
 )

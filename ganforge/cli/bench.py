@@ -29,7 +29,7 @@ _WRITING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "coll
     type=click.FloatRange(min=1, max=3600),
     default=60.0,
     show_default=True,
-    help="how long to measure for",
+    help="how long to measure",
 )
 @click.option("--compile", "compiles", is_flag=True, help="try torch.compile too, for minutes")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -99,7 +99,7 @@ def _show(plan: Plan, found: list[Timed]) -> None:
     print_tables([(title, [heading, *rows])])
     click.echo()
     if found[0].waiting:
-        click.echo(f"as it is, {found[0].waiting:.1%} of a step goes by waiting for data")
+        click.echo(f"as it is, {found[0].waiting:.1%} of a step is spent waiting for data")
     for one in found:
         if one.way.compile and len(one.way.lines) == 1:
             click.echo(_worth(plan, one, found[0]))

@@ -53,7 +53,7 @@ def command(
 ) -> None:
     """Check a recipe: a path, or the name of a shipped one.
 
-    Every mistake is shown with its place; exit status 2 if there are some. Nothing is built.
+    Every mistake is shown with its place; exit status 2 if there are any. Nothing is built.
 
     With --build, data and networks are built as for a run, and a step is played with few rows of
     the batch. Nothing is kept but data that had to be fetched.

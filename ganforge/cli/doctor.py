@@ -29,7 +29,7 @@ _SLOW = 0.05  # seconds; a manifest that takes longer is felt in every command
 def command(
     ctx: click.Context, plugin: str | None, plugin_files: tuple[Path, ...], without: tuple[str, ...]
 ) -> None:
-    """Show versions, plugins and their troubles; of one PLUGIN everything.
+    """Show versions, plugins and what is wrong with them; for one PLUGIN, everything.
 
     Exit status 1 if a plugin failed to load.
     """

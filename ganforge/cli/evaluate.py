@@ -331,13 +331,13 @@ def _compare(measured: Sequence[tuple[str, Measurement]], force: bool) -> None:
         apart = ((h, difference(first[1].protocol, x.protocol)) for h, x in others)
         heading, where = next(((h, where) for h, where in apart if where), ("", ""))
         if where and not force:
-            refused.append(f"{name} of {first[0]} and of {heading} do not compare: {where}")
+            refused.append(f"{name} of {first[0]} and of {heading} cannot be compared: {where}")
         elif others:
             _show_compared(name, of)
             if where:
                 warn(f"{name} compared although protocols differ: {where}")
     if refused:
-        raise RunError(f"{'; '.join(refused)}; `--force` compares them all the same")
+        raise RunError(f"{'; '.join(refused)}; `--force` compares them anyway")
 
 
 def _show_compared(name: str, measured: Sequence[tuple[str, Measurement]]) -> None:

@@ -143,7 +143,7 @@ class Commands(click.Group):
             _write_rows(formatter, [(n, help) for n, (_, help) in commands.items()], column)
         formatter.write(f"\n{_bold('Options')}\n")
         _write_rows(formatter, OPTIONS, column)
-        formatter.write("\n`ganforge COMMAND --help` tells more about a command.\n")
+        formatter.write("\n`ganforge COMMAND --help` says more about a command.\n")
 
     def invoke(self, ctx: click.Context) -> None:
         for stream in (sys.stdout, sys.stderr):

@@ -25,7 +25,7 @@ def plugin_options(function: F) -> F:
         metavar="FILE",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         multiple=True,
-        help="a Python file whose components join in",
+        help="a Python file with components to use",
     )(function)
     return click.option(
         "--no-plugin",
@@ -67,7 +67,7 @@ def data_option(function: F) -> F:
         "--data",
         metavar="DIR",
         type=click.Path(exists=True, path_type=Path),
-        help="where the run's data is, if not where it was",
+        help="where the run's data is now, if it has moved",
     )(function)
 
 
@@ -84,7 +84,7 @@ def open_registry(plugin_files: Sequence[Path] = (), without: Sequence[str] = ()
     for failure in registry.failures:
         warn(
             f"plugin {failure.plugin} failed to load: {failure.error} "
-            f"(`ganforge doctor {failure.provider}` tells more)"
+            f"(`ganforge doctor {failure.provider}` says more)"
         )
     say_warnings(registry)
     return registry

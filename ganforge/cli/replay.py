@@ -91,13 +91,13 @@ def _judge(failure: Failure, findings: Findings, elsewhere: Sequence[str]) -> No
 
     differs = difference(failure, findings)
     if not differs:
-        click.echo("\nthis is what happened, to the bit")
+        click.echo("\nreproduced, bit for bit")
         return
     why = f" ({', '.join(elsewhere)})" if elsewhere else ""
     if differs == "numbers":
-        click.echo(f"\nthe same is not finite as when it happened, with other numbers{why}")
+        click.echo(f"\nthe same values are not finite as in the run, but the numbers differ{why}")
         return
-    raise TrainingError(f"this is not what happened{why}; then it was {_then(failure.found)}")
+    raise TrainingError(f"not reproduced{why}: in the run it was {_then(failure.found)}")
 
 
 def _then(found: Mapping[str, object]) -> str:

@@ -48,7 +48,9 @@ _INTERRUPTED = "interrupted by SIG"
 )
 @click.option("--new", is_flag=True, help="a new folder beside one that is there")
 @click.option("--replace", is_flag=True, help="move a folder that is there aside")
-@click.option("--accept-data", is_flag=True, help="go on although rows of the data came or went")
+@click.option(
+    "--accept-data", is_flag=True, help="continue although rows of the data were added or removed"
+)
 @data_option
 @click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="as train.precision")
@@ -69,12 +71,12 @@ def command(
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
-    """Train a recipe: a path, or the name of a shipped one; or go on with a run, by its folder.
+    """Train a recipe: a path, or the name of a shipped one; or resume a run, by its folder.
 
     The same command again resumes where the run stopped, bit for bit. Ctrl-C saves first.
     """
     if new and replace:
-        raise click.UsageError("--new and --replace exclude each other")
+        raise click.UsageError("--new and --replace cannot be combined")
     if device is not None:
         sets = (*sets, f'train.device="{device}"')
     if precision is not None:
@@ -124,7 +126,10 @@ def command(
         ctx.exit(error.exit_status)
     except GanforgeError as error:
         if error.notes and not new:  # it was in the middle of the run, or can be got over
-            error.notes = (*error.notes, f"go on with: {again(request, _folder_of(request, plan))}")
+            error.notes = (
+                *error.notes,
+                f"resume with: {again(request, _folder_of(request, plan))}",
+            )
         raise
     with lasting(outcome.folder.log):
         if outcome.stopped.startswith(_INTERRUPTED):
@@ -173,7 +178,7 @@ def _once_a_machine() -> Iterator[None]:
 
 def _say_interrupted(ctx: click.Context, request: Request, outcome: Outcome) -> NoReturn:
     click.echo(f"\n{outcome.stopped} after step {outcome.step:,} of {outcome.plan.steps:,}; saved")
-    click.echo(f"go on with: {again(request, outcome.folder)}")
+    click.echo(f"resume with: {again(request, outcome.folder)}")
     ctx.exit(_status(outcome.stopped.rpartition(" ")[2]))
 
 
@@ -189,7 +194,7 @@ def _say_cut_short(request: Request, plan: Plan) -> None:
     kept = f"the checkpoint of step {saved[-1]:,} is there" if saved else "nothing was saved yet"
     click.echo(f"\nstopped at once; {kept}", err=True)
     if not request.new:
-        click.echo(f"go on with: {again(request, folder)}", err=True)
+        click.echo(f"resume with: {again(request, folder)}", err=True)
 
 
 def _folder_of(request: Request, plan: Plan) -> RunFolder:
@@ -203,7 +208,7 @@ def _say_end(request: Request, outcome: Outcome) -> None:
     folder, plan = outcome.folder, outcome.plan
     if not outcome.trained:
         steps = max(plan.steps, outcome.step)
-        title = f"{folder.path} is finished already: {outcome.step:,} of {steps:,} steps"
+        title = f"{folder.path} is already finished: {outcome.step:,} of {steps:,} steps"
     elif outcome.stopped:
         title = f"{folder.path} stopped after step {outcome.step:,}: {outcome.stopped}"
     else:

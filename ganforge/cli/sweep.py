@@ -107,7 +107,7 @@ def command(
         pool = _playing(every, runs, jobs)
         _say_end(pool, runs)
     if pool.interrupted:
-        click.echo("the same command again goes on")
+        click.echo("the same command again continues")
         ctx.exit(130)
     if any(end.how == "failed" for end in pool.ends.values()):
         ctx.exit(1)
@@ -124,11 +124,11 @@ def _chosen(vary: Sequence[str], sets: Sequence[str], seeds: str | None) -> list
     fixed = [argument.partition("=")[0].strip() for argument in sets]
     for key in keys:
         if keys.count(key) > 1:
-            raise GanforgeError(f"--vary {key} is there twice: write all values after one")
+            raise GanforgeError(f"--vary {key} is given twice: write all values after one")
         if key in fixed:
-            raise GanforgeError(f"--vary {key} and --set {key} exclude each other")
+            raise GanforgeError(f"--vary {key} and --set {key} cannot be combined")
     if seeds is not None and grid.SEED in fixed:
-        raise GanforgeError("--seeds and --set train.seed exclude each other")
+        raise GanforgeError("--seeds and --set train.seed cannot be combined")
     return chosen
 
 
@@ -176,7 +176,7 @@ def _fetch(plans: Sequence[Plan]) -> None:
 def _size(runs: Sequence[Planned], jobs: int) -> str:
     done = sum(run.done() for run in runs)
     steps = sum(run.plan.steps for run in runs if not run.done())
-    rest = f", {done} of them finished already" if done else ""
+    rest = f", {done} of them already finished" if done else ""
     at_once = f", {min(jobs, len(runs))} at a time" if jobs > 1 and len(runs) > 1 else ""
     return f"{len(runs)} run{'s' * (len(runs) != 1)}{rest}; {steps:,} steps to go{at_once}"
 

@@ -40,7 +40,7 @@ def _as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> S
     height, width = (int(match[2] or match[1]), int(match[1])) if match else (0, 0)
     if not height or not width:
         raise click.BadParameter(
-            f"'{value}' is no size; write WIDTH,HEIGHT in pixels, or keep", ctx, param
+            f"'{value}' is not a size; write WIDTH,HEIGHT in pixels, or keep", ctx, param
         )
     return height, width
 
@@ -85,7 +85,7 @@ def command(
     """Turn pictures into another domain, such as horses into zebras.
 
     RUN is a run's folder or name; left out, the newest. INPUT is a picture or a folder of them.
-    What cannot be translated is listed at the end, and the rest is translated all the same.
+    Pictures that cannot be translated are listed at the end; the rest are translated.
     """
     folder, inputs = _run_and_inputs(words)
     found = _found(inputs)
@@ -106,7 +106,7 @@ def command(
         if classes is not None:
             click.echo(classes)
     if found.left_out:
-        click.echo(f"left out, since they are no pictures: {kinds(found.left_out)}")
+        click.echo(f"left out because they are not pictures: {kinds(found.left_out)}")
     if failed:
         raise GanforgeError(_said_failed(failed, made + len(failed)))
 
@@ -278,7 +278,7 @@ def _classes(plan: GeneratorPlan, label: str | None) -> str | None:
     spec = next((s for s in plan.source_specs if isinstance(s, LabelSpec)), None)
     if spec is None:
         if label is not None:
-            raise GanforgeError(f"generator '{plan.name}' reads no class: leave --label out")
+            raise GanforgeError(f"generator '{plan.name}' reads no class: leave out --label")
         return None
     number = class_number(spec, label)
     names = [*(spec.names or map(str, range(min(4, spec.classes))))]

@@ -77,7 +77,7 @@ def known(name: str) -> Archive:
         return ARCHIVES[name]
     near = nearest(name, ARCHIVES)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise DataError(f"no archive is called '{name}': {hint}known are {', '.join(ARCHIVES)}")
+    raise DataError(f"there is no archive '{name}': {hint}known are {', '.join(ARCHIVES)}")
 
 
 @options

@@ -416,8 +416,9 @@ class Feed:
         fingerprint = self._dataset.fingerprint(self._split, name)
         if fingerprint is None:
             raise DataError(
-                f"{type(self._dataset).__name__} does not say what its pixels follow from, so they "
-                "cannot be kept: leave out `train.cache`"
+                f"{type(self._dataset).__name__} has no `fingerprint`, so its decoded images "
+                "cannot be "
+                "cached: leave out `train.cache`"
             )
         return DecodedRows(fingerprint, self._counts[name], tuple(first.shape))
 

@@ -73,7 +73,7 @@ ENDINGS = (  # the usual ones; `image_endings` has all
 THREADS = min(8, os.cpu_count() or 1)  # for decoding, which runs outside Python's global lock
 _AGAIN = "delete it or save it again as PNG"
 _EMPTY = "is an empty file: delete it"
-_UNKNOWN = f"is no image that can be read, whatever its name says: {_AGAIN}"
+_UNKNOWN = f"is not a readable image, despite its name: {_AGAIN}"
 LOOKED_AT = 20_000  # files of a folder whose headers are read to know it; of more, as many of them
 T = TypeVar("T")
 _AT_ONCE = 2048  # images that are resized together
@@ -546,7 +546,9 @@ def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Im
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except PermissionError as error:
-        raise DataError(f"{path} may not be read: change its permissions") from error
+        raise DataError(
+            f"{path} cannot be read: permission denied; change its permissions"
+        ) from error
     except Exception as error:  # decoders raise nearly anything on broken files
         what = "is cut off" if "truncated" in str(error).lower() else f"cannot be decoded ({error})"
         raise DataError(f"{path} {what}: {_AGAIN}") from error

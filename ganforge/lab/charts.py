@@ -173,7 +173,7 @@ def chosen_panels(logs: Sequence[Log], patterns: Iterable[str]) -> list[Panel]:
             close = nearest(pattern, names) or _alike(pattern, names) or names[:5]
             runs = " and ".join(log.name for log in logs)
             raise GanforgeError(
-                f"nothing that {runs} logged is called '{pattern}'; nearest: {', '.join(close)}"
+                f"{runs} logged nothing called '{pattern}'; nearest: {', '.join(close)}"
             )
         lines = [Line(label, (name,)) for name, label in zip(found, _labels(found), strict=True)]
         title = found[0] if len(found) == 1 else pattern

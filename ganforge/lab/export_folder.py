@@ -245,8 +245,8 @@ def _try(run: Run, plan: GeneratorPlan, folder: Path) -> None:
         same = torch.equal(ours, theirs) if exactly else torch.allclose(ours, theirs, atol=_NEAR)
         if not same:
             raise GanforgeError(
-                f"generator '{plan.name}' cannot be exported: what was written makes other images "
-                f"than the run, by up to {float((ours - theirs).abs().max()):.2g}"
+                f"generator '{plan.name}' cannot be exported: the exported code makes different "
+                f"images than the run, by up to {float((ours - theirs).abs().max()):.2g}"
             )
 
 
@@ -360,10 +360,10 @@ def _try_onnx(run: Run, plan: GeneratorPlan, network: nn.Module, path: Path, cou
         raise GanforgeError(f"{refused} cannot be run {of} ({_reason(error)})") from error
     if theirs.shape != ours.shape:
         shapes = f"{list(theirs.shape)}, not {list(ours.shape)}"
-        raise GanforgeError(f"{refused} makes another shape {of}: {shapes}")
+        raise GanforgeError(f"{refused} returns a different shape {of}: {shapes}")
     if not torch.allclose(theirs, ours, atol=_NEAR, rtol=_NEAR):
         raise GanforgeError(
-            f"{refused} makes something else {of}, by up to "
+            f"{refused} returns different values {of}, by up to "
             f"{float((theirs - ours).abs().max()):.2g}; such as resizing by a scale factor with "
             "antialias, which is right where it is given the size"
         )

@@ -367,11 +367,13 @@ def read_png(path: Path, channels: int, height: int, width: int) -> Tensor:
     except OSError as error:
         raise Mistake(f"cannot read {path}: {error.strerror}") from error
     if data[:8] != _SIGNATURE:
-        raise Mistake(f"{path} is no PNG file")
+        raise Mistake(f"{path} is not a PNG file")
     across, down, depth, colours, _, _, interlaced = struct.unpack(">2I5B", data[16:29])
     found = next((c for c, number in _COLOURS.items() if number == colours), 0)
     if not found or depth != 8 or interlaced:
-        raise Mistake(f"{path} is no plain PNG of 8 bits a channel; save it anew without a palette")
+        raise Mistake(
+            f"{path} is not a plain PNG of 8 bits a channel; save it again without a palette"
+        )
     if (down, across) != (height, width):
         raise Mistake(f"{path} has {across} x {down} px; this generator reads {width} x {height}")
     image = _unfiltered(zlib.decompress(_parts(data)), down, across * found, found)

@@ -161,7 +161,7 @@ class LossReader(NetworkReader):
         declared = self.offered(plan, self.table("discriminators").get(discriminator))
         scored = "scores" in declared or "reconstruction" not in declared
         if quantity in ("scores", "gradient") and not scored:
-            return f"discriminator '{plan.component.name}' reconstructs, and gives no scores"
+            return f"discriminator '{plan.component.name}' reconstructs, and returns no scores"
         beside = quantity in DISCRIMINATOR_OUTPUT and quantity not in ("scores", "gradient", "seen")
         complete = declared or plan.component.provider == "ganforge"
         if beside and complete and quantity not in declared:
@@ -208,7 +208,7 @@ class LossReader(NetworkReader):
             return f"{edge} starts from noise, not from data"
         draws = any(isinstance(s, NoiseSpec) for s in generator.source_specs)
         if source == "second" and sources_are_known and not draws:
-            return f"{edge} draws no noise, so it makes nothing twice"
+            return f"{edge} draws no noise, so it cannot make a second fake"
         labelled = any(isinstance(s, LabelSpec) for s in generator.source_specs)
         lacks_labels = sources_are_known and not labelled
         if quantity == "labels" and source in ("fake", "second") and lacks_labels:
@@ -228,11 +228,14 @@ class LossReader(NetworkReader):
             return f"the data has no '{generator.target}'"
         read = {d.of or d.name for d in sources if d.origin in ("data", "derived")}
         if need == "truth" and not read:
-            return f"generator '{generator.name}' reads no data, so nothing is true of it"
+            return (
+                f"generator '{generator.name}' reads no data, so there is no true result to "
+                "compare with"
+            )
         group = self.data_plan.description.group(target.of or target.name)
         unpaired = sorted(read - set(group))
         if unpaired:
-            return f"the rows of '{unpaired[0]}' and '{generator.target}' are no pairs"
+            return f"the rows of '{unpaired[0]}' and '{generator.target}' are not paired"
         return ""
 
     def all_sources(self) -> set[str]:

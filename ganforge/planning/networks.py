@@ -262,7 +262,7 @@ class NetworkReader(DataReader):
             return next(iter(made))
         if made and self.knows_all_generators():
             self.problem(
-                f"discriminator '{name}' does not say which domain it guards",
+                f"discriminator '{name}' does not say which domain it judges",
                 table.span,
                 f"generators make: {', '.join(sorted(made))}",
                 'write `on = "..."`',
@@ -297,7 +297,7 @@ class NetworkReader(DataReader):
         if self.domains[on].origin in ("made", "drawn"):
             entry = table.entry("on")
             self.problem(
-                f"discriminator '{part.name}' guards '{on}', of which the data has no rows",
+                f"discriminator '{part.name}' judges '{on}', of which the data has no rows",
                 entry.value_span if entry else table.span,
             )
             on = UNKNOWN
@@ -318,7 +318,7 @@ class NetworkReader(DataReader):
             self.guards_are_known = False
             entry = table.entry("on")
             self.problem(
-                f"discriminator '{part.name}' guards '{on}', which no generator makes",
+                f"discriminator '{part.name}' judges '{on}', which no generator makes",
                 entry.value_span if entry else table.span,
                 f"generators make: {', '.join(sorted(made))}",
             )
@@ -399,7 +399,7 @@ def lacks_weights(address: str, init: InitSettings | None) -> str:
         return ""
     run = RunFolder(Path(init.run))
     if not run.checkpoint_steps():
-        return f"`init` of {address}: {run.path} is no run with a checkpoint"
+        return f"`init` of {address}: {run.path} is not a run with a checkpoint"
     key, name = address.split(".", 1)
     try:
         tables = run.resolved_tables()

@@ -307,7 +307,7 @@ def _fault_of_description(value: Any) -> str:
     if not isinstance(value, DataDescription):
         return f"{_shown(value)}, not a DataDescription"
     if not isinstance(value.domains, Mapping) or not all(isinstance(n, str) for n in value.domains):
-        return "domains that are no specs by name"
+        return "domains that are not specs by name"
     for name, spec in value.domains.items():
         if type(spec) not in KINDS_OF_DATA.values():
             known = ", ".join(kind.__name__ for kind in KINDS_OF_DATA.values())
@@ -321,7 +321,7 @@ def _fault_of_description(value: Any) -> str:
     groups = [*value.aligned, value.labelled, value.labelled.values(), value.mismatched]
     for name in (name for group in groups for name in group):
         if name not in value.domains:
-            return f"'{name}' among what belongs together, but no domain of that name"
+            return f"'{name}' in `aligned`, but no domain of that name"
     if not isinstance(value.counts, Mapping) or not all(map(_are_counts, value.counts.values())):
         return "`counts` that holds no number of rows for each domain of each split"
     return ""

@@ -89,7 +89,7 @@ class _Checker:
         for plural, singular in SINGULAR.items():
             short, long = kept.entry(singular), kept.entry(plural)
             if short and long:
-                message = f"[{singular}] is the only {singular}; here is also [{plural}]"
+                message = f"[{singular}] is the only {singular}, but there is also [{plural}]"
                 label = f"write [{plural}.NAME] for each"
                 self.tell(message, short.key_span, label=label, related=((long.key_span, "here"),))
                 del kept.entries[singular]
@@ -162,7 +162,7 @@ class _Checker:
         """`name` and `extends`."""
         value = entry.value
         if not isinstance(value, str) or not value:
-            more = ["one recipe extends one other"] if isinstance(value, list) else []
+            more = ["a recipe extends only one other"] if isinstance(value, list) else []
             message = f"'{path}' must be text, not {_given(entry)}"
             self.tell(message, entry.value_span, *more)
         elif path == "name" and not _NAME.fullmatch(value):
@@ -185,7 +185,7 @@ class _Checker:
         ]
         if self.layer != "recipe" and key in _TOP["recipe"]:
             what = "[preview]" if self.layer == "preview" else "--set"
-            self.tell(f"'{key}' cannot stand in {what}", entry.key_span)
+            self.tell(f"'{key}' is not allowed in {what}", entry.key_span)
             return
         sure = foreign(key, "")
         close = sure or next(iter(nearest(key, known)), "")
@@ -243,7 +243,7 @@ class _Checker:
             path = f"{self.prefix}{key}.{entry.key}"
             if not isinstance(entry.value, Table) and entry.key in RESERVED.get(key, ()):
                 single = f"[{SINGULAR[key]}], or " if key in SINGULAR else ""
-                message = f"[{key}] holds tables with a name each, and '{entry.key}' is none"
+                message = f"[{key}] holds one table per name, and '{entry.key}' is not a table"
                 self.tell(message, entry.key_span, label=f"write it below {single}[{key}.NAME]")
                 return None
             if not self.well_named(entry, kind) or self.table_at(entry, path) is None:

@@ -355,7 +355,7 @@ class _Broken:
         if match and not match["value"].strip():
             column = self.head.index("=")
             message = f"'{match['key']}' has no value"
-            return Problem(message, self.span(self.row, column), label="write a value behind it")
+            return Problem(message, self.span(self.row, column), label="write a value after it")
         if match and not re.fullmatch(_KEY, match["key"]):
             key = match["key"]
             if _outside(self.head, self.head.index(key)):

@@ -213,7 +213,7 @@ class Registry:
             raise PluginError(f"{who} cannot be loaded: {one_line(error)}") from error
         interface: type = getattr(components, component.kind.capitalize())
         if not isinstance(cls, type) or not issubclass(cls, interface):
-            raise PluginError(f"{who}: {component.target} is no ganforge.{interface.__name__}")
+            raise PluginError(f"{who}: {component.target} is not a ganforge.{interface.__name__}")
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
         if missing:
             raise PluginError(f"{who}: {component.target} defines no {', '.join(missing)}")

@@ -95,7 +95,7 @@ def varied(argument: str) -> Variation:
     plain = [_plain(value) for value in values]
     twice = next((v for v, p in zip(values, plain, strict=True) if plain.count(p) > 1), None)
     if twice is not None:
-        raise GanforgeError(f"--vary {argument}: {twice} is there twice")
+        raise GanforgeError(f"--vary {argument}: {twice} is given twice")
     return Variation(key, values)
 
 
@@ -160,7 +160,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
             raise GanforgeError(f"--seeds {text}: at most 10,000 seeds")
         seeds += range(first, last + 1)
     if len(set(seeds)) < len(seeds):
-        raise GanforgeError(f"--seeds {text}: a seed is there twice")
+        raise GanforgeError(f"--seeds {text}: a seed is given twice")
     return tuple(seeds)
 
 

@@ -108,7 +108,7 @@ class Pool:
     def _known(self, run: Planned) -> End | None:
         """How a run ended that need not be played; None for all others."""
         if run.done():
-            return End("finished", "it was finished already")
+            return End("finished", "it was already finished")
         if is_held(run.folder):
             return End("elsewhere", "another process is training it")
         why = stopped_before(run)

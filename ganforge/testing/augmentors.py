@@ -75,7 +75,7 @@ def one_draw(subject: Subject) -> None:
         data = items(spec, ROWS, 0)
         first, second = (_shown(subject, spec, data, 3) for _ in range(2))
         if any(not torch.equal(first[name], second[name]) for name in first):
-            raise Failed("with the same draw it shows something else: draw from `draw` only")
+            raise Failed("with the same draw it returns something different: draw from `draw` only")
 
 
 def untouched(subject: Subject) -> None:
@@ -102,7 +102,7 @@ def kept(subject: Subject) -> None:
         second.load_state_dict({k: v.clone() for k, v in first.state_dict().items()})
         data = items(spec, ROWS, 9)
         if not torch.equal(first.replay(data, _draw(9)), second.replay(data, _draw(9))):
-            raise Failed("replays something else after its state was saved and loaded")
+            raise Failed("replays something different after its state was saved and loaded")
 
 
 def off(subject: Subject) -> None:
@@ -136,7 +136,7 @@ def _specs(subject: Subject) -> list[Spec]:
             continue
         found.append(spec)
     if not found:
-        raise NotTried(f"its manifest refuses every image that there is to try: {refusal}")
+        raise NotTried(f"its manifest refuses every image that the kit tries: {refusal}")
     return found
 
 

@@ -82,7 +82,7 @@ def by_index(subject: Subject) -> None:
             for split, index in reversed(list(_rows(dataset, name))):
                 item = dataset.item(split, name, index)
                 if not torch.equal(item, other.item(split, name, index)):
-                    raise Failed(f"{split} row {index} of '{name}' is another when read again")
+                    raise Failed(f"{split} row {index} of '{name}' differs when it is read again")
                 rows = whole[split]
                 if rows is not None and not torch.equal(rows[index], item):
                     raise Failed(f"rows() and item() differ for {split} row {index} of '{name}'")
@@ -107,7 +107,7 @@ def _sized(subject: Subject) -> Iterator[tuple[DataDescription, Dataset]]:
         accepted += 1
         yield description, subject.cls(subject.options, image, description)
     if not accepted:
-        raise NotTried(f"its manifest refuses every image size that there is to try: {refusal}")
+        raise NotTried(f"its manifest refuses every image size that the kit tries: {refusal}")
 
 
 def _rows(dataset: Dataset, name: str) -> Iterator[tuple[str, int]]:

@@ -39,8 +39,8 @@ def play_frozen(module: M, still: Frozen, objective: Callable[[M], Tensor], wher
     for name, tensor in _standing(module, still).items():
         if not torch.equal(tensor, before[name]):
             raise Failed(
-                f"'{name}' is frozen, and has moved after {UPDATES} updates ({where}): leave "
-                "modes and weights of frozen parts alone outside of the constructor"
+                f"'{name}' is frozen, but changed during {UPDATES} updates ({where}): change "
+                "modes and weights of frozen parts in the constructor only"
             )
 
 

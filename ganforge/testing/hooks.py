@@ -17,13 +17,13 @@ from ganforge.training.trainer import Training
 
 
 def moments(subject: Subject) -> None:
-    """Its public methods are moments of a training, with arguments that are known there."""
+    """Its public methods are hook events, with arguments that are known at that event."""
     manager_of({NAME: _built(subject)})
 
 
 def watches(subject: Subject) -> None:
-    """A game that it watches trains to its end; without `changes_weights` to the same weights, bit
-    for bit, as unwatched."""
+    """A game with it trains to its end; without `changes_weights`, to the same weights, bit for
+    bit, as without it."""
     with training(subject.registry) as alone:
         alone.run()
         expected = _weights(alone)
@@ -36,7 +36,8 @@ def watches(subject: Subject) -> None:
         for name, tensor in _weights(watched).items():
             if not torch.equal(tensor, expected[name]):
                 raise Failed(
-                    f"'{name}' differs from an unwatched training's: a hook that changes weights "
+                    f"'{name}' differs from the same training without this hook: a hook that "
+                    "changes weights "
                     "says `changes_weights = True`; others leave torch's random state and the "
                     "networks as they are"
                 )
@@ -65,7 +66,7 @@ def kept(subject: Subject) -> None:
     other = _built(subject)
     other.load_state(json.loads(text))
     if json.dumps(other.save_state()) != text:
-        raise Failed("after load_state, save_state gives something else than was loaded")
+        raise Failed("after load_state, save_state returns something other than what was loaded")
 
 
 def _built(subject: Subject) -> Hook:

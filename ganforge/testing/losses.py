@@ -91,25 +91,27 @@ def signs(subject: Subject) -> None:
 
 
 def pure(subject: Subject) -> None:
-    """Both sides' methods change neither what they are given nor the loss itself, and say the same
-    when they are asked again."""
+    """Both sides' methods change neither what they are given nor the loss itself, and return the
+    same when they are called again."""
     for _, side, loss, given in _plays(subject):
         before = {name: _copied(value) for name, value in given.items()}
         state = {name: tensor.clone() for name, tensor in loss.state_dict().items()}
         first, second = (_called(loss, side, given) for _ in range(2))
         if any(not torch.equal(first[name], second[name]) for name in first):
-            raise Failed(f"its {side} side gives another value when it is asked again")
+            raise Failed(f"its {side} side returns a different value when it is called again")
         for name, value in loss.state_dict().items():
             if not torch.equal(value, state[name]):
-                raise Failed(f"its {side} side changes '{name}': state moves in observe() only")
+                raise Failed(
+                    f"its {side} side changes '{name}': state may change in observe() only"
+                )
         for name, value in given.items():
             if not _equal(value, before[name]):
                 raise Failed(f"its {side} side changes {name}, which others read too")
 
 
 def observes(subject: Subject) -> None:
-    """`observe` returns numbers, and moves buffers only, never parameters nor what no checkpoint
-    holds: another instance that loads its state goes on alike."""
+    """`observe` returns numbers, and changes buffers only, no parameters and no state outside of
+    checkpoints: another instance that loads its state continues identically."""
     for _, shape, classes, turns in _games(subject):
         loss = _built(subject, shape, classes)
         for _ in range(2):

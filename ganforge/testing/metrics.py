@@ -27,7 +27,7 @@ def measures(subject: Subject) -> None:
         if not math.isfinite(value):
             raise Failed(f"figure '{name}' is {value}")
         if value != second.get(name) and name.rpartition("/")[2] != "seconds":
-            raise Failed(f"figure '{name}' is {value}, and {second.get(name)} when asked again")
+            raise Failed(f"figure '{name}' is {value}, and {second.get(name)} when measured again")
 
 
 def _measured(subject: Subject) -> Mapping[str, float]:
@@ -65,7 +65,7 @@ def leaves_alone(subject: Subject) -> None:
             weights.append({k: v.clone() for k, v in played.game.state()["networks"].items()})
     for name, tensor in weights[0].items():
         if not torch.equal(tensor, weights[1][name]):
-            raise Failed(f"'{name}' goes another way after a measurement")
+            raise Failed(f"'{name}' trains differently after a measurement")
 
 
 def closed_forms(subject: Subject) -> None:

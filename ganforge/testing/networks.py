@@ -154,7 +154,7 @@ def _alike(situation: Situation, first: torch.nn.Module, second: torch.nn.Module
         with torch.no_grad():
             outputs.append(situation.outputs(network, inputs))
     if not same(*outputs):
-        raise Failed(f"{how}, it does something else ({situation})")
+        raise Failed(f"{how}, it returns something different ({situation})")
 
 
 def seeded(subject: Subject) -> None:
@@ -286,7 +286,7 @@ def _compare_layouts(
         apart = float((gradient - other[name]).norm())
         if apart > max(LAYOUTS_APART * float(gradient.norm()), NOTHING * size):
             raise Failed(
-                f"for one row alone, the gradient of '{name}' is another in channels_last memory: "
+                f"for one row alone, the gradient of '{name}' differs in channels_last memory: "
                 f"{apart:.3g} apart, of {float(gradient.norm()):.3g} ({situation})"
             )
 

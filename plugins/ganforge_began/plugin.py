@@ -80,7 +80,7 @@ def ganforge_components() -> list[Component]:
             "began",
             "ganforge_began.autoencoder:BeganDiscriminator",
             BeganDiscriminatorOptions,
-            summary="A convolutional autoencoder of images of any size; gives no scores",
+            summary="A convolutional autoencoder of images of any size; returns no scores",
             paper=paper,
             check=check_discriminator,
             offers=("reconstruction", "features"),
@@ -90,7 +90,7 @@ def ganforge_components() -> list[Component]:
             "began",
             "ganforge_began.losses:Began",
             BeganOptions,
-            summary="D reconstructs real images well and fakes badly, as hard as k says",
+            summary="D reconstructs real images well and fakes badly, as strongly as k says",
             paper=paper,
             needs={
                 "discriminator": (

@@ -135,7 +135,7 @@ def parse(caption: str) -> Meaning:
         or len(relations) != count - 1
     ):
         raise GanforgeError(
-            f'"{caption}" is no caption of captioned-shapes, such as "a small red circle" or "a '
+            f'"{caption}" is not a caption of captioned-shapes, such as "a small red circle" or "a '
             'small red circle left of a large blue square"'
         )
     things = (Thing(*values) for values in zip(*found.values(), strict=True))

@@ -277,7 +277,7 @@ def _refuse_fewer(domains: Iterable[str], example: str) -> None:
     names = list(domains)
     twice = [name for name in names if names.count(name) > 1]
     if len(names) < 2 or twice:
-        fault = f"'{twice[0]}' stands there twice" if twice else "name two or more"
+        fault = f"'{twice[0]}' is given twice" if twice else "name two or more"
         raise Impossible(f"{fault}: {example}", key="domains")
 
 
@@ -294,7 +294,9 @@ def _greyed(specs: dict[str, ImageSpec], grey: list[str]) -> dict[str, ImageSpec
     """The specs, those of these domains with one channel."""
     for domain in grey:
         if domain not in specs:
-            raise Impossible(f"'{domain}' is no domain; there are {', '.join(specs)}", key="grey")
+            raise Impossible(
+                f"'{domain}' is not a domain; there are {', '.join(specs)}", key="grey"
+            )
     return {
         domain: ImageSpec(1, *spec.shape[1:]) if domain in grey else spec
         for domain, spec in specs.items()

@@ -33,7 +33,7 @@ def read(name: str, network: nn.Module) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         weights = path.with_suffix(".safetensors").read_bytes()
         if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
-            raise ValueError("its weights are not those that were written")
+            raise ValueError("its weights are not the ones that were saved")
         facts["accuracy"] = float(facts["accuracy"])
         network.load_state_dict(load(weights))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

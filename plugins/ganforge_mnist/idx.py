@@ -67,5 +67,5 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def _header(file: IO[bytes], dimensions: int) -> tuple[int, ...]:
     header = file.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or header[:4] != bytes((0, 0, 8, dimensions)):
-        raise ValueError(f"it is no IDX file with {dimensions} dimensions")
+        raise ValueError(f"it is not an IDX file with {dimensions} dimensions")
     return struct.unpack(f">{dimensions}I", header[4:])

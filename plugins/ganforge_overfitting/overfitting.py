@@ -104,7 +104,7 @@ class Overfitting(Metric):
             output = network(part.to(run.device))
             found = output.scores if isinstance(output, DiscriminatorOutput) else output
             if found is None:
-                raise GanforgeError(f"discriminator '{name}' gives no scores")
+                raise GanforgeError(f"discriminator '{name}' returns no scores")
             scores.append(found.double().reshape(len(found), -1).mean(1))
         return float(torch.cat(scores).mean())
 

@@ -178,7 +178,7 @@ def said_dotted(name: str) -> str:
     """Why a member is no image, as it seems to be."""
     key, ending = _parted(name)
     return (
-        f"{name} is no image of its own: names in shards end at their first dot, so it is member "
+        f"{name} is not a row of its own: names in shards end at their first dot, so it is member "
         f"'.{ending}' of row '{key}'; write its name with one dot"
     )
 
@@ -215,7 +215,9 @@ def _target(archive: tarfile.TarFile, link: tarfile.TarInfo) -> tarfile.TarInfo 
 
 _MOST_LINKS = 20
 _CUT = "is cut short: get it again"
-_NO_TAR = "is no tar archive (compressed ones cannot be read at random: unpack them to .tar first)"
+_NO_TAR = (
+    "is not a tar archive (compressed ones cannot be read at random: unpack them to .tar first)"
+)
 
 
 class _Row:

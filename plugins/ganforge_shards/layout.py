@@ -85,15 +85,15 @@ def tar_shards(options: Any) -> Layout:
     test = _indices(options.test, "test") if options.test else []
     if test and options.holdout:
         raise Impossible(
-            "`test` names what is held out already: leave `holdout` out", key="holdout"
+            "`test` names what is already held out: leave `holdout` out", key="holdout"
         )
     twice = {index.url for index in train} & {index.url for index in test}
     if twice:
-        raise Impossible(f"{min(twice)} is both learnt from and held out", key="test")
+        raise Impossible(f"{min(twice)} is both for training and held out", key="test")
     classes = _classes([*train, *test]) if options.labels else ()
     kept = _rows(train, classes, lambda name: not _held_out(name, options.holdout))
     if not kept:
-        raise Impossible("all images are held out: none is left to learn from", key="holdout")
+        raise Impossible("all images are held out: none is left for training", key="holdout")
     if options.holdout:
         held = _rows(train, classes, lambda name: _held_out(name, options.holdout))
     else:
@@ -206,7 +206,7 @@ def _refuse_captions(indices: Iterable[Index], said: Collection[str]) -> None:
     if len(texts) >= _FEW and 2 * len(set(texts)) > len(texts):
         raise Impossible(
             f"there are {len(said):,} different texts beside {len(texts):,} images, such as "
-            f"'{texts[0][:40]}': these are captions and no classes; leave `labels` out, or put "
+            f"'{texts[0][:40]}': these are captions, not classes; leave `labels` out, or put "
             "classes beside the images as members .cls",
             key="labels",
         )

@@ -26,7 +26,7 @@ def wordings(time: str) -> tuple[str, ...]:
     Raises GanforgeError for what is no time.
     """
     if time not in TIMES:
-        raise GanforgeError(f"'{time}' is no time of day; write it as 00:00 to 23:59")
+        raise GanforgeError(f"'{time}' is not a time of day; write it as 00:00 to 23:59")
     hour, minute = int(time[:2]), int(time[3:])
     return tuple(_on_the_hour(hour) if minute == 0 else _between(hour, minute))
 

@@ -158,8 +158,8 @@ class Waits:
             return []
         self._done = True
         return [
-            f"{share:.0%} of the time went by waiting for data: more `train.workers`, "
-            "`train.cache = true` or, where memory allows, a larger `train.hold` make it less"
+            f"{share:.0%} of the time was spent waiting for data: more `train.workers`, "
+            "`train.cache = true` or, where memory allows, a larger `train.hold` reduce that"
         ]
 
 

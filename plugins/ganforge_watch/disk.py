@@ -27,7 +27,7 @@ def refuse_if_full(training: Training) -> None:
     if _needed(training) > free + held:
         raise GanforgeError(
             f"{folder.path} may take {cost.size_of(_needed(training))} on the disk "
-            f"({_listed(training)}), and {cost.size_of(free + held)} are free: lower "
+            f"({_listed(training)}), but {cost.size_of(free + held)} are free: lower "
             "`hooks.checkpoint.keep`, raise or leave out `keep_every`, or choose another place "
             "with `--out DIR`"
         )

@@ -158,4 +158,4 @@ def test_a_run_to_begin_with_that_is_not_there_is_refused(workdir, ganforge_cli)
         'generators.horse2zebra.init={run="runs/gone"}',
     )
     assert answer.status == 2
-    assert "runs/gone is no run with a checkpoint" in answer.err
+    assert "runs/gone is not a run with a checkpoint" in answer.err

@@ -282,8 +282,8 @@ def test_figures_of_different_protocols_are_compared_only_by_force(evaluate, two
     answer = evaluate("lit", "twin")
     assert answer.status == 2
     assert answer.err == (
-        "error: light of lit at step 4 and of twin at step 4 do not compare: '5 samples' against "
-        "'6 samples'; `--force` compares them all the same\n"
+        "error: light of lit at step 4 and of twin at step 4 cannot be compared: '5 samples' "
+        "against '6 samples'; `--force` compares them anyway\n"
     )
     assert "compared" not in answer.out
     answer = evaluate("lit", "twin", "--force")

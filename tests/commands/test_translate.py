@@ -111,7 +111,7 @@ def test_sizes_that_the_network_takes(ganforge_cli, pets: Path) -> None:
     for size in ("large", "0", "0,4", "-3"):
         answer = ganforge_cli(*words, f"--size={size}")
         assert answer.status == 2
-        assert f"'{size}' is no size; write WIDTH,HEIGHT in pixels, or keep" in answer.err
+        assert f"'{size}' is not a size; write WIDTH,HEIGHT in pixels, or keep" in answer.err
 
 
 def test_each_file_keeps_its_own_size_but_for_what_the_network_cannot_take(
@@ -224,7 +224,7 @@ def test_pictures_of_any_ending_are_taken_and_other_files_counted(ganforge_cli, 
     answer = ganforge_cli("translate", "--to", "dog", "in", "--out", "made")
     assert answer.status == 0, answer.err
     assert made_in("made") == ["1.png", "photo.png", "scan.png"]
-    assert "left out, since they are no pictures: 2 .txt, 1 without an ending\n" in answer.out
+    assert "left out because they are not pictures: 2 .txt, 1 without an ending\n" in answer.out
 
 
 def test_results_of_an_earlier_job_are_replaced_and_that_is_said(ganforge_cli, pets: Path) -> None:
@@ -282,7 +282,7 @@ def test_which_class_pictures_become_is_said_and_can_be_asked_for(ganforge_cli, 
 def test_a_label_for_a_generator_without_classes_is_refused(ganforge_cli, pets: Path) -> None:
     answer = ganforge_cli("translate", "--to", "dog", "photos", "--out", "m", "--label", "0")
     assert answer.status == 2
-    assert "generator 'cat2dog' reads no class: leave --label out" in answer.err
+    assert "generator 'cat2dog' reads no class: leave out --label" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_a_folder_that_is_there_is_left_alone(ganforge_cli, runs):
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years of work", encoding="utf-8")
     answer = ganforge_cli("export", "plain", "--out", "mine")
-    assert answer.status == 2 and "mine is there already" in answer.err
+    assert answer.status == 2 and "mine already exists" in answer.err
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.txt"]
 
 

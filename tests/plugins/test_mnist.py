@@ -130,7 +130,7 @@ def test_missing_files_are_no_fault_while_they_can_be_fetched(tmp_path):
 
 
 def test_a_mistaken_option_is_told():
-    with pytest.raises(Impossible, match="no archive is called 'mnits': did you mean 'mnist'"):
+    with pytest.raises(Impossible, match="there is no archive 'mnits': did you mean 'mnist'"):
         describe(MnistOptions(root=Path("nowhere"), fetch="mnits"), ImageOptions())
     with pytest.raises(Impossible, match="1 channel, or 3") as caught:
         describe(MnistOptions(root=Path("nowhere")), ImageOptions(channels=4))

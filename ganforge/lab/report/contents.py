@@ -170,7 +170,10 @@ def warnings(entry: Entry) -> Iterator[str]:
     if lock.get("stand_in"):
         yield f"trained on stand-in data: {lock['stand_in']}"
     if not entry.state:
-        yield "no checkpoint yet: nothing can be sampled, and the figures are of a run under way"
+        yield (
+            "no checkpoint yet: nothing can be sampled, and the figures are those of an "
+            "unfinished run"
+        )
     elif not entry.finished:
         yield f"not finished: step {entry.step:,} of {entry.steps:,}"
     yield from _inexact(entry)

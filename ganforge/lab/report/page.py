@@ -387,7 +387,7 @@ def _answer(counted: blind_choices.Counted) -> dict[str, str]:
     if question.kind == "real-or-fake":
         asked = f"{question.runs[0]}, step {_count(question.steps[0])}: which is real?"
         said = "found the real one"
-        meaning = "fakes cannot be told from real images, as far as these choices can say"
+        meaning = "these choices do not tell fakes from real images"
     else:
         asked = " or ".join(
             f"{run}, step {_count(step)}"
@@ -395,12 +395,12 @@ def _answer(counted: blind_choices.Counted) -> dict[str, str]:
         )
         asked += ": which is better?"
         said = f"chose {question.runs[0]}"
-        meaning = "neither is preferred, as far as these choices can say"
+        meaning = "these choices prefer neither"
     if not counted.undecided:
         good = question.runs[0] if counted.share > 0.5 else question.runs[-1]
         meaning = f"{good} is preferred"
         if question.kind == "real-or-fake":
-            meaning = "fakes are told from real images"
+            meaning = "fakes can be told from real images"
             if counted.share < 0.5:
                 meaning = "fakes are taken for real more often than real images"
     return {
