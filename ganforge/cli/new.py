@@ -80,7 +80,7 @@ def plugin(registry: Registry, name: str, kind: str, out: Path | None) -> None:
     for line, what in (
         (f"cd {folder}", ""),
         ('pip install -e ".[test]"', "now `ganforge list` has it"),
-        (f"ganforge check --plugin {name}", f"what every {kind} must hold"),
+        (f"ganforge check --plugin {name}", f"what every {kind} must satisfy"),
         (f"ganforge run {name}", "the recipe that comes with it"),
         ("pytest", "the same checks, and your own test"),
     ):

@@ -1,4 +1,4 @@
-"""What augmentors must hold, tried on random images of several shapes."""
+"""What augmentors must satisfy, tried on random images of several shapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = 5
 
 
 def views(subject: Subject) -> None:
-    """What it shows has the specs that its manifest declares, and is finite."""
+    """What it returns has the specs that its manifest declares, and is finite."""
     for spec in _specs(subject):
         declared = subject.component.views
         expected = declared(subject.options, spec) if declared else {"plain": spec}
@@ -70,7 +70,7 @@ def differentiable(subject: Subject) -> None:
 
 
 def one_draw(subject: Subject) -> None:
-    """What it does follows from its draw alone, so real and fake are changed alike."""
+    """What it does follows from its draw alone, so real and fake change alike."""
     for spec in _specs(subject):
         data = items(spec, ROWS, 0)
         first, second = (_shown(subject, spec, data, 3) for _ in range(2))
@@ -94,7 +94,7 @@ def untouched(subject: Subject) -> None:
 
 
 def kept(subject: Subject) -> None:
-    """Its state is all in its buffers: another instance with them goes on alike."""
+    """Its state is all in its buffers: another instance with them continues identically."""
     for spec in _specs(subject)[:1]:
         first, second = _built(subject, spec), _built(subject, spec)
         for call in range(3):
@@ -123,7 +123,7 @@ def off(subject: Subject) -> None:
 
 
 def _specs(subject: Subject) -> list[Spec]:
-    """The images that it takes, by what its manifest says."""
+    """The images that it accepts, according to its manifest."""
     found: list[Spec] = []
     for spec in IMAGES[:4]:
         try:
@@ -157,5 +157,5 @@ def _draw(seed: int) -> Draw:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of an augmentor."""
+    """The checks of an augmentor."""
     return views, keeps_range, differentiable, one_draw, untouched, off, kept

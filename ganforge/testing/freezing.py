@@ -1,4 +1,4 @@
-"""Whether what the author of a network or a loss froze stands still while the rest learns."""
+"""Whether what the author of a network or a loss froze stays unchanged while the rest learns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def play_frozen(module: M, still: Frozen, objective: Callable[[M], Tensor], where: str) -> None:
-    """Make some updates as a run makes them. Raises Failed where something frozen has moved.
+    """Make some updates as a run makes them. Raises Failed if something frozen has changed.
 
     objective: a 0-d number to descend on.
     """

@@ -1,4 +1,4 @@
-"""What hooks must hold, watching a small game."""
+"""What hooks must satisfy, in a small game."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganforge.training.trainer import Training
 
 
 def moments(subject: Subject) -> None:
-    """Its public methods are hook events, with arguments that are known at that event."""
+    """Its public methods are hook events, with arguments of these events."""
     manager_of({NAME: _built(subject)})
 
 
@@ -56,7 +56,7 @@ def _weights(done: Training) -> dict[str, Tensor]:
 
 
 def kept(subject: Subject) -> None:
-    """Its state is JSON, and another instance that loads it has the same."""
+    """Its state is JSON, and another instance that loads it has the same state."""
     try:
         with training(subject.registry, subject) as watched:
             _run(watched)  # which saves it in a checkpoint
@@ -76,5 +76,5 @@ def _built(subject: Subject) -> Hook:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of a hook."""
+    """The checks of a hook."""
     return moments, watches, kept

@@ -1,4 +1,4 @@
-"""What losses must hold, tried on made-up outputs."""
+"""What losses must satisfy, tried on made-up outputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCORES_OF_TEXTS: dict[str, tuple[int, ...]] = {"one score": (), "a score for eac
 
 
 def needs(subject: Subject) -> None:
-    """What its manifest says that it reads is what its methods read, all in the vocabulary."""
+    """Its methods read what its manifest says, all of it in the vocabulary."""
     declared = loss_needs(subject.component, subject.options)
     for side in SIDES:
         method = getattr(subject.cls, side, None)
@@ -146,7 +146,7 @@ def _observed(loss: Loss, side: Side, given: Mapping[str, Any]) -> dict[str, flo
 
 
 def plays(subject: Subject) -> None:
-    """A small game that it is added to trains to its end."""
+    """A small game with it trains to its end."""
     with training(subject.registry, subject) as played:
         try:
             played.run()
@@ -156,7 +156,7 @@ def plays(subject: Subject) -> None:
 
 def frozen(subject: Subject) -> None:
     """What its constructor or `build` froze (`requires_grad_(False)`, `eval()`) is the same, bit
-    for bit, after 20 updates: weights, and what norms remember."""
+    for bit, after 20 updates: weights and the statistics of norms."""
     tried = False
     for what, side, loss, given in _plays(subject):
         still = Frozen.of(loss)
@@ -299,5 +299,5 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of a loss."""
+    """The checks of a loss."""
     return needs, values, signs, pure, observes, frozen, plays
