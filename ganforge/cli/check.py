@@ -153,14 +153,17 @@ def _labelled(label: str, lines: list[str]) -> Iterator[Row]:
 
 def _edge(plan: Plan, generator: GeneratorPlan) -> str:
     sources = " + ".join(source.removeprefix("generators.") for source in generator.sources)
-    guards = [d.name for d in plan.discriminators.values() if d.on == generator.target]
-    judged = f"  judged by {', '.join(guards)}" if guards else ""
+    discriminators = [d.name for d in plan.discriminators.values() if d.on == generator.target]
+    judged = f"  judged by {', '.join(discriminators)}" if discriminators else ""
     edge = f"{sources} -> {generator.name} -> {generator.target}"
-    return f"{edge}{judged}  ({generator.component.name}{_guards_are(plan, guards)})"
+    return (
+        f"{edge}{judged}  "
+        f"({generator.component.name}{_discriminator_components(plan, discriminators)})"
+    )
 
 
-def _guards_are(plan: Plan, guards: list[str]) -> str:
-    names = dict.fromkeys(plan.discriminators[name].component.name for name in guards)
+def _discriminator_components(plan: Plan, discriminators: list[str]) -> str:
+    names = dict.fromkeys(plan.discriminators[name].component.name for name in discriminators)
     return f" against {', '.join(names)}" if names else ""
 
 

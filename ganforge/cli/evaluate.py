@@ -18,7 +18,7 @@ from ganforge.cli.options import (
     data_option,
     open_registry,
     plugin_options,
-    say_warnings,
+    print_warnings,
     warn,
 )
 from ganforge.cli.tables import print_tables
@@ -95,7 +95,7 @@ def command(
     folders = [find_run(run) for run in runs or (None,)]
     registry = open_registry(plugin_files, without)
     plans = [_plan(folder, registry, metrics, (*sets, *data_at(data))) for folder in folders]
-    say_warnings(registry)
+    print_warnings(registry)
     todo = [
         _Todo(run, chosen)
         for folder, plan in zip(folders, plans, strict=True)

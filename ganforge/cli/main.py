@@ -173,7 +173,7 @@ class Commands(click.Group):
 
         if not standalone_mode:
             return run()
-        status = _told(run)
+        status = _run_reporting_errors(run)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             # One of torchrun's processes: to take down what connects them may fail or wait for the
             # others, and would change the status by which torchrun knows what became of the run.
@@ -183,7 +183,7 @@ class Commands(click.Group):
         return sys.exit(status)
 
 
-def _told(run: Callable[[], int | None]) -> int:
+def _run_reporting_errors(run: Callable[[], int | None]) -> int:
     """Run, tell every error on standard error, and return the exit status."""
     try:
         return run() or 0
@@ -200,7 +200,7 @@ def _told(run: Callable[[], int | None]) -> int:
         _error(_lowered(error.format_message()))
         return error.exit_code
     except GanforgeError as error:
-        _tell(error)
+        _print_error(error)
         return error.exit_status
     except (Exception, SystemExit) as error:
         import traceback
@@ -219,7 +219,7 @@ def _told(run: Callable[[], int | None]) -> int:
         return 1
 
 
-def _tell(error: GanforgeError) -> None:
+def _print_error(error: GanforgeError) -> None:
     from ganforge.recipes.problems import RecipeError, print_problems
 
     if isinstance(error, RecipeError):

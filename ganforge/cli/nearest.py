@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from ganforge.cli.run_options import look_options, open_folder, placed, said_replaced
+from ganforge.cli.run_options import look_options, open_folder, placed, replaced_note
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.storage.run_folder import find_run
 
@@ -83,12 +83,12 @@ def command(
     out, replaced = placed(out, usual, lambda path: write_png(path, pixels))
     copied = _score(opened, plan, training, eyes[0])
     if as_json:
-        told = {} if copied is None else attrs.asdict(copied) | {"memorised": copied.memorised}
-        click.echo(json.dumps({"step": opened.step, **told, "out": str(out)}))
+        summary = {} if copied is None else attrs.asdict(copied) | {"memorised": copied.memorised}
+        click.echo(json.dumps({"step": opened.step, **summary, "out": str(out)}))
         return
-    where = f"{out}{said_replaced(replaced)}"
+    where = f"{out}{replaced_note(replaced)}"
     click.echo(f"{count} samples of {folder.name} at step {opened.step:,}: {where}")
-    click.echo(_verdict(copied))
+    click.echo(_conclusion(copied))
 
 
 def _refuse_others(plan: GeneratorPlan) -> None:
@@ -128,7 +128,7 @@ def _score(run: Run, plan: GeneratorPlan, training: Tensor, eye: Eye) -> Copying
     return copying(samples, held_out, training, eye)
 
 
-def _verdict(copied: Copying | None) -> str:
+def _conclusion(copied: Copying | None) -> str:
     if copied is None:
         return "no images are held out (`data.holdout`), so nothing says whether these are copies"
     return (

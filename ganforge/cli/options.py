@@ -86,7 +86,7 @@ def open_registry(plugin_files: Sequence[Path] = (), without: Sequence[str] = ()
             f"plugin {failure.plugin} failed to load: {failure.error} "
             f"(`ganforge doctor {failure.provider}` says more)"
         )
-    say_warnings(registry)
+    print_warnings(registry)
     return registry
 
 
@@ -108,11 +108,11 @@ def compose_recipe(
 
     loaded = load(recipe, preview=preview, sets=tuple(sets), shipped=registry.recipes())
     plan = compose(loaded, registry, starts=starts)
-    say_warnings(registry)
+    print_warnings(registry)
     return plan
 
 
-def say_warnings(registry: Registry) -> None:
+def print_warnings(registry: Registry) -> None:
     """Say what the registry has to warn of, once."""
     while registry.warnings:
         warn(registry.warnings.pop(0))

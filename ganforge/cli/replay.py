@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganforge.cli.options import open_registry, plugin_options, say_warnings
+from ganforge.cli.options import open_registry, plugin_options, print_warnings
 from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import TrainingError
 
@@ -38,7 +38,7 @@ def command(
     registry = open_registry(plugin_files, without)
     failure.run.resolved_tables()  # refused by its own words where it is missing
     plan = compose(load(failure.run.resolved), registry, offline=True)
-    say_warnings(registry)
+    print_warnings(registry)
     game = failures.build(failure, plan, registry, device)
     _show(failure, findings := failures.replay(failure, game))
     _judge(failure, findings, failures.elsewhere(failure, game))

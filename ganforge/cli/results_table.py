@@ -20,7 +20,7 @@ _HEADER = ("", "mean", "deviation", "n")
 _FAMILY = "/"  # in the name of a figure that is one of many, such as share/3
 
 
-def print_standing(
+def print_results(
     folder: Path,
     runs: Sequence[RunFolder],
     baseline: str | None = None,

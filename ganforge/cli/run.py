@@ -20,8 +20,8 @@ from ganforge.cli.options import (
     data_option,
     open_registry,
     plugin_options,
+    print_warnings,
     recipe_options,
-    say_warnings,
     warn,
 )
 from ganforge.cli.tables import print_tables
@@ -94,7 +94,7 @@ def command(
 
         loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
         plan = compose(loaded, registry)
-        say_warnings(registry)
+        print_warnings(registry)
 
     from ganforge.training.launch import (  # imports torch: only now that the recipe is right
         Request,
@@ -113,12 +113,12 @@ def command(
         accept_data=accept_data,
     )
     if not follows:
-        _say_data(request, plan)
+        _report_data(request, plan)
     try:
         outcome = launch(request, click.echo, (registry, loaded, plan), progress_bar)
     except KeyboardInterrupt:
         if not follows:
-            _say_cut_short(request, plan)
+            _report_immediate_stop(request, plan)
         ctx.exit(130)
     except Elsewhere as error:
         if not follows:
@@ -133,11 +133,11 @@ def command(
         raise
     with lasting(outcome.folder.log):
         if outcome.stopped.startswith(_INTERRUPTED):
-            _say_interrupted(ctx, request, outcome)
-        _say_end(request, outcome)
+            _report_interruption(ctx, request, outcome)
+        _report_end(request, outcome)
 
 
-def _say_data(request: Request, plan: Plan) -> None:
+def _report_data(request: Request, plan: Plan) -> None:
     """What was read of the data, and what of it is likely not meant; nothing where the run is
     finished, and of what is still to be fetched, whose place other data may take."""
     steps = [] if request.new or request.replace else _folder_of(request, plan).checkpoint_steps()
@@ -176,7 +176,7 @@ def _once_a_machine() -> Iterator[None]:
         raise click.exceptions.Exit(error.exit_status) from error
 
 
-def _say_interrupted(ctx: click.Context, request: Request, outcome: Outcome) -> NoReturn:
+def _report_interruption(ctx: click.Context, request: Request, outcome: Outcome) -> NoReturn:
     click.echo(f"\n{outcome.stopped} after step {outcome.step:,} of {outcome.plan.steps:,}; saved")
     click.echo(f"resume with: {again(request, outcome.folder)}")
     ctx.exit(_status(outcome.stopped.rpartition(" ")[2]))
@@ -187,7 +187,7 @@ def _status(name: str) -> int:
     return 128 + signal.Signals["SIGINT" if name == "SIGBREAK" else name]
 
 
-def _say_cut_short(request: Request, plan: Plan) -> None:
+def _report_immediate_stop(request: Request, plan: Plan) -> None:
     """A second Ctrl-C, or one before the first step: nothing was saved at this moment."""
     folder = _folder_of(request, plan)
     saved = folder.checkpoint_steps()
@@ -203,7 +203,7 @@ def _folder_of(request: Request, plan: Plan) -> RunFolder:
     return RunFolder(request.out or Path("runs") / name)
 
 
-def _say_end(request: Request, outcome: Outcome) -> None:
+def _report_end(request: Request, outcome: Outcome) -> None:
     """The folder, what there is to look at, and what to do next."""
     folder, plan = outcome.folder, outcome.plan
     if not outcome.trained:

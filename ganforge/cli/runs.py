@@ -69,11 +69,11 @@ def command(
     else:
         _print([_row(record) for record in records])
         if swept:
-            from ganforge.cli.results_table import print_standing
+            from ganforge.cli.results_table import print_results
 
             click.echo("")
             whole = [run for run, it in zip(found, records, strict=True) if it["state"] != "broken"]
-            print_standing(root, whole, baseline, patterns)
+            print_results(root, whole, baseline, patterns)
 
 
 def record_of(folder: RunFolder) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.cli.run_options import look_options, open_folder, placed, say_made
+from ganforge.cli.run_options import look_options, open_folder, placed, report_output
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.storage.run_folder import find_run
 
@@ -94,7 +94,7 @@ def command(
         out, replaced = placed(out, usual, lambda path: _write_tensor(path, made))
     else:
         out, replaced = placed(out, usual, lambda path: _write_grid(path, made, numbered))
-    say_made(count, "image" if _pictures(plan) else "item", plan, opened, out, replaced)
+    report_output(count, "image" if _pictures(plan) else "item", plan, opened, out, replaced)
 
 
 def _kind(out: Path | None) -> str:
@@ -240,12 +240,16 @@ def _write_tensor(out: Path, made: _Request) -> None:
     labels = made.labels()
     if labels is not None:
         tensors["labels"] = labels
-    told: dict[str, Any] = {"run": made.run.folder.name, "step": made.run.step, "seed": made.seed}
+    metadata: dict[str, Any] = {
+        "run": made.run.folder.name,
+        "step": made.run.step,
+        "seed": made.seed,
+    }
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(save(tensors, {key: str(value) for key, value in told.items()}))
+            part.write_bytes(save(tensors, {key: str(value) for key, value in metadata.items()}))
             os.replace(part, out)
         finally:
             part.unlink(missing_ok=True)

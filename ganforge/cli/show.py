@@ -11,7 +11,7 @@ import attrs
 import click
 
 from ganforge.cli.list_ import RECIPES, as_kind, component_record
-from ganforge.cli.options import recipe_options, say_warnings, with_registry
+from ganforge.cli.options import print_warnings, recipe_options, with_registry
 from ganforge.cli.tables import Row, print_tables
 from ganforge.interfaces.manifest import KINDS, Component, ImageOptions
 from ganforge.interfaces.vocabulary import VOCABULARY, current
@@ -51,7 +51,7 @@ def command(
     """
     found = _meant(registry, name)
     if isinstance(found, Component):
-        say_warnings(registry)
+        print_warnings(registry)
         if as_json:
             click.echo(json.dumps(_record(found, registry), indent=2))
         else:
@@ -197,7 +197,7 @@ def _resolved(
 
     loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
     tables = resolved_tables(compose(loaded, registry))
-    say_warnings(registry)
+    print_warnings(registry)
     del tables["lock"]  # belongs to a run
     return tables, loaded
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import click
 
-from ganforge.cli.run_options import look_options, open_folder, say_made
+from ganforge.cli.run_options import look_options, open_folder, report_output
 from ganforge.data.summary import kinds
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError
 from ganforge.storage.run_folder import RunFolder, find_run
@@ -92,7 +92,7 @@ def command(
     _refuse_writing_over(found.jobs(out))
     usable, failed = _checked(found.jobs(out))
     if not usable:
-        raise DataError(_said_failed(failed, len(failed)))
+        raise DataError(_report_failures(failed, len(failed)))
     opened = open_folder(folder, step, device, plugin_files, without, data)
     plan = _chosen(opened, to, generator)
     classes = _classes(plan, label)
@@ -101,14 +101,14 @@ def command(
     replaced = sum(job.target.exists() for job in usable)
     made = _translate(opened, plan, usable, size, label, failed) if usable else 0
     if made:
-        say_made(made, f"{plan.target} picture", plan, opened, out, replaced)
-        _say_names(usable, out)
+        report_output(made, f"{plan.target} picture", plan, opened, out, replaced)
+        _report_renames(usable, out)
         if classes is not None:
             click.echo(classes)
     if found.left_out:
         click.echo(f"left out because they are not pictures: {kinds(found.left_out)}")
     if failed:
-        raise GanforgeError(_said_failed(failed, made + len(failed)))
+        raise GanforgeError(_report_failures(failed, made + len(failed)))
 
 
 # --- what is asked ----------------------------------------------------------------------------
@@ -229,8 +229,8 @@ def _checked(jobs: Sequence[Job]) -> tuple[list[Job], _Failed]:
     with ThreadPoolExecutor(THREADS) as pool:
         faults = list(pool.map(fault, jobs))
     pairs = list(zip(jobs, faults, strict=True))
-    failed = {job.source: said for job, said in pairs if said}
-    return [job for job, said in pairs if not said], failed
+    failed = {job.source: message for job, message in pairs if message}
+    return [job for job, message in pairs if not message], failed
 
 
 def _with_alpha(jobs: Iterable[Job], plan: GeneratorPlan, failed: _Failed) -> list[Job]:
@@ -250,14 +250,14 @@ def _with_alpha(jobs: Iterable[Job], plan: GeneratorPlan, failed: _Failed) -> li
     return usable
 
 
-def _said_failed(failed: _Failed, total: int) -> str:
+def _report_failures(failed: _Failed, total: int) -> str:
     if len(failed) == total == 1:
         return next(iter(failed.values()))
-    lines = "".join(f"\n  {said}" for said in failed.values())
+    lines = "".join(f"\n  {message}" for message in failed.values())
     return f"{len(failed):,} of {total:,} pictures could not be translated:{lines}"
 
 
-def _say_names(jobs: Iterable[Job], out: Path) -> None:
+def _report_renames(jobs: Iterable[Job], out: Path) -> None:
     """Say which results are not called as their pictures are."""
     others = [
         f"{job.source} is {job.target.relative_to(out)}"

@@ -192,7 +192,7 @@ def _formats() -> frozenset[str]:
 
 
 @cache
-def _told_by_content() -> list[str]:
+def _recognised_by_content() -> list[str]:
     """Formats whose files begin with a mark of their own."""
     return sorted(form for form in _formats() if _pillow().OPEN[form][1] is not None)
 
@@ -200,7 +200,7 @@ def _told_by_content() -> list[str]:
 def _is_picture(path: str) -> bool:
     pillow = _pillow()
     try:
-        with pillow.open(path, formats=_told_by_content()):
+        with pillow.open(path, formats=_recognised_by_content()):
             return True
     except pillow.DecompressionBombError:
         return True

@@ -197,23 +197,28 @@ def _loss_panels(names: Sequence[str]) -> list[Panel]:
             totals.setdefault(parsed, []).append(name)
     both = {key[0] for key in totals if {s for n, _, s in totals if n == key[0]} == {*_SIDES}}
     first = {"adversarial"} & both or both
-    guards = list(dict.fromkeys(guard for _, guard, _ in totals if guard))
+    discriminators = list(
+        dict.fromkeys(discriminator for _, discriminator, _ in totals if discriminator)
+    )
     main, others = [], []
     for side in _SIDES:
-        for (loss, guard, of), keys in totals.items():
+        for (loss, discriminator, of), keys in totals.items():
             if of != side:
                 continue
             bare = [key for key in keys if key.endswith(f"/{side}")]
-            line = Line(" ".join(filter(None, (side, guard))), tuple(bare or keys), _SIDES[side])
-            if guard:
-                line = evolve(line, dash=DASHES[guards.index(guard) % len(DASHES)])
+            line = Line(
+                " ".join(filter(None, (side, discriminator))), tuple(bare or keys), _SIDES[side]
+            )
+            if discriminator:
+                line = evolve(line, dash=DASHES[discriminators.index(discriminator) % len(DASHES)])
             if loss in first:
                 label = line.label if len(first) == 1 else f"{loss} {line.label}"
                 main.append(evolve(line, label=label))
             else:
                 others.append(
                     evolve(
-                        line, label=" ".join(filter(None, (loss, guard, f"({side[0].upper()})")))
+                        line,
+                        label=" ".join(filter(None, (loss, discriminator, f"({side[0].upper()})"))),
                     )
                 )
     if len(first) > 1:

@@ -75,10 +75,10 @@ def _write(run: Run, plans: Sequence[GeneratorPlan], out: Path) -> list[str]:
     found = {plan.name: _traced(run, plan) for plan in plans}
     rows = _rows(run, plans)
     weights = {f"{n}/{k}": v for n, made in found.items() for k, v in made[0].weights.items()}
-    told = {"run": run.folder.name, "step": str(run.step), "ganforge": __version__}
-    (out / "weights.safetensors").write_bytes(save(weights, told))
+    metadata = {"run": run.folder.name, "step": str(run.step), "ganforge": __version__}
+    (out / "weights.safetensors").write_bytes(save(weights, metadata))
     if rows:
-        (out / "rows.safetensors").write_bytes(save(rows, told))
+        (out / "rows.safetensors").write_bytes(save(rows, metadata))
     write_whole(out / "config.json", json.dumps(_config(run, plans, found), indent=1) + "\n")
     write_whole(out / "networks.py", _source(run, found))
     program = Path(__file__).with_name("generate.py").read_text(encoding="utf-8")
@@ -170,7 +170,7 @@ def _config(
         "generators": {
             plan.name: {
                 "sources": [
-                    _source_told(source, spec)
+                    _source_text(source, spec)
                     for source, spec in zip(plan.sources, plan.source_specs, strict=True)
                 ],
                 "target": {"name": plan.target, **spec_to_dict(plan.target_spec)},
@@ -184,7 +184,7 @@ def _config(
     }
 
 
-def _source_told(source: str, spec: Spec) -> dict[str, Any]:
+def _source_text(source: str, spec: Spec) -> dict[str, Any]:
     by = {"by": source.removeprefix("generators.")} if source.startswith("generators.") else {}
     return {"name": source, **by, **spec_to_dict(spec)}
 

@@ -166,8 +166,8 @@ class Exported:
         name = name or self.usual
         if name in self.generators:
             return str(name)
-        said = f"there is no generator '{name}'" if name else "say which generator"
-        raise Mistake(f"{said}: {', '.join(self.generators)} (--generator NAME)")
+        message = f"there is no generator '{name}'" if name else "say which generator"
+        raise Mistake(f"{message}: {', '.join(self.generators)} (--generator NAME)")
 
     @torch.no_grad()
     def sample(

@@ -91,10 +91,10 @@ class _Composer(LossReader):
             lock=self.lock(),
         )
         complete = self.losses_are_known and self.phases_are_known and self.knows_all_generators()
-        guarded = self.guards_are_known and all(
+        judged = self.judged_domains_valid and all(
             d.on != UNKNOWN for d in self.discriminators.values()
         )
-        if complete and guarded and not self.offline:
+        if complete and judged and not self.offline:
             self.check_played(plan)
         return plan
 

@@ -148,14 +148,14 @@ class LossReader(NetworkReader):
             else []
         )
         for need in asked:
-            reason = self.lacking_verdict(name, need) if of_pairings else ""
+            reason = self.lacking_output(name, need) if of_pairings else ""
             for generator in generators:
-                reason = reason or self.lacking_made(generator, need)
+                reason = reason or self.lacking_generator_output(generator, need)
             if reason:
                 return f"it asks for '{need}', but {reason}"
         return ""
 
-    def lacking_verdict(self, discriminator: str, need: str) -> str:
+    def lacking_output(self, discriminator: str, need: str) -> str:
         plan = self.discriminators[discriminator]
         source, quantity = split(need)
         declared = self.offered(plan, self.table("discriminators").get(discriminator))
@@ -182,7 +182,7 @@ class LossReader(NetworkReader):
             return f"the labelled rows of '{plan.on}' have no condition (`given = ...`)"
         return ""
 
-    def lacking_made(self, generator: GeneratorPlan, need: str) -> str:
+    def lacking_generator_output(self, generator: GeneratorPlan, need: str) -> str:
         source, quantity = split(need)
         edge = f"generator '{generator.name}'"
         sources_are_known = all_known(*generator.source_specs)

@@ -1,4 +1,4 @@
-"""Generators as edges between domains, discriminators as guards, augmentors before them."""
+"""Generators as edges between domains, discriminators that judge them, augmentors between."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NetworkReader(DataReader):
 
     generators: Mapping[str, GeneratorPlan]
     augmentors: Mapping[str, AugmentorPlan]
-    guards_are_known: bool = True  # False: a discriminator guards what it cannot, which is told
+    judged_domains_valid: bool = True  # False: some discriminator cannot judge its domain
 
     def network_settings(self, key: str, part: Part) -> NetworkSettings:
         """The reserved keys of a network. Where they are wrong the defaults stand in."""
@@ -240,18 +240,20 @@ class NetworkReader(DataReader):
         self.generators = self.on_their_sides(plans)
         return plans
 
-    def on_their_sides(self, guards: Mapping[str, DiscriminatorPlan]) -> dict[str, GeneratorPlan]:
-        """Generators of conditions that nothing guards learn with the discriminators."""
-        guarded = {plan.on for plan in guards.values()}
-        given = {domain for plan in guards.values() for domain in plan.given}
+    def on_their_sides(
+        self, discriminators: Mapping[str, DiscriminatorPlan]
+    ) -> dict[str, GeneratorPlan]:
+        """Generators of conditions that no discriminator judges learn with the discriminators."""
+        judged = {plan.on for plan in discriminators.values()}
+        given = {domain for plan in discriminators.values() for domain in plan.given}
         return {
             name: attrs.evolve(plan, side="discriminator")
-            if plan.target in given - guarded and self.domains[plan.target].origin == "made"
+            if plan.target in given - judged and self.domains[plan.target].origin == "made"
             else plan
             for name, plan in self.generators.items()
         }
 
-    def guarded(self, name: str) -> str | None:
+    def judged_domain(self, name: str) -> str | None:
         """The domain that a discriminator is `on`."""
         table = self.table("discriminators").get(name)
         entry = table.entry("on")
@@ -287,7 +289,7 @@ class NetworkReader(DataReader):
 
     def discriminator(self, part: Part) -> DiscriminatorPlan:
         table = self.table("discriminators").get(part.name)
-        on = self.guarded(part.name) or UNKNOWN
+        on = self.judged_domain(part.name) or UNKNOWN
         conditions = table.entry("given")
         given = tuple(
             self.condition(part, name, self.place(conditions, name))
@@ -301,7 +303,7 @@ class NetworkReader(DataReader):
                 entry.value_span if entry else table.span,
             )
             on = UNKNOWN
-            self.guards_are_known = False
+            self.judged_domains_valid = False
         judged = self.judged(part.name, on)
         specs = tuple(self.domains[name].spec for name in given)
         labels = self.labels(on)
@@ -315,7 +317,7 @@ class NetworkReader(DataReader):
                     self.refused(augmentor.component, "check", before, options, judged, specs)
         made = {generator.target for generator in self.generators.values()}
         if on != UNKNOWN and on not in made and self.knows_all_generators():
-            self.guards_are_known = False
+            self.judged_domains_valid = False
             entry = table.entry("on")
             self.problem(
                 f"discriminator '{part.name}' judges '{on}', which no generator makes",

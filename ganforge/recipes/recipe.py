@@ -304,9 +304,9 @@ def _addressed(over: Table, base: Table, problems: list[Problem], layer: Layer) 
             continue
         names = list(_names(base, plural))
         if len(names) > 1 and "main" not in names:
-            told = ", ".join(f"{plural}.{name}" for name in names)
+            names_text = ", ".join(f"{plural}.{name}" for name in names)
             message = f"'{singular}' is the only {singular}, but there are {len(names)}"
-            problems.append(Problem(message, short.key_span, [f"write one of: {told}"]))
+            problems.append(Problem(message, short.key_span, [f"write one of: {names_text}"]))
             continue
         name = names[0] if len(names) == 1 else "main"
         table = Table(short.value_span, {name: evolve(short, key=name)})

@@ -21,7 +21,9 @@ def play_frozen(module: M, still: Frozen, objective: Callable[[M], Tensor], wher
 
     objective: a 0-d number to descend on.
     """
-    before = {name: tensor.detach().clone() for name, tensor in _standing(module, still).items()}
+    before = {
+        name: tensor.detach().clone() for name, tensor in _frozen_tensors(module, still).items()
+    }
     if not before:
         return
     learning = still.trainable(module)
@@ -36,7 +38,7 @@ def play_frozen(module: M, still: Frozen, objective: Callable[[M], Tensor], wher
             optimizer.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    for name, tensor in _standing(module, still).items():
+    for name, tensor in _frozen_tensors(module, still).items():
         if not torch.equal(tensor, before[name]):
             raise Failed(
                 f"'{name}' is frozen, but changed during {UPDATES} updates ({where}): change "
@@ -44,7 +46,7 @@ def play_frozen(module: M, still: Frozen, objective: Callable[[M], Tensor], wher
             )
 
 
-def _standing(module: nn.Module, still: Frozen) -> dict[str, Tensor]:
+def _frozen_tensors(module: nn.Module, still: Frozen) -> dict[str, Tensor]:
     """Frozen parameters, and the buffers of layers that stay in eval mode."""
     found: dict[str, Tensor] = {
         name: p for name, p in module.named_parameters() if name in still.parameters

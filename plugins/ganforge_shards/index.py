@@ -163,18 +163,20 @@ class _Shard:
 
     def _without_images(self, others: Mapping[str, int]) -> str:
         if self._dotted:
-            return said_dotted(self._dotted)
+            return dotted_name_note(self._dotted)
         if not others:
             return "it is empty"
-        return f"it holds no images, only {told(others)}; images end in {', '.join(ENDINGS)}"
+        return (
+            f"it holds no images, only {left_out_text(others)}; images end in {', '.join(ENDINGS)}"
+        )
 
 
-def told(others: Mapping[str, int]) -> str:
+def left_out_text(others: Mapping[str, int]) -> str:
     """`3 .json, 1 hidden`"""
     return ", ".join(f"{count:,} {kind}" for kind, count in Counter(others).most_common())
 
 
-def said_dotted(name: str) -> str:
+def dotted_name_note(name: str) -> str:
     """Why a member is no image, as it seems to be."""
     key, ending = _parted(name)
     return (
@@ -246,9 +248,9 @@ class _Row:
         if ending in _LABELS[:rank]:
             content = archive.extractfile(member)
             assert content is not None  # it is a file
-            said = _label(name, ending, content.read())
-            if said:
-                self.label, self.kind = said, ending
+            label = _label(name, ending, content.read())
+            if label:
+                self.label, self.kind = label, ending
         return True
 
 
@@ -257,8 +259,10 @@ def _label(name: str, ending: str, content: bytes) -> str:
     try:
         text = content.decode("utf-8-sig").strip()
         if ending == "json":
-            said = json.loads(text)
-            found = [said[k] for k in _JSON_KEYS if k in said] if isinstance(said, dict) else [said]
+            label = json.loads(text)
+            found = (
+                [label[k] for k in _JSON_KEYS if k in label] if isinstance(label, dict) else [label]
+            )
             text = str(found[0]) if found and isinstance(found[0], (str, int)) else ""
     except ValueError as error:
         raise DataError(f"{name} cannot be read ({error})") from error

@@ -25,8 +25,8 @@ def title(training: Training) -> str:
     threads = f", {_counted(machine.threads, 'thread')}" if machine.device.type == "cpu" else ""
     preview = " (preview)" if training.plan.preview else ""
     together = f", {machine.processes} processes" if machine.processes > 1 else ""
-    told = f"{machine.device}, {machine.precision}{threads}{together}"
-    return f"{training.plan.name}{preview} on {told}"
+    machine_text = f"{machine.device}, {machine.precision}{threads}{together}"
+    return f"{training.plan.name}{preview} on {machine_text}"
 
 
 def rows(training: Training) -> Iterator[tuple[str, str]]:

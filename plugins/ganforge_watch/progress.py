@@ -33,7 +33,7 @@ class Progress(Hook):
 
     def run_started(self, training: Training) -> None:
         console = rich.get_console()
-        say_cost(console, training)
+        report_cost(console, training)
         self._watches = cost.Stopwatch(training), cost.Waits()
         self._speed = Speed(training)
         live = console.is_terminal and not console.is_dumb_terminal and not console.is_jupyter
@@ -67,7 +67,7 @@ class Progress(Hook):
             )
 
 
-def say_cost(console: Console, training: Training) -> None:
+def report_cost(console: Console, training: Training) -> None:
     """Print the block that says what is played, on what, and how much memory it takes."""
     console.print(Text(cost.title(training), style="bold"), soft_wrap=True)
     rows = [*cost.rows(training), ("disk", disk.row(training))]

@@ -58,8 +58,8 @@ class CutGradient(Metric):
 
     def _of(self, run: Run, name: str, network: WeightSharingGenerator) -> dict[str, float]:
         plan = run.generator_plan(name)
-        guard = plan.settings.refs["discriminator"].removeprefix("discriminators.")
-        discriminator = run.discriminator(guard)
+        discriminator_name = plan.settings.refs["discriminator"].removeprefix("discriminators.")
+        discriminator = run.discriminator(discriminator_name)
         seeds = range(self.options.seed, self.options.seed + self.options.count)
         sources = [source.to(run.device) for source in run.sources(plan, seeds)]
         cut, true = (

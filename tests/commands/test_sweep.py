@@ -485,10 +485,10 @@ def test_a_baseline_may_be_named_by_its_folder_or_its_end(tmp_path, capsys):
         make_run(path, seed=seed, lr=value, figures={"fid": value + seed / 10})
     runs = runs_below(tmp_path / "s")
     for name in ("cycle/w=2", "w=2", str(tmp_path / "s" / "cycle" / "w=2")):
-        results_table.print_standing(tmp_path / "s", runs, name)
+        results_table.print_results(tmp_path / "s", runs, name)
         assert "differences are to w=2" in capsys.readouterr().out
     with pytest.raises(GanforgeError, match="is none of: cycle/w=1, cycle/w=2"):
-        results_table.print_standing(tmp_path / "s", runs, "w=3")
+        results_table.print_results(tmp_path / "s", runs, "w=3")
     assert not is_sweep(tmp_path / "s")
 
 

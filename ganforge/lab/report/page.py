@@ -215,11 +215,13 @@ def _facts(entry: Entry) -> dict[str, str]:
 
 def _game(tables: Mapping[str, Any]) -> Iterator[str]:
     """`noise → main → image, judged by main`"""
-    guards = tables.get("discriminators", {})
+    discriminators = tables.get("discriminators", {})
     for name, generator in tables.get("generators", {}).items():
         sources = " + ".join(map(str, generator.get("from", ())))
         target = generator.get("to", "")
-        judges = [str(guard) for guard, table in guards.items() if table.get("on") == target]
+        judges = [
+            str(judge) for judge, table in discriminators.items() if table.get("on") == target
+        ]
         judged = f", judged by {' and '.join(judges)}" if judges else ""
         yield f"{sources} → {name} → {target}{judged}"
 
@@ -386,7 +388,7 @@ def _answer(counted: blind_choices.Counted) -> dict[str, str]:
     low, high = (f"{100 * value:.0f} %" for value in counted.interval)
     if question.kind == "real-or-fake":
         asked = f"{question.runs[0]}, step {_count(question.steps[0])}: which is real?"
-        said = "found the real one"
+        outcome = "found the real one"
         meaning = "these choices do not tell fakes from real images"
     else:
         asked = " or ".join(
@@ -394,7 +396,7 @@ def _answer(counted: blind_choices.Counted) -> dict[str, str]:
             for run, step in zip(question.runs, question.steps, strict=True)
         )
         asked += ": which is better?"
-        said = f"chose {question.runs[0]}"
+        outcome = f"chose {question.runs[0]}"
         meaning = "these choices prefer neither"
     if not counted.undecided:
         good = question.runs[0] if counted.share > 0.5 else question.runs[-1]
@@ -405,7 +407,7 @@ def _answer(counted: blind_choices.Counted) -> dict[str, str]:
                 meaning = "fakes are taken for real more often than real images"
     return {
         "asked": asked,
-        "said": f"{said} in {_count(counted.first)} of {_count(counted.count)} pairs",
+        "outcome": f"{outcome} in {_count(counted.first)} of {_count(counted.count)} pairs",
         "share": f"{100 * counted.share:.0f} %",
         "interval": f"{low} to {high}",
         "meaning": meaning,
