@@ -254,7 +254,7 @@ def bench(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Time how quickly a recipe's data comes, without the game.
+    """Time how quickly a recipe's data arrives, without training.
 
     Held in memory, decoded by threads, and by worker processes; with `--set train.cache=true`
     from the cache of decoded images, while it fills and afterwards.

@@ -52,7 +52,7 @@ def command(
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
-    """Show what a network's filters answer to, trained on the left, untrained on the right.
+    """Show what a network's filters respond to, trained on the left, untrained on the right.
 
     First the weights that meet pixels. Then, for deeper layers, a line for each filter: the patches
     of training images that excite it most, and its guided backpropagation on them. For a generator

@@ -18,7 +18,7 @@ from ganforge.storage.run_folder import RunFolder, find_run
     "patterns",
     metavar="PATTERN",
     multiple=True,
-    help="a panel of the numbers of this name, such as 'loss/*/generator'; may be repeated",
+    help="a panel with the numbers of this name, such as 'loss/*/generator'; may be repeated",
 )
 @click.option(
     "--smooth",

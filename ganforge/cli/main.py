@@ -38,7 +38,7 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.cli.bench:command",
             "time a recipe's steps here, and which switches make them faster",
         ),
-        "runs": ("ganforge.cli.runs:command", "runs and how far they are"),
+        "runs": ("ganforge.cli.runs:command", "runs and their progress"),
     },
     "Look": {
         "sample": ("ganforge.cli.sample:command", "images from a trained generator"),
@@ -48,15 +48,15 @@ SECTIONS: dict[str, _Section] = {
         ),
         "walk": (
             "ganforge.cli.walk:command",
-            "the way between samples, classes or texts, as a strip or GIF",
+            "interpolation between samples, classes or texts, as a strip or GIF",
         ),
         "arithmetic": (
             "ganforge.cli.arithmetic:command",
-            "sums of samples, such as mean(3,8) - mean(2,5) + mean(1,4)",
+            "latent arithmetic, such as mean(3,8) - mean(2,5) + mean(1,4)",
         ),
         "filters": (
             "ganforge.cli.filters:command",
-            "what a network's filters answer to, beside the untrained ones",
+            "what a network's filters respond to, beside untrained ones",
         ),
         "nearest": (
             "ganforge.cli.nearest:command",
@@ -72,7 +72,7 @@ SECTIONS: dict[str, _Section] = {
         ),
         "replay": (
             "ganforge.cli.replay:command",
-            "play a turn that was not finite again, and show where it broke",
+            "replay a turn that was not finite, and show where it broke",
         ),
         "graph": (
             "ganforge.cli.graph:command",
@@ -92,7 +92,7 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.cli.show:command",
             "one of them with its options, or a recipe with every default",
         ),
-        "doctor": ("ganforge.cli.doctor:command", "versions, and trouble with plugins"),
+        "doctor": ("ganforge.cli.doctor:command", "versions, and problems with plugins"),
         "new": ("ganforge.cli.new:command", "write a plugin or a recipe to start from"),
         "schema": ("ganforge.cli.schema:command", "a JSON Schema of recipes, for editors"),
     },

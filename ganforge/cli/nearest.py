@@ -33,8 +33,8 @@ _GAP = 12  # px between the two halves of the sheet
 @click.option(
     "--count", metavar="N", type=click.IntRange(min=1), default=8, help="samples shown [8]"
 )
-@click.option("--label", metavar="L", help="one class, by number or name; otherwise by turns")
-@click.option("--text", metavar="T", help="what to show; otherwise held-out texts by turns")
+@click.option("--label", metavar="L", help="one class, by number or name; by default all in turn")
+@click.option("--text", metavar="T", help="what to show; by default held-out texts in turn")
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), default=0, help="of the first [0]")
 @click.option("--json", "as_json", is_flag=True, help="print the score as JSON")
 @click.option("--out", metavar="FILE.png", type=click.Path(path_type=Path), help="where to write")
@@ -68,7 +68,7 @@ def command(
     plan = opened.generator_plan(generator)
     if opened.plan.domains[plan.target].origin not in ("data", "derived"):
         raise GanforgeError(
-            f"generator '{plan.name}' makes {plan.target_spec}, which no data shows"
+            f"generator '{plan.name}' makes {plan.target_spec}, of which the data has no images"
         )
     _refuse_others(plan)
     from ganforge.data.images import write_png

@@ -1,4 +1,4 @@
-"""`ganforge replay SNAPSHOT`: play a turn that was not finite again, and show where it broke."""
+"""`ganforge replay SNAPSHOT`: replay a turn that was not finite, and show where it broke."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def command(
     snapshot: Path, device: str | None, plugin_files: tuple[Path, ...], without: tuple[str, ...]
 ) -> None:
-    """Play the turn again that stopped a run.
+    """Replay the turn that stopped a run.
 
     SNAPSHOT is a folder RUN/failed/step-N. Shows each loss term, the gradients' norms and the first
     layer that is not finite. The data need not be there: the batch is in the snapshot.

@@ -33,7 +33,7 @@ def look_options(function: F) -> F:
         default="last",
         help="a step that was kept, `last` (the default) or `best`",
     )(function)
-    return click.option("--generator", metavar="NAME", help="which one, where there are several")(
+    return click.option("--generator", metavar="NAME", help="which one, if there are several")(
         function
     )
 

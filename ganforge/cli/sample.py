@@ -34,8 +34,8 @@ _INKS = {  # of the numbers and of their edge, by an image's mode
 @click.command()
 @click.argument("run", required=False)
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="how many images [64]")
-@click.option("--label", metavar="L", help="one class, by number or name; otherwise by turns")
-@click.option("--text", metavar="T", help="what to show; otherwise held-out texts by turns")
+@click.option("--label", metavar="L", help="one class, by number or name; by default all in turn")
+@click.option("--text", metavar="T", help="what to show; by default held-out texts in turn")
 @click.option(
     "--seed", metavar="S", type=click.IntRange(min=0), default=0, help="of the first image [0]"
 )

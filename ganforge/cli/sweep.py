@@ -49,9 +49,9 @@ _MOST_LINES = 20  # of the live table, apart from the runs under way
 @click.option(
     "--search", metavar="N", type=click.IntRange(min=1), help="search with N trials, not all values"
 )
-@click.option("--metric", metavar="NAME/FIGURE", help="the figure that a search is for")
-@click.option("--minimize", is_flag=True, help="search for its least value")
-@click.option("--maximize", is_flag=True, help="search for its greatest")
+@click.option("--metric", metavar="NAME/FIGURE", help="the figure to search for")
+@click.option("--minimize", is_flag=True, help="search for its smallest value")
+@click.option("--maximize", is_flag=True, help="search for its largest value")
 @click.option(
     "--storage",
     metavar="URL",

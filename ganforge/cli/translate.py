@@ -47,7 +47,7 @@ def _as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> S
 
 @click.command()
 @click.argument("words", metavar="[RUN] INPUT...", nargs=-1, required=True)
-@click.option("--to", metavar="DOMAIN", help="what to make, where the run makes several")
+@click.option("--to", metavar="DOMAIN", help="what to make, if the run makes several things")
 @click.option(
     "--out",
     metavar="DIR",
@@ -285,7 +285,7 @@ def _classes(plan: GeneratorPlan, label: str | None) -> str | None:
     if number is not None:
         return f"class: {spec.names[number] if spec.names else number}"
     more = ", ..." if spec.classes > 3 else ""
-    return f"classes by turns: {', '.join(names[:3])}{more}; --label asks for one"
+    return f"classes in turn: {', '.join(names[:3])}{more}; choose one with --label"
 
 
 def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:

@@ -427,10 +427,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--count", type=int, help="how many [64]")
     parser.add_argument("--seed", type=int, default=0, help="of the first [0]")
-    parser.add_argument("--label", help="one class, by number or name; otherwise by turns")
-    parser.add_argument("--text", help="what to show; otherwise held-out texts by turns")
+    parser.add_argument("--label", help="one class, by number or name; by default all in turn")
+    parser.add_argument("--text", help="what to show; by default held-out texts in turn")
     parser.add_argument("--input", type=Path, nargs="+", default=[], help="PNG files to translate")
-    parser.add_argument("--generator", help="which one, where there are several")
+    parser.add_argument("--generator", help="which one, if there are several")
     parser.add_argument(
         "--out", type=Path, help="FILE.png: a grid; FILE.safetensors: a tensor; else a folder"
     )

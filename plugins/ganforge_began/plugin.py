@@ -43,7 +43,7 @@ class BeganDiscriminatorOptions:
     )
     layers: int = option(2, at_least=1, help="convolutions at each size")
     skip: bool = option(False, help="give a decoder's first maps to its larger ones too")
-    code: int = option(64, at_least=1, help="numbers that an image is squeezed into (h)")
+    code: int = option(64, at_least=1, help="numbers in an image's code (h)")
 
 
 def check_generator(options: Any, sources: tuple[Spec, ...], target: Spec) -> None:

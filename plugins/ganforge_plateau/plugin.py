@@ -15,7 +15,7 @@ class LowerLrOptions:
         10_000, at_least=1, help="steps over which its mean is taken; a figure counts as it is"
     )
     threshold: float = option(
-        0.9999, above=0, help="lowered where a mean is not below this times the one before"
+        0.9999, above=0, help="lowered if a mean is not below this times the one before"
     )
     factor: float = option(0.5, above=0, below=1, help="factor for the learning rates")
     better: Literal["lower", "higher"] = option("lower", help="which way is better")

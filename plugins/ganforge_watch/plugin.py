@@ -77,7 +77,7 @@ class SamplesOptions:
 
 @options
 class CollapseOptions:
-    every: int = option(50, at_least=1, help="steps between two looks")
+    every: int = option(50, at_least=1, help="steps between two checks")
     window: int = option(1000, at_least=1, help="steps for which it must last")
     spread: float = option(
         0.1,

@@ -266,7 +266,7 @@ def test_which_class_pictures_become_is_said_and_can_be_asked_for(ganforge_cli, 
     for number in range(20):
         shutil.copy("pictures/cats/0.png", f"in/{number}.png")
     answer = ganforge_cli("translate", "in", "--out", "turns")
-    assert "classes by turns: cats, dogs; --label asks for one\n" in answer.out
+    assert "classes in turn: cats, dogs; choose one with --label\n" in answer.out
     answer = ganforge_cli("translate", "in", "--out", "dogs", "--label", "dogs")
     assert answer.out.endswith("class: dogs\n")
     turns = [pixels_of(Path(f"turns/{number}.png")) for number in range(20)]
