@@ -75,7 +75,7 @@ def _place(archive: Archive) -> str:
 
 
 def _folder(archive: Archive) -> Path:
-    """Where an archive is put if nothing else is said."""
+    """Where an archive is put by default."""
     return Path("data", archive.name)
 
 

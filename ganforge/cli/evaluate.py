@@ -219,7 +219,7 @@ def _keep_only(recipe: Recipe, names: Sequence[str]) -> None:
 
 
 def _check_options(plan: Plan, tables: Mapping[str, Table]) -> None:
-    """Let the metrics refuse their options, which nobody else does for a run that is looked at."""
+    """Let the metrics refuse their options, which nobody else does for an opened run."""
     problems = []
     for name, part in plan.metrics.items():
         try:

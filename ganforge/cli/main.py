@@ -112,7 +112,7 @@ OPTIONS = (("--version", "print the version"), ("-h, --help", "print this, or a 
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when they are used, and that tells errors in a line."""
+    """Commands are imported when they are used, and errors are one line each."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -184,7 +184,7 @@ class Commands(click.Group):
 
 
 def _run_reporting_errors(run: Callable[[], int | None]) -> int:
-    """Run, tell every error on standard error, and return the exit status."""
+    """Run, print every error on standard error, and return the exit status."""
     try:
         return run() or 0
     except (click.Abort, KeyboardInterrupt):

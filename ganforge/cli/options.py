@@ -37,7 +37,7 @@ def plugin_options(function: F) -> F:
 
 
 def with_registry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`plugin_options`, handed over as a loaded `registry`; what failed to load is said."""
+    """`plugin_options`, passed as a loaded `registry`; what failed to load is reported."""
 
     @plugin_options
     @wraps(function)

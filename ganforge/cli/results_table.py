@@ -99,7 +99,7 @@ def _cells(own: Summary) -> tuple[str, str, str]:
 
 
 def _difference(other: Summary) -> tuple[str, str, str]:
-    """The mean difference, where its true value lies, and of how many pairs."""
+    """The mean difference, its confidence interval, and the number of pairs."""
     ends = other.interval
     between = "" if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}"
     return _signed(other.mean), between, str(other.count)

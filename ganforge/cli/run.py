@@ -198,7 +198,7 @@ def _report_immediate_stop(request: Request, plan: Plan) -> None:
 
 
 def _folder_of(request: Request, plan: Plan) -> RunFolder:
-    """The run folder of a request, where it is no new one."""
+    """The run folder of a request, if it is not a new one."""
     name = plan.name + ("-preview" if plan.preview else "")
     return RunFolder(request.out or Path("runs") / name)
 
@@ -299,7 +299,7 @@ def run_argument(folder: RunFolder) -> str:
 
 
 def again(request: Request, folder: RunFolder, *more: str) -> str:
-    """The command line that goes on with a run. more: `--set` arguments instead of its own."""
+    """The command line that resumes a run. more: `--set` arguments instead of its own."""
     keys = {argument.partition("=")[0].strip() for argument in more}
     if "train.steps" in keys:
         keys.add("train.epochs")

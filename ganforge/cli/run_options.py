@@ -80,7 +80,7 @@ def placed(out: Path | None, usual: Path, write: Callable[[Path], None]) -> tupl
 
 
 def replaced_note(count: int) -> str:
-    """What stands behind the name of what was written."""
+    """The note after the name of what was written."""
     return f" (replaced {count:,} file{'' if count == 1 else 's'} there)" if count else ""
 
 

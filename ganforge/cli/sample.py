@@ -144,7 +144,7 @@ def _print(run: Run, plan: GeneratorPlan, count: int, text: str | None, seed: in
 
 
 def _columns(plan: GeneratorPlan, label: str | None, count: int) -> int:
-    """Classes by turns get a column each, as long as that is no sheer strip."""
+    """Classes by turns get a column each, unless that is a mere strip."""
     classes = _classes(plan)
     if label is None and 1 < classes <= min(count, 20):
         return classes

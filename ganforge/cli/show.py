@@ -170,7 +170,7 @@ def _option(row: OptionRow) -> Row:
 
 
 def snippet(component: Component, registry: Registry) -> str:
-    """Lines to paste into a recipe; what has a default stands there as a comment."""
+    """Lines to paste into a recipe; options with a default are comments."""
     use = registry.short_name(component)
     header = _HEADERS[component.kind]
     lines = [header.format(component.name)]

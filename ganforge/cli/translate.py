@@ -193,7 +193,7 @@ def _names(names: Sequence[Path]) -> Iterator[Path]:
 
 
 def _folded(name: Path) -> str:
-    """What systems that do not tell capitals apart take a name for."""
+    """The name as file systems see it that ignore case."""
     return str(name).casefold()
 
 

@@ -61,7 +61,7 @@ class Archive:
         return [file.name for file in self.files if self.find(root, file.name) is None]
 
     def find(self, root: Path, name: str) -> Path | None:
-        """Where a file lies, unpacked (without `.gz`) or as it is; None if nowhere."""
+        """The path of a file, unpacked (without `.gz`) or as it is; None if missing."""
         places = [root / place / name for place in self.places]
         candidates = [path.with_suffix("") for path in places if path.suffix == ".gz"] + places
         return next((path for path in candidates if path.is_file()), None)

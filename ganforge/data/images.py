@@ -115,7 +115,7 @@ class Listing:
 
 
 def image_listing(folder: Path, *, recursive: bool = True, apart: Collection[str] = ()) -> Listing:
-    """`image_names`, which may be none here, and how many files of which kind are no pictures.
+    """`image_names`, which may be none here, and how many files of which kind are not pictures.
 
     A picture is what ends as Pillow's formats do, and what has no ending and is one by its content.
     apart: names, in lower case, of folders directly below that are not looked into.
@@ -145,7 +145,7 @@ def _unpacked(names: str, others: Mapping[str, int], folders: tuple[str, ...]) -
 
 
 def _no_picture(folder: Path, name: str) -> str:
-    """The kind of a file that is no picture; "" for a picture."""
+    """The kind of a file that is not a picture; "" for a picture."""
     _, dot, last = name.rpartition(".")
     if dot and f".{last.lower()}" in image_endings():  # nearly always
         return ""
@@ -156,7 +156,7 @@ def _no_picture(folder: Path, name: str) -> str:
 
 
 def ending_of(name: str) -> str:
-    """`.jpg` of `a/B.JPG`; "" where what stands behind the last dot is no ending (`2021.05.07`)."""
+    """`.jpg` of `a/B.JPG`; "" if what follows the last dot is not an extension (`2021.05.07`)."""
     _, dot, ending = name.rpartition("/")[2].rpartition(".")
     return f".{ending.lower()}" if dot and _ENDING.fullmatch(ending) else ""
 

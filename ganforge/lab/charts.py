@@ -69,7 +69,7 @@ class Panel:
 
 @frozen
 class Log:
-    """What one run logged: name -> (steps, values), ascending; NaN where it was no number."""
+    """What one run logged: name -> (steps, values), ascending; NaN if it was not a number."""
 
     name: str
     series: Mapping[str, tuple[Array, Array]] = field(repr=False)
@@ -282,7 +282,7 @@ def _labels(names: Sequence[str]) -> list[str]:
 
 
 def _coloured(lines: Sequence[Line], colours: Sequence[str] = COLOURS) -> tuple[Line, ...]:
-    """Lines told apart by colour, and by dashes once all colours are taken."""
+    """Lines distinguished by colour, and by dashes once all colours are used."""
     return tuple(
         evolve(
             line,
@@ -404,7 +404,7 @@ def write_graph(path: Path, logs: Sequence[Log], panels: Sequence[Panel], smooth
 
 
 def _encoded(figure: Figure, ending: str) -> bytes:
-    """The bytes of a file; nothing in them tells when they were made."""
+    """The bytes of a file; they do not depend on when they were made."""
     file = io.BytesIO()
     if ending != ".png":
         date = {"Date": None} if ending == ".svg" else {"CreationDate": None}

@@ -1,4 +1,4 @@
-"""The networks whose filters are looked at, and what they are shown."""
+"""The networks whose filters are shown, and their inputs."""
 
 from __future__ import annotations
 

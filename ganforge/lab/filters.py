@@ -128,7 +128,7 @@ def _layer_title(layer: Layer, what: str) -> str:
 
 
 def _even(columns: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
-    """Blocks of the left column brought to one width, so that the right column stands in line."""
+    """Blocks of the left column brought to one width, so that the right column is aligned."""
     width = max(block.shape[1] for block in columns[0])
     return [[_widened(block, width) for block in columns[0]], columns[1]]
 

@@ -128,7 +128,7 @@ class _Composer(LossReader):
             self.refused(part.component, "check", table, part.options)
 
     def steps(self, train: TrainSettings | None, data: DataPlan) -> int | None:
-        """The steps of the run; None where a problem that is told hides them."""
+        """The steps of the run; None if a reported problem hides them."""
         table = self.table("train")
         if "steps" in table and "epochs" in table:
             # The later of the two in the order of application wins only if it alone is written.

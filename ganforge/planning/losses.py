@@ -83,7 +83,7 @@ class LossReader(NetworkReader):
         )
 
     def needs(self, part: Part, table: Table) -> dict[str, tuple[str, ...]]:
-        """Side -> what a loss reads there; nothing where that is not known, which is told."""
+        """Side -> what a loss reads there; nothing if that is unknown, which is reported."""
         if isinstance(part, StandIn) and not part.component.target:
             return {}
         stated = callable(part.component.needs)

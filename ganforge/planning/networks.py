@@ -37,7 +37,7 @@ class NetworkReader(DataReader):
     judged_domains_valid: bool = True  # False: some discriminator cannot judge its domain
 
     def network_settings(self, key: str, part: Part) -> NetworkSettings:
-        """The reserved keys of a network. Where they are wrong the defaults stand in."""
+        """The reserved keys of a network. Wrong ones are replaced by the defaults."""
         table = self.table(key).get(part.name)
         self.misplaced(key, table)
         own = structure(
@@ -160,7 +160,7 @@ class NetworkReader(DataReader):
         return {name: plans[name] for name in parts if name in plans}
 
     def edge(self, name: str) -> tuple[tuple[str, ...], str]:
-        """(sources, target) of a generator, names checked; UNKNOWN for those that are told."""
+        """(sources, target) of a generator, names checked; UNKNOWN for wrong ones."""
         table = self.table("generators").get(name)
         sources = self.names(table.entry("from")) if "from" in table else ("noise",)
         sources = tuple(self.source(source, table) for source in sources or (UNKNOWN,))
@@ -272,7 +272,7 @@ class NetworkReader(DataReader):
         return None
 
     def condition(self, part: Part, name: str, place: Span | None) -> str:
-        """A domain that a discriminator is given; UNKNOWN where it is told that it cannot be."""
+        """A domain that a discriminator is given; UNKNOWN if it cannot be, which is reported."""
         if name not in self.domains:
             self.unknown("domain", name, self.domain_names(), place)
             return UNKNOWN

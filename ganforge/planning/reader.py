@@ -34,7 +34,7 @@ _NOT_FOR_LOOKING = ("loss", "augmentor", "hook", "metric")
 
 @attrs.frozen
 class UnknownSpec(Spec):
-    """What a kind of data looks like where a problem that is told hides it: it refuses nothing."""
+    """What a kind of data looks like if a reported problem hides it: it refuses nothing."""
 
     kind = "unknown"
 
@@ -49,7 +49,7 @@ class StandIn(Part):
 
 
 def all_known(*specs: Spec) -> bool:
-    """Whether none of these stands for something that a problem hides."""
+    """Whether none of these is a placeholder for what a problem hides."""
     return not any(isinstance(spec, UnknownSpec) for spec in specs)
 
 
@@ -160,7 +160,7 @@ class Reader:
         return None
 
     def known_name(self, entry: Entry, what: str, known: Iterable[str]) -> str | None:
-        """The value of a key that takes one name of these; what else it is, is told."""
+        """The value of a key that takes one name of these; anything else is reported."""
         if not isinstance(entry.value, str):
             self.problem(
                 f"'{entry.key}' must be the name of a {what}, not {_shown(entry.value)}",

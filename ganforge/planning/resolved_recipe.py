@@ -107,7 +107,7 @@ def known_by_content(folder: RunFolder, plan: Plan, accepted: bool = False) -> t
 
 
 def _path_keys(plan: Plan) -> tuple[str, ...]:
-    """Keys of a resolved recipe that say where its data lies: the options that are paths."""
+    """Keys of a resolved recipe that say where its data is: the options that are paths."""
     options: Any = plan.data.options
     if not attrs.has(type(options)):
         return ()

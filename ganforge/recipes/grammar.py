@@ -218,7 +218,7 @@ class _Checker:
     # --- components -----------------------------------------------------------------------------
 
     def unmixed(self, document: Table) -> Table:
-        """`[generator.horse]` is told about, and read as the `[generators.horse]` that it means."""
+        """`[generator.horse]` is reported, and read as the `[generators.horse]` that it means."""
         entries = dict(document.entries)
         for plural, singular in SINGULAR.items():
             short = entries.get(singular)
@@ -261,7 +261,7 @@ class _Checker:
         return named
 
     def component(self, entry: Entry, path: str, reserved: Collection[str]) -> Entry | None:
-        """The table of one component; None where it cannot be told which component it is."""
+        """The table of one component; None if it is unclear which component it is."""
         lost: list[str] = []
 
         def check(inner: Entry) -> Entry | None:

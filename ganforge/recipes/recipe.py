@@ -362,7 +362,7 @@ def _marked(table: Table) -> Table:
 
 
 def _set(argument: str, problems: list[Problem]) -> Table | None:
-    """The layer that one `--set KEY=VALUE` is: VALUE in TOML, else text as it stands."""
+    """The layer that one `--set KEY=VALUE` is: VALUE in TOML, else plain text."""
     source = Source(SET, argument, Path.cwd())
     key, equals, value = argument.partition("=")
     whole = Span(source, 1, 1, max(len(argument), 1))

@@ -119,7 +119,7 @@ class Child:
         return lines
 
     def ended(self) -> End | None:
-        """How it ended; None while it goes on."""
+        """How it ended; None while it runs."""
         status = self.process.poll()
         if status is None:
             return None

@@ -120,7 +120,7 @@ def _number(text: str) -> float | None:
 
 
 def _split(text: str) -> list[str]:
-    """Parts between the commas that stand in no quotes and no brackets."""
+    """Parts between the commas outside quotes and brackets."""
     parts, deep, quote = [""], 0, ""
     for letter in text:
         if quote:
@@ -139,7 +139,7 @@ def _split(text: str) -> list[str]:
 
 
 def _plain(text: str) -> Any:
-    """The value that is written; where it is no TOML, the text itself, as `--set` takes it."""
+    """The value that is written; if it is not TOML, the text itself, as `--set` takes it."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:

@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 class Shown(Protocol):
-    """Shows what goes on."""
+    """Shows progress."""
 
     def began(self, child: Child) -> None: ...
     def ended(self, run: Planned, end: End) -> None: ...

@@ -277,7 +277,7 @@ class Search:
         return "pruned" if pruned else ""
 
     def ended(self, run: Planned, end: End) -> End:
-        """Tell the study; a trial that was interrupted stays open, and goes on the next time."""
+        """Report to the study; an interrupted trial stays open, and continues next time."""
         trial = self._running.pop(run.name)
         if end.how in ("interrupted", "elsewhere"):
             return end

@@ -186,7 +186,7 @@ _Turns = list[tuple[Side, dict[str, Any]]]  # a side, and what its method is giv
 
 
 def _games(subject: Subject) -> Iterator[tuple[str, tuple[int, ...], int, _Turns]]:
-    """(what the scores are, their shape, classes that are told apart, a step's turns)."""
+    """(what the scores are, their shape, the number of classes, a step's turns)."""
     declared = loss_needs(subject.component, subject.options)
     of_texts = any(_reads(names, "log_probs") for names in declared.values())
     for what, shape in (SCORES_OF_TEXTS if of_texts else SCORES).items():

@@ -59,7 +59,7 @@ class Thing:
 
 @frozen
 class Meaning:
-    """What a caption says: these things and no others, and how the first lies to the second."""
+    """What a caption says: these things and no others, and the position of the first."""
 
     things: tuple[Thing, ...] = field(converter=tuple)
     relation: str | None = None

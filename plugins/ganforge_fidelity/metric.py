@@ -213,7 +213,7 @@ def held_out(run: Run) -> bool:
 
 
 def named(key: str, extractor: str) -> str:
-    """A figure under the name that tells its extractor: fid, judge-frechet."""
+    """A figure under the name that includes its extractor: fid, judge-frechet."""
     plain, real, _ = key.partition("-real")
     if extractor == "inception" and plain in INCEPTION:
         return INCEPTION[plain] + real

@@ -375,7 +375,7 @@ def held_out_of(options: Any) -> dict[str, str]:
 
 
 def left_out_of(root: Path, folders: Iterable[str]) -> Counter[str]:
-    """Files in some folders that are no pictures, kind -> how many."""
+    """Files in some folders that are not pictures, kind -> how many."""
     found: Counter[str] = Counter()
     for folder in dict.fromkeys(folders):
         found += Counter(_listing(root / folder, key="domains").others)
@@ -416,7 +416,7 @@ def _held_out(name: str, share: float) -> bool:
 
 
 def _labels(files: Files, classes: Iterable[str]) -> list[int]:
-    """The class of each file: the number of the folder below the root that it lies in."""
+    """The class of each file: the number of its folder below the root."""
     number = {name: place for place, name in enumerate(classes)}
     labels = []
     for name in files.names:

@@ -25,7 +25,7 @@ SPLITS = {
 
 
 def find(root: Path, stem: str) -> Path | None:
-    """Where the file lies below `root`, as it is or as `.gz`; None if nowhere."""
+    """The file below `root`, as it is or as `.gz`; None if missing."""
     return known("mnist").find(root, f"{stem}.gz")
 
 
@@ -47,7 +47,7 @@ def content(path: Path, dimensions: int) -> tuple[tuple[int, ...], bytearray]:
 
 
 def _up_to(file: IO[bytes], count: int) -> bytearray:
-    """So many bytes, or all there are; a header that lies takes no memory."""
+    """So many bytes, or all there are; a wrong header takes no memory."""
     content = bytearray()
     while part := file.read(min(_AT_ONCE, count - len(content))):
         content += part

@@ -110,7 +110,7 @@ class Overfitting(Metric):
 
 
 def share(training: float, held_out: float, fake: float) -> float:
-    """r_v; 0 where D does not tell training images from fakes, and so has learnt nothing."""
+    """r_v; 0 if D does not tell training images from fakes, and so has learned nothing."""
     return (training - held_out) / (training - fake) if training != fake else 0.0
 
 

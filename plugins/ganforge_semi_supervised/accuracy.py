@@ -1,4 +1,4 @@
-"""How well a run's own classifier tells the classes of held-out data apart."""
+"""How well a run's own classifier distinguishes the classes of held-out data."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Index:
 
 def index_of(url: str) -> Index:
     """The index of a shard, from the cache folder where it was read off before. Raises DataError
-    for what is no whole tar, and for rows without an image."""
+    for what is not a complete tar, and for rows without an image."""
     size, mark = size_and_mark(url)
     known = url, size, mark
     if known in _KNOWN:
@@ -107,7 +107,7 @@ class _Shard:
         self._dotted = ""
 
     def add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Note a member. Raises DataError for a second image, and for what is no label."""
+        """Note a member. Raises DataError for a second image, and for what is not a label."""
         if member.isdir():
             return
         if _hidden(member.name):
@@ -177,7 +177,7 @@ def left_out_text(others: Mapping[str, int]) -> str:
 
 
 def dotted_name_note(name: str) -> str:
-    """Why a member is no image, as it seems to be."""
+    """Why a member is not the image that it seems to be."""
     key, ending = _parted(name)
     return (
         f"{name} is not a row of its own: names in shards end at their first dot, so it is member "
@@ -189,7 +189,7 @@ _SECOND_DOT = "with a second dot in the name"
 
 
 def _kind(ending: str) -> str:
-    """What a member that is no image is counted as: `.json`, `.seg.png`."""
+    """How a member that is not an image is counted: `.json`, `.seg.png`."""
     first, dot, last = ending.partition(".")
     if dot and f".{last.rpartition('.')[2]}" in ENDINGS and not first.isalpha():
         return _SECOND_DOT
@@ -235,7 +235,7 @@ class _Row:
         self, archive: tarfile.TarFile, name: str, member: tarfile.TarInfo, ending: str
     ) -> bool:
         """Note a member, under a name of its own; whether it is of use. Raises DataError for a
-        second image, and for what is no label."""
+        second image, and for what is not a label."""
         if f".{ending}" in ENDINGS:
             if self.image:
                 raise DataError(f"{self.image} and {name} are images of one row")

@@ -1,4 +1,4 @@
-"""Checkpoints while the run goes on; the trainer itself writes one whenever a run ends."""
+"""Checkpoints during a run; the trainer itself writes one whenever a run ends."""
 
 from __future__ import annotations
 

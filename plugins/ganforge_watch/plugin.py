@@ -1,4 +1,4 @@
-"""The hooks that watch a run: what is said, measured, kept and drawn while it trains."""
+"""The hooks that watch a run: what is printed, measured, kept and drawn while it trains."""
 
 from importlib.util import find_spec
 from typing import Any, Literal

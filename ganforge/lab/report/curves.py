@@ -159,7 +159,7 @@ def _evenly(count: int, most: int) -> Any:
 
 
 def _numbers(values: Array) -> list[float | None]:
-    """Five digits, which no screen can show more than; what is not finite is no number."""
+    """Five digits, which no screen can show more than; what is not finite is not a number."""
     return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values.tolist()]
 
 

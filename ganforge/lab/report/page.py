@@ -305,7 +305,7 @@ def _drawn_from(tables: Mapping[str, Any]) -> Any:
 
 @frozen
 class _Cell:
-    """One figure of a run or a group. n: of how many runs, 0 for one that stands for itself."""
+    """One figure of a run or a group. n: of how many runs, 0 for a single run."""
 
     text: str
     n: int = 0
@@ -373,7 +373,7 @@ def _with_deviation(found: comparison.Summary, *, signed: bool = False) -> str:
 
 
 def _reach(found: comparison.Summary) -> str:
-    """Where the true difference lies with 95 % confidence."""
+    """The 95 % confidence interval of the true difference."""
     ends = found.interval
     return "" if ends is None else f", {_text(ends[0])} to {_text(ends[1])}"
 

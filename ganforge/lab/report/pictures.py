@@ -217,7 +217,7 @@ def _reals(run: Run, plan: GeneratorPlan) -> Tensor:
 
 
 def cut(file: Path, spec: ImageSpec) -> Tensor | None:
-    """The images of a sheet, float32 [N, C, H, W] in [-1, 1]; None where it is no plain grid."""
+    """The images of a sheet, float32 [N, C, H, W] in [-1, 1]; None if it is not a plain grid."""
     try:
         with Image.open(file) as image:
             pixels = np.array(image.convert("L" if spec.channels == 1 else "RGB"))
