@@ -128,7 +128,7 @@ UNKNOWN = [
             '"mpl"',
             "there is no generator 'mpl'",
             "",
-            "close: 'mlp'",
+            "similar: 'mlp'",
             all_of("generator"),
         ),
     ),
@@ -139,7 +139,7 @@ UNKNOWN = [
             '"patchgn"',
             "there is no discriminator 'patchgn'",
             "",
-            "close: 'patchgan'",
+            "similar: 'patchgan'",
             all_of("discriminator"),
         ),
     ),
@@ -150,7 +150,7 @@ UNKNOWN = [
             '"non-saturated"',
             "there is no loss 'non-saturated'",
             "",
-            "close: 'non-saturating'",
+            "similar: 'non-saturating'",
             all_of("loss"),
         ),
     ),
@@ -161,7 +161,7 @@ UNKNOWN = [
             "[losses.cycle-consistensy]",
             "there is no loss 'cycle-consistensy'",
             "",
-            "close: 'cycle-consistency'",
+            "similar: 'cycle-consistency'",
             all_of("loss"),
         ),
     ),
@@ -172,7 +172,7 @@ UNKNOWN = [
             '"dotz"',
             "there is no dataset 'dotz'",
             "",
-            "close: 'dots'",
+            "similar: 'dots'",
             all_of("dataset"),
         ),
     ),
@@ -183,7 +183,7 @@ UNKNOWN = [
             "[augmentors.flop]",
             "there is no augmentor 'flop'",
             "",
-            "close: 'flip'",
+            "similar: 'flip'",
             all_of("augmentor"),
         ),
     ),
@@ -194,7 +194,7 @@ UNKNOWN = [
             "[hooks.tensorbord]",
             "there is no hook 'tensorbord'",
             "",
-            "close: 'tensorboard'",
+            "similar: 'tensorboard'",
             all_of("hook"),
         ),
     ),
@@ -205,7 +205,7 @@ UNKNOWN = [
             "[metrics.translation-true]",
             "there is no metric 'translation-true'",
             "",
-            "close: 'translation-truth', 'caption-truth'",
+            "similar: 'translation-truth', 'caption-truth'",
             all_of("metric"),
         ),
     ),
@@ -429,7 +429,8 @@ MISSING = [
             "[data]",
             "dataset 'image-folder' needs 'root'",
             "add `root = ...`, a path",
-            "root: folder of images; with a folder `test` (and perhaps `train`), that is held out",
+            "root: folder of images; a folder `test` in it, else `val`, is held out, beside "
+            "`train` or all the rest",
             "or give it on the command line: --set data.root=...",
             "from ganforge 0.1.0; see `ganforge show dataset/image-folder`",
         ),
@@ -740,7 +741,7 @@ def test_a_loss_that_asks_for_what_is_not_in_the_vocabulary(tmp_path):
     message = "loss 'tests/odd' asks for 'real_scoers' (discriminator), which is not in the "
     message += "vocabulary"
     assert told(tmp_path, text, needy("fake_scores", discriminator=("real_scoers",))) == [
-        (11, "[losses.adversarial]", message, "", "close: real_scores, real_seen, real")
+        (11, "[losses.adversarial]", message, "", "similar: real_scores, real_seen, real")
     ]
     message = "loss 'tests/odd' asks for 'xylophone' (generator), which is not in the vocabulary"
     assert told(tmp_path, text, needy("xylophone")) == [

@@ -102,7 +102,7 @@ def test_a_recipe_that_is_nowhere(folder):
     assert refused("dcgn_mnist", shipped={"dcgan_mnist": folder, "vanilla_mnist": folder}) == (
         """\
 error: there is no recipe dcgn_mnist
-   = close: dcgan_mnist, vanilla_mnist
+   = similar: dcgan_mnist, vanilla_mnist
    = no file and no shipped recipe has that name; `ganforge list recipes` lists the shipped ones"""
     )
 
@@ -417,7 +417,7 @@ def test_origins():
 
 def test_the_core_s_keys_of_the_tables():
     assert set(LOSS_KEYS) < {*NETWORK_KEYS, "weight", "every", "start", "stop"}
-    assert IMAGE_KEYS == ("size", "load", "fit", "flip", "channels", "resample")
+    assert IMAGE_KEYS == ("size", "load", "fit", "flip", "channels", "resample", "skip_broken")
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -432,7 +432,7 @@ error: there is no recipe bse.toml
    |
  2 | extends = "bse.toml"
    |           ^^^^^^^^^^
-   = close: base
+   = similar: base
    = no file and no shipped recipe has that name; `ganforge list recipes` lists the shipped ones
 
 error: a recipe has no key 'batch' of its own

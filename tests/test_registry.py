@@ -345,7 +345,7 @@ def test_an_unknown_name_is_helped() -> None:
     with pytest.raises(NotFound) as error:
         registry.find("loss", "least_square")
     assert error.value.message == "there is no loss 'least_square'"
-    assert error.value.notes[0] == "close: 'least-squares'"
+    assert error.value.notes[0] == "similar: 'least-squares'"
     assert error.value.notes[-1] == "there are: least-squares"
     assert (
         "acme-gan 0.3 failed to load and may provide it; see `ganforge doctor acme-gan`"

@@ -106,7 +106,7 @@ def _hints(registry: Registry, name: str) -> list[str]:
         ways[f"{component.kind}/{short}"] = short
     close = nearest(name, [*ways, *ways.values()])
     shown = dict.fromkeys(way for c in close for way, short in ways.items() if c in (way, short))
-    notes = [f"close: {', '.join(shown)}"] if shown else []
+    notes = [f"similar: {', '.join(shown)}"] if shown else []
     return [*notes, "`ganforge list` and `ganforge list recipes` show what there is"]
 
 

@@ -107,7 +107,7 @@ class LossReader(NetworkReader):
                 f"loss '{part.component.id}' asks for '{name}' ({side}), which is not in "
                 "the vocabulary",
                 table.span,
-                f"close: {', '.join(close)}" if close else "see docs/first-plugin.md",
+                f"similar: {', '.join(close)}" if close else "see docs/first-plugin.md",
             )
         if not needs and not isinstance(part, StandIn):
             self.problem(f"loss '{part.component.id}' reads nothing on either side", table.span)

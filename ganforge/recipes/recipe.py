@@ -144,7 +144,7 @@ def _find(
         "no file and no shipped recipe has that name; `ganforge list recipes` lists the shipped "
         "ones"
     ]
-    notes = [f"close: {', '.join(near)}", *notes] if near else notes
+    notes = [f"similar: {', '.join(near)}", *notes] if near else notes
     raise RecipeError([Problem(f"there is no recipe {name}", at, notes)])
 
 

@@ -140,7 +140,7 @@ class Registry:
         notes = []
         close = nearest(name, [c.id for c in self.of(kind)] if provider else there)
         if close:
-            notes.append(f"close: {', '.join(repr(c) for c in close)}")
+            notes.append(f"similar: {', '.join(repr(c) for c in close)}")
         for other in self.components:
             if other.kind != kind and short in (other.name, *other.aliases):
                 notes.append(f"there is a {other.kind} of this name (from {other.provider})")

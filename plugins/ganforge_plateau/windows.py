@@ -106,4 +106,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Which names are near, or else all there are, in words."""
     names = sorted(known)
     close = get_close_matches(name, names, n=3, cutoff=0.6)
-    return f"close: {', '.join(close)}" if close else f"there are: {', '.join(names) or 'none'}"
+    return f"similar: {', '.join(close)}" if close else f"there are: {', '.join(names) or 'none'}"

@@ -81,7 +81,7 @@ def test_every_mistake_is_shown_with_exit_status_2(ganforge_cli, small: tuple[Pa
     assert answer.out == ""
     assert "did you mean 'steps'?" in answer.err
     assert "there is no discriminator 'patchgam'" in answer.err
-    assert "close: 'patchgan'" in answer.err
+    assert "similar: 'patchgan'" in answer.err
 
 
 def test_a_recipe_that_needs_a_broken_plugin_is_told_so(

@@ -160,7 +160,10 @@ def test_data_that_lies_elsewhere_is_pointed_to(evaluate, runs, trained, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--metric", "brigthness"], "error: there is no metric 'brigthness'\n   = close: 'brigh"),
+        (
+            ["--metric", "brigthness"],
+            "error: there is no metric 'brigthness'\n   = similar: 'brigh",
+        ),
         (["--set", "train.batch=3"], "error: --set train.batch: here it changes options of metri"),
         (["--set", "data.size=3"], "error: --set data.size: here it changes options of metrics"),
         (["--set", "metrics.light.cuont=3"], "error: metric 'metrics.py/brightness' has no option"),
