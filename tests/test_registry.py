@@ -128,13 +128,13 @@ BROKEN = {
     "returns other things": (returning("['soft-hinge']"), "returned a str among its components"),
     "knows no such kind": (returning("[Component('los', 'a', 'a:B')]"), "no kind 'los'"),
     "has a bad name": (returning("[Component('loss', 'Soft_Hinge', 'a:B')]"), "'Soft_Hinge'"),
-    "has a name that is no text": (returning("[Component('loss', 3, 'a:B')]"), "3 is no name"),
+    "has a name that is no text": (returning("[Component('loss', 3, 'a:B')]"), "3 is not a name"),
     "has a bad target": (returning("[Component('loss', 'a', 'a.B')]"), "'package.module:Class'"),
     "has bad options": (returning("[Component('loss', 'a', 'a:B', dict)]"), "@options"),
     "says not what it yields": (returning("[Component('dataset', 'a', 'a:B')]"), "`describe`"),
     "ships no folder": (
         HOOK.replace("components", "recipes").replace("{body}", "return 'recipes'"),
-        "no folder's Path",
+        "not the Path of a folder",
     ),
     "builds a component wrongly": (returning("[Component('loss', papers='x')]"), "TypeError"),
 }
@@ -168,7 +168,7 @@ def test_one_faulty_component_leaves_the_others_of_its_plugin(make_plugin: MakeP
     )
     registry = Registry.load()
     assert ids(registry) == ["acme-gan/a"]
-    assert "'B' is no name" in failure_of(registry).error
+    assert "'B' is not a name" in failure_of(registry).error
 
 
 def test_a_duplicate_of_its_own_is_refused(make_plugin: MakePlugin) -> None:

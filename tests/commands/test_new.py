@@ -82,7 +82,7 @@ def test_what_is_written_is_tidy(workdir, ganforge_cli):
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("Acme Hinge", "loss", "'Acme Hinge' is no name for a plugin: lower-case words"),
+        ("Acme Hinge", "loss", "'Acme Hinge' is not a plugin name: use lower-case words"),
         ("torch", "loss", "'torch' is the name of another package"),
         ("hinge", "loss", "there is already a loss 'hinge' (from ganforge)"),
         ("acme", "lost", "'lost' is not one of"),
