@@ -210,7 +210,11 @@ def test_a_job_goes_on_past_what_it_cannot_translate_and_lists_it(ganforge_cli, 
     assert answer.status == 2
     assert answer.out.startswith("3 dog pictures")
     assert "3 of 6 pictures could not be translated:\n" in answer.err
-    for name in ("1.png is cut off", "broken.jpg is no image", "flat.png has 30 x 2 px, too small"):
+    for name in (
+        "1.png is cut off",
+        "broken.jpg is not a readable image",
+        "flat.png has 30 x 2 px, too small",
+    ):
         assert name in answer.err
     assert made_in("made") == ["0.png", "2.png", long]
 
