@@ -521,7 +521,7 @@ def told(tmp_path, text):
         (
             PAIRED.replace('from = "edges"', 'from = "noise"'),
             "loss 'pairs' cannot play on 'main': it asks for 'truth', but generator 'main' reads "
-            "no data, so nothing is true of it",
+            "no data, so there is no true result to compare with",
         ),
         (
             PAIRED.replace(', mode = "only"', ""),

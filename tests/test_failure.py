@@ -339,7 +339,7 @@ def test_another_torch_is_said_where_numbers_differ(failed, ganforge_cli):
     answer = ganforge_cli("replay", failed)
     assert answer.status == 0
     now = torch.__version__
-    assert f"with other numbers (torch 1.0 -> {now})\n" in answer.out
+    assert f"but the numbers differ (torch 1.0 -> {now})\n" in answer.out
 
 
 def test_what_does_not_come_again_is_an_error(failed, ganforge_cli):

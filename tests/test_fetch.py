@@ -331,7 +331,7 @@ def test_without_a_network_it_fails_within_seconds(tmp_path, monkeypatch):
 def test_only_https_leaves_this_machine(tmp_path, monkeypatch):
     for url in ("http://example.com/x", "ftp://example.com/x", f"file://{tmp_path}/x"):
         known_as_tiny(monkeypatch, [url])
-        with pytest.raises(DataError, match="no https address"):
+        with pytest.raises(DataError, match="not an https address"):
             fetch("tiny", tmp_path / "data")
 
 

@@ -117,7 +117,7 @@ def test_help_imports_neither_plotly_nor_jinja(ganforge_cli):
         (["one", "--csv", "table.txt"], "--csv takes FILE.csv"),
         (["one", "--baseline", "two"], "--baseline two is not among the runs of the report: one"),
         (["one", "--choices", "gone.json"], "cannot read gone.json"),
-        (["one", "--blind", "--watch"], "--blind needs a run that stands still"),
+        (["one", "--blind", "--watch"], "--blind needs runs that no longer change"),
         (["one"] * 13, "at most 12 runs, not 13"),
     ],
 )

@@ -295,7 +295,7 @@ def test_a_label_for_a_generator_without_classes_is_refused(ganforge_cli, pets: 
         (["pets"], "name the pictures to translate, or a folder of them"),
         (["pats", "photos"], "'pats' is neither a run nor a file"),
         (["pets", "nowhere"], "there is no file or folder nowhere"),
-        (["pets", "broken.png"], "broken.png is no image that can be read"),
+        (["pets", "broken.png"], "broken.png is not a readable image"),
         (["pets", "notes"], "notes holds no images, only 1 .txt"),
     ],
 )

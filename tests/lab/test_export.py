@@ -251,7 +251,7 @@ def test_other_images_than_the_runs_are_refused(runs, monkeypatch):
         return save(tensors | {first: tensors[first] + 0.1}, told)
 
     monkeypatch.setattr(export_folder, "save", spoilt)
-    with pytest.raises(GanforgeError, match="makes other images than the run, by up to"):
+    with pytest.raises(GanforgeError, match="makes different images than the run, by up to"):
         export(ganforge.open_run("plain"), Path("out"))
 
 

@@ -161,7 +161,7 @@ def test_a_folder_named_test_is_held_out(tmp_path):
 
 def test_a_folder_without_training_images_is_told(tmp_path):
     save(tmp_path, "test/3.png")
-    with pytest.raises(Impossible, match="none is left to learn from"):
+    with pytest.raises(Impossible, match="none is left for training"):
         folder(tmp_path)
     with pytest.raises(Impossible, match=r"there is no folder .*absent") as caught:
         folder(tmp_path / "absent")
@@ -426,7 +426,7 @@ def test_pairs_are_held_out_whole(tmp_path):
     assert caught.value.key == "test"
     save(tmp_path / "testB", "7.png")
     assert names(paired(tmp_path), "test", "edges") == ["7.png"]
-    with pytest.raises(Impossible, match="held out already: leave `holdout` out"):
+    with pytest.raises(Impossible, match="already held out: leave `holdout` out"):
         paired(tmp_path, holdout=0.3)
     save(tmp_path / "testB", "8.png")
     with pytest.raises(Impossible, match=r"8\.png has none in .*testA") as caught:
@@ -720,7 +720,7 @@ def test_splits_within_classes_are_told(tmp_path):
     save(tmp_path, "cat/train/1.png", "cat/test/2.png", "dog/train/3.png")
     (note, *_) = folder(tmp_path, labels=True).description.notes
     assert note.startswith("'cat/test', 'cat/train', 'dog/train' of ")
-    assert note.endswith("all their pictures are learnt from")
+    assert note.endswith("all their pictures are used for training")
 
 
 def test_held_out_folders_beside_are_found_in_any_case(tmp_path):

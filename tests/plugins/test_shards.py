@@ -158,7 +158,7 @@ def test_some_shards_or_a_share_of_rows_are_held_out(shards):
     assert "leave `holdout` out" in refused(
         shards / "train-000.tar", test=[str(shards / "train-001.tar")], holdout=0.1
     )
-    assert "both learnt from and held out" in refused(
+    assert "both for training and held out" in refused(
         shards / "*.tar", test=[str(shards / "train-001.tar")]
     )
 
