@@ -272,7 +272,7 @@ def _parted(rows: list[str], split: dict[str, str], left_out: Counter[str], labe
     if held and not test:
         errors.add(EMPTY)
     if not train:
-        errors.add("none is left to learn from" if held and "train" not in split else EMPTY)
+        errors.add("none is left for training" if held and "train" not in split else EMPTY)
     below = f"{split['train']}/" if "train" in split else ""
     found = Expected(
         frozenset(errors),

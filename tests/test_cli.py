@@ -98,9 +98,9 @@ def test_a_wrong_option_is_one_line_and_where_to_look(ganforge_cli) -> None:
         (GanforgeError("The data is gone."), 2, "error: The data is gone.\n"),
         (TrainingError("NaN in loss 'hinge'"), 1, "error: NaN in loss 'hinge'\n"),
         (
-            NotFound("there is no loss 'a'", ["close: 'b'", "there are: b"]),
+            NotFound("there is no loss 'a'", ["similar: 'b'", "there are: b"]),
             2,
-            "error: there is no loss 'a'\n   = close: 'b'\n   = there are: b\n",
+            "error: there is no loss 'a'\n   = similar: 'b'\n   = there are: b\n",
         ),
         (
             RecipeError([Problem("the recipe has no data")]),

@@ -128,7 +128,7 @@ UNKNOWN = [
             '"mpl"',
             "there is no generator 'mpl'",
             "",
-            "close: 'mlp'",
+            "similar: 'mlp'",
             all_of("generator"),
         ),
     ),
@@ -139,7 +139,7 @@ UNKNOWN = [
             '"patchgn"',
             "there is no discriminator 'patchgn'",
             "",
-            "close: 'patchgan'",
+            "similar: 'patchgan'",
             all_of("discriminator"),
         ),
     ),
@@ -150,7 +150,7 @@ UNKNOWN = [
             '"non-saturated"',
             "there is no loss 'non-saturated'",
             "",
-            "close: 'non-saturating'",
+            "similar: 'non-saturating'",
             all_of("loss"),
         ),
     ),
@@ -161,7 +161,7 @@ UNKNOWN = [
             "[losses.cycle-consistensy]",
             "there is no loss 'cycle-consistensy'",
             "",
-            "close: 'cycle-consistency'",
+            "similar: 'cycle-consistency'",
             all_of("loss"),
         ),
     ),
@@ -172,7 +172,7 @@ UNKNOWN = [
             '"dotz"',
             "there is no dataset 'dotz'",
             "",
-            "close: 'dots'",
+            "similar: 'dots'",
             all_of("dataset"),
         ),
     ),
@@ -183,7 +183,7 @@ UNKNOWN = [
             "[augmentors.flop]",
             "there is no augmentor 'flop'",
             "",
-            "close: 'flip'",
+            "similar: 'flip'",
             all_of("augmentor"),
         ),
     ),
@@ -194,7 +194,7 @@ UNKNOWN = [
             "[hooks.tensorbord]",
             "there is no hook 'tensorbord'",
             "",
-            "close: 'tensorboard'",
+            "similar: 'tensorboard'",
             all_of("hook"),
         ),
     ),
@@ -205,7 +205,7 @@ UNKNOWN = [
             "[metrics.translation-true]",
             "there is no metric 'translation-true'",
             "",
-            "close: 'translation-truth', 'caption-truth'",
+            "similar: 'translation-truth', 'caption-truth'",
             all_of("metric"),
         ),
     ),
@@ -402,7 +402,7 @@ MISSING = [
         (
             19,
             "[discriminators.light]",
-            "discriminator 'light' does not say which domain it guards",
+            "discriminator 'light' does not say which domain it judges",
             "",
             "generators make: dark, light",
             'write `on = "..."`',
@@ -512,7 +512,7 @@ def test_a_guard_of_a_domain_that_nobody_makes_is_told(tmp_path):
     text = altered(
         TWO, ('[generators.d2l]\nuse = "resnet-translator"\nfrom = "dark"\nto = "light"\n', "")
     )
-    message = "discriminator 'light' guards 'light', which no generator makes"
+    message = "discriminator 'light' judges 'light', which no generator makes"
     assert told(tmp_path, text) == [(17, '"light"', message, "", "generators make: dark")]
 
 
@@ -591,7 +591,7 @@ def test_from_takes_names(tmp_path, value):
 DOMAINS = [
     (
         'x]\nof = "label"\nsize = 4',
-        (14, '"label"', "domain 'x' resizes 'label', which is no image", ""),
+        (14, '"label"', "domain 'x' resizes 'label', which is not an image", ""),
     ),
     (
         'x]\nof = "immage"',
@@ -630,11 +630,11 @@ DOMAINS = [
     ),
     (
         'image]\nof = "label"',
-        (13, "[domains.image]", "there is a domain 'image' already: it comes from the data", ""),
+        (13, "[domains.image]", "there is already a domain 'image': it comes from the data", ""),
     ),
     (
         "noise]\ndim = 4",
-        (13, "[domains.noise]", "there is a domain 'noise' already: [noise] describes it", ""),
+        (13, "[domains.noise]", "there is already a domain 'noise': [noise] describes it", ""),
     ),
 ]
 
@@ -701,7 +701,7 @@ LACKING = [
         "only the same shape can stay the same",
     ),
     (TWO, "dark", "real_labels fake_scores", "the rows of 'dark' have no labels"),
-    (TWO, "l2d", "second", "generator 'l2d' draws no noise, so it makes nothing twice"),
+    (TWO, "l2d", "second", "generator 'l2d' draws no noise, so it cannot make a second fake"),
 ]
 
 
@@ -741,7 +741,7 @@ def test_a_loss_that_asks_for_what_is_not_in_the_vocabulary(tmp_path):
     message = "loss 'tests/odd' asks for 'real_scoers' (discriminator), which is not in the "
     message += "vocabulary"
     assert told(tmp_path, text, needy("fake_scores", discriminator=("real_scoers",))) == [
-        (11, "[losses.adversarial]", message, "", "close: real_scores, real_seen, real")
+        (11, "[losses.adversarial]", message, "", "similar: real_scores, real_seen, real")
     ]
     message = "loss 'tests/odd' asks for 'xylophone' (generator), which is not in the vocabulary"
     assert told(tmp_path, text, needy("xylophone")) == [
@@ -1332,7 +1332,7 @@ def test_a_run_that_weights_are_taken_from_must_be_there_where_a_run_starts(tmp_
     (problem,) = caught.value.problems
     gone = tmp_path / "runs" / "gone"
     assert problem.message == (
-        f"`init` of generators.main: {gone.as_posix()} is no run with a checkpoint"
+        f"`init` of generators.main: {gone.as_posix()} is not a run with a checkpoint"
     )
     assert problem.span.line == 8
     compose(recipe, registry())  # a run that goes on has its weights already
@@ -1388,7 +1388,7 @@ RESULTS = [
     (DataDescription(domains={"noise": ImageSpec(1, 8, 8)}), "returned a domain 'noise'"),
     (
         DataDescription(domains={"image": ImageSpec(1, 8, 8)}, aligned=(("image", "lbl"),)),
-        "returned 'lbl' among what belongs together, but no domain of that name",
+        "returned 'lbl' in `aligned`, but no domain of that name",
     ),
 ]
 
@@ -1440,8 +1440,8 @@ def test_what_a_loss_must_not_need_is_told_as_its_plugins(tmp_path, needs):
     assert message.startswith("`needs` of loss 'odd' r")
 
 
-@pytest.mark.parametrize(("of", "what"), [("b", "'b', which stands below it"), ("a", "itself")])
+@pytest.mark.parametrize(("of", "what"), [("b", "'b', which is defined below it"), ("a", "itself")])
 def test_a_domain_is_made_of_one_that_stands_above_it(tmp_path, of, what):
     text = f'{ONE}[domains.a]\nof = "{of}"\n[domains.b]\nof = "image"\n'
-    note = "a domain is made of one of the data's, or of one that stands above it"
+    note = "a domain is made of one of the data's, or of one that is defined above it"
     assert told(tmp_path, text) == [(14, f'"{of}"', f"domain 'a' is made of {what}", "", note)]

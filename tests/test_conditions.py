@@ -516,12 +516,12 @@ def told(tmp_path, text):
         ),
         (
             PAINTING.replace('on = "image"', 'on = "embedding"').replace("given", "# given"),
-            "discriminator 'main' guards 'embedding', of which the data has no rows",
+            "discriminator 'main' judges 'embedding', of which the data has no rows",
         ),
         (
             PAIRED.replace('from = "edges"', 'from = "noise"'),
             "loss 'pairs' cannot play on 'main': it asks for 'truth', but generator 'main' reads "
-            "no data, so nothing is true of it",
+            "no data, so there is no true result to compare with",
         ),
         (
             PAIRED.replace(', mode = "only"', ""),
@@ -555,7 +555,7 @@ def test_rows_that_are_no_pairs_have_no_truth(tmp_path):
     )
     text = text.replace('to = "image"', 'to = "dark"')
     assert any(
-        "the rows of 'light' and 'dark' are no pairs" in line for line in told(tmp_path, text)
+        "the rows of 'light' and 'dark' are not paired" in line for line in told(tmp_path, text)
     )
 
 

@@ -102,8 +102,8 @@ def test_classes_that_are_not_meant_are_warned_of(ganforge_cli, photos, command)
     draw_pictures(photos / "Train" / "emus", 1)
     (photos / "Train" / "empty").mkdir()
     told = warned(ganforge_cli, f"{command} digits.toml")
-    assert "there is one picture only of the class 'emus'" in told
-    assert f"no pictures lie in 'empty' of {photos / 'Train'}, so no class is called that" in told
+    assert "there is only one picture of the class 'emus'" in told
+    assert f"no pictures lie in 'empty' of {photos / 'Train'}, so they are not classes" in told
 
 
 def test_a_root_one_level_too_high_is_warned_of(ganforge_cli, photos) -> None:
@@ -208,7 +208,7 @@ def test_a_domain_that_is_not_there_cannot_be_resampled(ganforge_cli, workdir) -
     (workdir / "masks.toml").write_text(MASKS)
     answer = ganforge_cli("check", "masks.toml", "--set", 'data.resample={ maks = "nearest" }')
     assert answer.status == 2
-    assert "'resample' names 'maks', which is no domain of images; there are: photo, mask" in (
+    assert "'resample' names 'maks', which is not a domain of images; there are: photo, mask" in (
         answer.err
     )
 

@@ -122,10 +122,10 @@ def test_other_pixels_are_other_rows():
 def test_too_little_room_is_told_before_anything_is_decoded(monkeypatch):
     usage = decoded_cache.shutil.disk_usage(".")._replace(free=1000)
     monkeypatch.setattr(decoded_cache.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(DataError, match=r"decoded rows take 0\.0 GB more in .*decoded, where 0\.0"):
+    with pytest.raises(DataError, match=r"decoded rows need 0\.0 GB more in .*decoded, where 0\.0"):
         feed(Kept(16, side=6))
 
 
 def test_data_that_does_not_say_what_it_follows_from_is_not_kept():
-    with pytest.raises(DataError, match="Numbered does not say what its pixels follow from"):
+    with pytest.raises(DataError, match="Numbered has no `fingerprint`"):
         feed(Numbered(16))

@@ -269,7 +269,7 @@ HUGE = ONE_PAIR + '\n[optimizer]\nuse = "sgd"\nlr = 1e30\n'
 def test_an_update_that_overflows_is_told_and_undone_when_the_run_is_taken_up_again(tmp_path):
     message, _ = stopped(begun(tmp_path, HUGE))
     assert "An update before this turn did it unseen" in message
-    assert "the same command again goes on from there and looks at every gradient" in message
+    assert "the same command again continues from there and looks at every gradient" in message
     again = begun(tmp_path, HUGE)
     message, before = stopped(again)
     assert "step 1: not finite: weights of discriminator 'main'" in message
@@ -331,7 +331,7 @@ def test_the_command_shows_terms_norms_and_what_broke(failed, ganforge_cli):
     assert answer.out.startswith("dots, step 3: generator turn, batch 2\n")
     assert "loss 'extra' on discriminator 'main'        inf\n" in answer.out.replace("-inf", "inf")
     assert "every layer's output is finite; the loss's own maths is not\n" in answer.out
-    assert answer.out.endswith("\nthis is what happened, to the bit\n")
+    assert answer.out.endswith("\nreproduced, bit for bit\n")
 
 
 def test_another_torch_is_said_where_numbers_differ(failed, ganforge_cli):
@@ -339,14 +339,14 @@ def test_another_torch_is_said_where_numbers_differ(failed, ganforge_cli):
     answer = ganforge_cli("replay", failed)
     assert answer.status == 0
     now = torch.__version__
-    assert f"with other numbers (torch 1.0 -> {now})\n" in answer.out
+    assert f"but the numbers differ (torch 1.0 -> {now})\n" in answer.out
 
 
 def test_what_does_not_come_again_is_an_error(failed, ganforge_cli):
     _edit(failed, lambda state: state["findings"].update(layer="the moon") or {})
     answer = ganforge_cli("replay", failed)
     assert answer.status == 1
-    assert "error: this is not what happened; then it was the moon (" in answer.err
+    assert "error: not reproduced: in the run it was the moon (" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_what_arrived_is_kept_for_the_next_attempt(tmp_path, tiny, server):
 
 REASONS = {
     "is_absent": "answers 404 Not Found",
-    "lies": "sent another file (its SHA-256 is wrong)",
+    "lies": "sent a different file (its SHA-256 is wrong)",
     "is_longer": f"offers {3 * len(CONTENT):,} bytes instead of {len(CONTENT):,}",
     "is_endless": f"sends more than {len(CONTENT):,} bytes",
     "is_short": f"broke off after {len(CONTENT) - 1:,} of {len(CONTENT):,} bytes",
@@ -269,7 +269,7 @@ REASONS = {
     "breaks_off_without_ranges": f"broke off after {len(CONTENT) // 3:,} of {len(CONTENT):,} bytes",
     "stalls": "stalls",
     "trickles": "stalls",
-    "leads_astray": "leads to http://example.com/file.zip, which is no https address",
+    "leads_astray": "leads to http://example.com/file.zip, which is not an https address",
 }
 
 
@@ -331,12 +331,12 @@ def test_without_a_network_it_fails_within_seconds(tmp_path, monkeypatch):
 def test_only_https_leaves_this_machine(tmp_path, monkeypatch):
     for url in ("http://example.com/x", "ftp://example.com/x", f"file://{tmp_path}/x"):
         known_as_tiny(monkeypatch, [url])
-        with pytest.raises(DataError, match="no https address"):
+        with pytest.raises(DataError, match="not an https address"):
             fetch("tiny", tmp_path / "data")
 
 
 def test_unknown_names_lead_to_known_ones(tmp_path):
-    with pytest.raises(DataError, match=r"no archive is called 'horse2zebr'.*'horse2zebra'.*mnist"):
+    with pytest.raises(DataError, match=r"there is no archive 'horse2zebr'.*'horse2zebra'.*mnist"):
         fetch("horse2zebr", tmp_path / "data")
 
 
@@ -485,7 +485,7 @@ def test_prepare_brings_what_options_name_and_the_folder_lacks(tmp_path, server,
 
 
 def test_an_unknown_archive_is_the_fault_of_its_option():
-    with pytest.raises(Impossible, match="no archive is called 'tyny'") as caught:
+    with pytest.raises(Impossible, match="there is no archive 'tyny'") as caught:
         FetchOptions(root=Path("x"), fetch="tyny").must_fetch()
     assert caught.value.key == "fetch"
 

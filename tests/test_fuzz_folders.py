@@ -86,7 +86,7 @@ def check_labels(dataset: ImageFolder, root: Path, wanted: Expected) -> None:
     notes = " ".join(dataset.description.notes)
     assert ("are of one class" in notes) == (label.classes == 1)
     single = [name for name, rows in counted["train"].items() if rows == 1]
-    assert ("one picture only" in notes) == bool(single)
+    assert ("only one picture" in notes) == bool(single)
 
 
 @few_or_many
@@ -135,7 +135,7 @@ def test_a_share_that_is_held_out_parts_the_same_rows(tmp_path, count):
             assert train | test == wanted.train and not train & test
         except (Impossible, DataError) as error:
             told = {*wanted.errors, "is held out already"} if wanted.held else wanted.errors
-            told = told or {"none is left to learn from"}
+            told = told or {"none is left for training"}
             assert any(re.search(one, str(error)) for one in told), f"case {seed}: {error}"
         shutil.rmtree(root)
 

@@ -389,7 +389,7 @@ def broken(folder: Path) -> dict[str, str]:
     return {
         "cut.jpg": "is cut off: delete it or save it again as PNG",
         "cut.png": "is cut off: delete it or save it again as PNG",
-        "text.png": "is no image that can be read, whatever its name says",
+        "text.png": "is not a readable image, despite its name",
         "empty.png": "is an empty file: delete it",
         "dot.png": "is 1 x 1 px, too small to be of use: delete it",
         "absent.png": "there is no file",

@@ -447,7 +447,10 @@ def test_a_resumed_run_needs_the_other_run_no_more():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("runs/dots", "runs/gone"), r"`init` of generators\.main: .*gone is no run with a check"),
+        (
+            ("runs/dots", "runs/gone"),
+            r"`init` of generators\.main: .*gone is not a run with a check",
+        ),
         (("[generator]", "[generators.other]"), r"`init` of generators\.other: .*dots has no netw"),
         (
             ("hidden = [12]\n[d", "hidden = [13]\n[d"),

@@ -102,8 +102,8 @@ def test_a_recipe_that_is_nowhere(folder):
     assert refused("dcgn_mnist", shipped={"dcgan_mnist": folder, "vanilla_mnist": folder}) == (
         """\
 error: there is no recipe dcgn_mnist
-   = close: dcgan_mnist, vanilla_mnist
-   = no file and no shipped recipe has that name; `ganforge list recipes` shows the latter"""
+   = similar: dcgan_mnist, vanilla_mnist
+   = no file and no shipped recipe has that name; `ganforge list recipes` lists the shipped ones"""
     )
 
 
@@ -117,8 +117,8 @@ def test_what_is_no_recipe(folder):
         f"   = it is the folder of a run: its recipe is {Path('runs') / 'resolved.toml'}"
     )
     assert refused("pyproject.toml") == (
-        "error: pyproject.toml is no recipe: it has none of the tables of one\n"
-        "   = a recipe begins with `recipe = 1`; `ganforge list recipes` shows some"
+        "error: pyproject.toml is not a recipe: it has none of a recipe's tables\n"
+        "   = a recipe begins with `recipe = 1`; `ganforge list recipes` lists examples"
     )
     assert refused("latin.toml") == (
         "error: latin.toml is not UTF-8 text: byte 0xe9 in line 2; save it as UTF-8"
@@ -417,7 +417,7 @@ def test_origins():
 
 def test_the_core_s_keys_of_the_tables():
     assert set(LOSS_KEYS) < {*NETWORK_KEYS, "weight", "every", "start", "stop"}
-    assert IMAGE_KEYS == ("size", "load", "fit", "flip", "channels", "resample")
+    assert IMAGE_KEYS == ("size", "load", "fit", "flip", "channels", "resample", "skip_broken")
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -432,8 +432,8 @@ error: there is no recipe bse.toml
    |
  2 | extends = "bse.toml"
    |           ^^^^^^^^^^
-   = close: base
-   = no file and no shipped recipe has that name; `ganforge list recipes` shows the latter
+   = similar: base
+   = no file and no shipped recipe has that name; `ganforge list recipes` lists the shipped ones
 
 error: a recipe has no key 'batch' of its own
   --> r.toml:3:1
@@ -488,7 +488,7 @@ use = "mnist"
 recipe = 1
 """,
         """
-error: 'recipe' stands below [data], so it belongs to [data]
+error: 'recipe' is below [data], so it belongs to [data]
   --> r.toml:3:1
    |
  1 | [data]
@@ -505,7 +505,7 @@ recipe = 2
 use = "mnist"
 """,
         """
-error: this recipe is of version 2, and this ganforge reads version 1
+error: this recipe has version 2, but this ganforge reads version 1
   --> r.toml:1:10
    |
  1 | recipe = 2
@@ -801,14 +801,14 @@ use = "dcgan"
 use = "hinge"
 """,
         """
-error: [generators] holds tables with a name each, and 'use' is none
+error: [generators] holds one table per name, and 'use' is not a table
   --> r.toml:3:1
    |
  2 | [generators]
  3 | use = "dcgan"
    | ^^^ write it below [generator], or [generators.NAME]
 
-error: [losses] holds tables with a name each, and 'use' is none
+error: [losses] holds one table per name, and 'use' is not a table
   --> r.toml:5:1
    |
  4 | [losses]
@@ -826,7 +826,7 @@ use = "dcgan"
 use = "dcgan"
 """,
         """
-error: [generator] is the only generator; here is also [generators]
+error: [generator] is the only generator, but there is also [generators]
   --> r.toml:2:2
    |
  2 | [generator]
@@ -1118,14 +1118,14 @@ data = 3
 preview.x = 1
 """,
         """
-error: 'name' cannot stand in [preview]
+error: 'name' is not allowed in [preview]
   --> r.toml:5:1
    |
  4 | [preview]
  5 | name = "x"
    | ^^^^
 
-error: 'recipe' cannot stand in [preview]
+error: 'recipe' is not allowed in [preview]
   --> r.toml:6:1
    |
  4 | [preview]
@@ -1148,7 +1148,7 @@ error: 'preview.data' must be a table, not 3
  8 | data = 3
    |        ^ write [preview.data] and its keys below
 
-error: 'preview' cannot stand in [preview]
+error: 'preview' is not allowed in [preview]
   --> r.toml:9:1
    |
  4 | [preview]
@@ -1170,7 +1170,7 @@ error: 'extends' must be text, not a list
    |
  2 | extends = ["a.toml", "b.toml"]
    |           ^^^^^^^^^^^^^^^^^^^^
-   = one recipe extends one other
+   = a recipe extends only one other
 """,
     ),
 ]
@@ -1339,7 +1339,7 @@ error: --set takes one KEY=VALUE
         "a layer",
         "preview.train.steps=3",
         """
-error: 'preview' cannot stand in --set
+error: 'preview' is not allowed in --set
   --> --set
    |
    | preview.train.steps=3

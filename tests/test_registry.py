@@ -128,13 +128,13 @@ BROKEN = {
     "returns other things": (returning("['soft-hinge']"), "returned a str among its components"),
     "knows no such kind": (returning("[Component('los', 'a', 'a:B')]"), "no kind 'los'"),
     "has a bad name": (returning("[Component('loss', 'Soft_Hinge', 'a:B')]"), "'Soft_Hinge'"),
-    "has a name that is no text": (returning("[Component('loss', 3, 'a:B')]"), "3 is no name"),
+    "has a name that is no text": (returning("[Component('loss', 3, 'a:B')]"), "3 is not a name"),
     "has a bad target": (returning("[Component('loss', 'a', 'a.B')]"), "'package.module:Class'"),
     "has bad options": (returning("[Component('loss', 'a', 'a:B', dict)]"), "@options"),
     "says not what it yields": (returning("[Component('dataset', 'a', 'a:B')]"), "`describe`"),
     "ships no folder": (
         HOOK.replace("components", "recipes").replace("{body}", "return 'recipes'"),
-        "no folder's Path",
+        "not the Path of a folder",
     ),
     "builds a component wrongly": (returning("[Component('loss', papers='x')]"), "TypeError"),
 }
@@ -168,7 +168,7 @@ def test_one_faulty_component_leaves_the_others_of_its_plugin(make_plugin: MakeP
     )
     registry = Registry.load()
     assert ids(registry) == ["acme-gan/a"]
-    assert "'B' is no name" in failure_of(registry).error
+    assert "'B' is not a name" in failure_of(registry).error
 
 
 def test_a_duplicate_of_its_own_is_refused(make_plugin: MakePlugin) -> None:
@@ -177,7 +177,7 @@ def test_a_duplicate_of_its_own_is_refused(make_plugin: MakePlugin) -> None:
     )
     registry = Registry.load()
     assert [c.target for c in registry.components if c.provider == "acme-gan"] == ["a:A"]
-    assert "a loss of the name 'a' twice" in failure_of(registry).error
+    assert "two components loss/a" in failure_of(registry).error
 
 
 def test_the_same_name_in_two_kinds_is_no_duplicate(make_plugin: MakePlugin) -> None:
@@ -345,7 +345,7 @@ def test_an_unknown_name_is_helped() -> None:
     with pytest.raises(NotFound) as error:
         registry.find("loss", "least_square")
     assert error.value.message == "there is no loss 'least_square'"
-    assert error.value.notes[0] == "close: 'least-squares'"
+    assert error.value.notes[0] == "similar: 'least-squares'"
     assert error.value.notes[-1] == "there are: least-squares"
     assert (
         "acme-gan 0.3 failed to load and may provide it; see `ganforge doctor acme-gan`"
@@ -412,8 +412,8 @@ def test_the_class_behind_a_component_is_loaded(make_plugin: MakePlugin) -> None
     [
         ("", "AttributeError: module 'acme_gan.losses' has no attribute 'Hinge'"),
         ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
-        ("class Hinge: pass", "acme_gan.losses:Hinge is no ganforge.Loss"),
-        ("Hinge = 3", "acme_gan.losses:Hinge is no ganforge.Loss"),
+        ("class Hinge: pass", "acme_gan.losses:Hinge is not a ganforge.Loss"),
+        ("Hinge = 3", "acme_gan.losses:Hinge is not a ganforge.Loss"),
         ("raise SystemExit(1)", "it called sys.exit(1)"),
     ],
 )

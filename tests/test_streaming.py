@@ -105,7 +105,7 @@ def test_a_picture_that_breaks_meanwhile_ends_the_run_in_a_line(tmp_path, recipe
 def test_bench_tells_how_much_of_a_step_waits(recipe):
     said = recipe("bench", "recipe.toml", "--seconds", "1", "--set", "train.hold=0")
     assert said.status == 0, said.err
-    assert "of a step goes by waiting for data" in said.out
+    assert "of a step is spent waiting for data" in said.out
 
 
 def test_data_bench_times_every_way(recipe, workdir, monkeypatch):

@@ -422,13 +422,13 @@ error: 'use' has no value
   --> r.toml:1:5
    |
  1 | use =
-   |     ^ write a value behind it
+   |     ^ write a value after it
 
 error: 'name' has no value
   --> r.toml:2:6
    |
  2 | name = # later
-   |      ^ write a value behind it
+   |      ^ write a value after it
 """,
     ),
     (

@@ -1,4 +1,4 @@
-"""`ganforge arithmetic [RUN] FORMULA`: sums of samples, and what lies around the result."""
+"""`ganforge arithmetic [RUN] FORMULA`: sums of samples, and the neighbours of the result."""
 
 from __future__ import annotations
 

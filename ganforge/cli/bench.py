@@ -29,7 +29,7 @@ _WRITING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "coll
     type=click.FloatRange(min=1, max=3600),
     default=60.0,
     show_default=True,
-    help="how long to measure for",
+    help="how long to measure",
 )
 @click.option("--compile", "compiles", is_flag=True, help="try torch.compile too, for minutes")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -90,16 +90,16 @@ def _show(plan: Plan, found: list[Timed]) -> None:
     from ganforge.hardware import machine
 
     usual = machine.decide(plan.train).locked()
-    said = ", ".join(f"{key} {value}" for key, value in usual.items())
+    usual_text = ", ".join(f"{key} {value}" for key, value in usual.items())
     first = plan.phase_at(1)
     name = f", phase '{first.name}'" if len(plan.phases) > 1 else ""
     title = f"{plan.name}: batch {plan.train.batch}{name}"
     heading = ("", "ms per step", "images/s", "times as fast", "rounds")
-    rows = [_row(plan, one, said) for one in found]
+    rows = [_row(plan, one, usual_text) for one in found]
     print_tables([(title, [heading, *rows])])
     click.echo()
     if found[0].waiting:
-        click.echo(f"as it is, {found[0].waiting:.1%} of a step goes by waiting for data")
+        click.echo(f"as it is, {found[0].waiting:.1%} of a step is spent waiting for data")
     for one in found:
         if one.way.compile and len(one.way.lines) == 1:
             click.echo(_worth(plan, one, found[0]))
@@ -123,10 +123,10 @@ def _worth(plan: Plan, compiled: Timed, usual: Timed) -> str:
     """From when on compiling has paid for itself."""
     took = max(0.0, compiled.preparing - usual.preparing)
     gained = usual.milliseconds * (1 - 1 / compiled.ratio) / 1e3  # seconds a step
-    told = f"compiling took {took:.0f} s"
+    cost = f"compiling took {took:.0f} s"
     if gained <= 0:
-        return f"{told} and gains nothing"
-    return f"{told}: it pays after {took / gained:,.0f} steps; this run has {plan.steps:,}"
+        return f"{cost} and gains nothing"
+    return f"{cost}: it pays after {took / gained:,.0f} steps; this run has {plan.steps:,}"
 
 
 def _advice(found: list[Timed]) -> Iterator[str]:

@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """Check a recipe: a path, or the name of a shipped one.
 
-    Every mistake is shown with its place; exit status 2 if there are some. Nothing is built.
+    Every mistake is shown with its place; exit status 2 if there are any. Nothing is built.
 
     With --build, data and networks are built as for a run, and a step is played with few rows of
     the batch. Nothing is kept but data that had to be fetched.
@@ -154,14 +154,17 @@ def _labelled(label: str, lines: list[str]) -> Iterator[Row]:
 
 def _edge(plan: Plan, generator: GeneratorPlan) -> str:
     sources = " + ".join(name_of(source) for source in generator.sources)
-    guards = [d.name for d in plan.discriminators.values() if d.on == generator.target]
-    judged = f"  judged by {', '.join(guards)}" if guards else ""
+    discriminators = [d.name for d in plan.discriminators.values() if d.on == generator.target]
+    judged = f"  judged by {', '.join(discriminators)}" if discriminators else ""
     edge = f"{sources} -> {generator.name} -> {generator.target}"
-    return f"{edge}{judged}  ({generator.component.name}{_guards_are(plan, guards)})"
+    return (
+        f"{edge}{judged}  "
+        f"({generator.component.name}{_discriminator_components(plan, discriminators)})"
+    )
 
 
-def _guards_are(plan: Plan, guards: list[str]) -> str:
-    names = dict.fromkeys(plan.discriminators[name].component.name for name in guards)
+def _discriminator_components(plan: Plan, discriminators: list[str]) -> str:
+    names = dict.fromkeys(plan.discriminators[name].component.name for name in discriminators)
     return f" against {', '.join(names)}" if names else ""
 
 

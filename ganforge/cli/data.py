@@ -75,7 +75,7 @@ def _place(archive: Archive) -> str:
 
 
 def _folder(archive: Archive) -> Path:
-    """Where an archive is put if nothing else is said."""
+    """Where an archive is put by default."""
     return Path("data", archive.name)
 
 
@@ -106,7 +106,7 @@ def fetch(name: str, folder: Path | None) -> None:
     archive = known(name)
     folder = folder or _folder(archive)
     if not archive.missing(folder):
-        click.echo(f"{name} is in {folder} already")
+        click.echo(f"{name} is already in {folder}")
         return
     click.echo(f"{name}: {archive.summary}, {_megabytes(archive.bytes)}")
     click.echo(f"source: {archive.source}; licence: {archive.licence}")
@@ -134,7 +134,7 @@ def check(
 ) -> None:
     """Read every file of a recipe's dataset and name each that cannot be used.
 
-    Exit status 2 if there are some.
+    Exit status 2 if there are any.
     """
     data = compose_recipe(registry, recipe, preview=preview, sets=sets).data
     dataset = _dataset(data, registry)
@@ -240,7 +240,9 @@ def _range(images: Tensor, count: int) -> Range | None:
     show_default=True,
     help="how long to measure each way for",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="the most to try; otherwise as cores")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="the most to try; otherwise one per core"
+)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @with_registry
 def bench(
@@ -252,10 +254,10 @@ def bench(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Time how quickly a recipe's data comes, the game apart.
+    """Time how quickly a recipe's data arrives, without training.
 
-    Held in memory, by threads, and by worker processes; with `--set train.cache=true` from the
-    cache of decoded images, while it fills and then.
+    Held in memory, decoded by threads, and by worker processes; with `--set train.cache=true`
+    from the cache of decoded images, while it fills and afterwards.
     """
     data = compose_recipe(registry, recipe, preview=preview, sets=sets)
     _refuse_unfetched(data.data)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ganforge import __version__
-from ganforge.cli.options import plugin_options, say_warnings
+from ganforge.cli.options import plugin_options, print_warnings
 from ganforge.cli.tables import Row, print_tables
 from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.manifest import KINDS, Component
@@ -29,7 +29,7 @@ _SLOW = 0.05  # seconds; a manifest that takes longer is felt in every command
 def command(
     ctx: click.Context, plugin: str | None, plugin_files: tuple[Path, ...], without: tuple[str, ...]
 ) -> None:
-    """Show versions, plugins and their troubles; of one PLUGIN everything.
+    """Show versions, plugins and what is wrong with them; for one PLUGIN, everything.
 
     Exit status 1 if a plugin failed to load.
     """
@@ -47,7 +47,7 @@ def command(
         click.echo(f"  {trouble}")
     if plugin is not None:
         _print_whole(registry)
-    say_warnings(registry)
+    print_warnings(registry)
     if not troubles:
         click.echo("\nno troubles")
     ctx.exit(1 if registry.failures else 0)

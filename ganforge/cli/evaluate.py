@@ -18,7 +18,7 @@ from ganforge.cli.options import (
     data_option,
     open_registry,
     plugin_options,
-    say_warnings,
+    print_warnings,
     warn,
 )
 from ganforge.cli.tables import print_tables
@@ -95,7 +95,7 @@ def command(
     folders = [find_run(run) for run in runs or (None,)]
     registry = open_registry(plugin_files, without)
     plans = [_plan(folder, registry, metrics, (*sets, *data_at(data))) for folder in folders]
-    say_warnings(registry)
+    print_warnings(registry)
     todo = [
         _Todo(run, chosen)
         for folder, plan in zip(folders, plans, strict=True)
@@ -219,7 +219,7 @@ def _keep_only(recipe: Recipe, names: Sequence[str]) -> None:
 
 
 def _check_options(plan: Plan, tables: Mapping[str, Table]) -> None:
-    """Let the metrics refuse their options, which nobody else does for a run that is looked at."""
+    """Let the metrics refuse their options, which nobody else does for an opened run."""
     problems = []
     for name, part in plan.metrics.items():
         try:
@@ -331,13 +331,13 @@ def _compare(measured: Sequence[tuple[str, Measurement]], force: bool) -> None:
         apart = ((h, difference(first[1].protocol, x.protocol)) for h, x in others)
         heading, where = next(((h, where) for h, where in apart if where), ("", ""))
         if where and not force:
-            refused.append(f"{name} of {first[0]} and of {heading} do not compare: {where}")
+            refused.append(f"{name} of {first[0]} and of {heading} cannot be compared: {where}")
         elif others:
             _show_compared(name, of)
             if where:
                 warn(f"{name} compared although protocols differ: {where}")
     if refused:
-        raise RunError(f"{'; '.join(refused)}; `--force` compares them all the same")
+        raise RunError(f"{'; '.join(refused)}; `--force` compares them anyway")
 
 
 def _show_compared(name: str, measured: Sequence[tuple[str, Measurement]]) -> None:

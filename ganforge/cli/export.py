@@ -16,7 +16,7 @@ from ganforge.storage.run_folder import find_run
 @click.option(
     "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="where to write"
 )
-@click.option("--onnx", is_flag=True, help="write NAME.onnx of each generator, too")
+@click.option("--onnx", is_flag=True, help="also write NAME.onnx for each generator")
 @look_options
 def command(
     run: str | None,
@@ -38,7 +38,7 @@ def command(
     if out.is_file() or (
         out.is_dir() and any(out.iterdir()) and not (out / "networks.py").exists()
     ):
-        raise GanforgeError(f"{out} is there already; give --out the name of a new folder")
+        raise GanforgeError(f"{out} already exists; give --out the name of a new folder")
     folder = find_run(run)
     opened = open_folder(folder, step, device, plugin_files, without, data)
     from ganforge.lab.export_folder import export

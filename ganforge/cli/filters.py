@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganforge.cli.options import data_option, plugin_options
-from ganforge.cli.run_options import open_folder, placed, said_replaced
+from ganforge.cli.run_options import open_folder, placed, replaced_note
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.storage.run_folder import find_run
 
@@ -52,7 +52,7 @@ def command(
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
-    """Show what a network's filters answer to, left trained, right as the seed had made them.
+    """Show what a network's filters respond to, trained on the left, untrained on the right.
 
     First the weights that meet pixels. Then, for deeper layers, a line for each filter: the patches
     of training images that excite it most, and its guided backpropagation on them. For a generator
@@ -77,7 +77,7 @@ def command(
         return
     for one in found.layers:
         click.echo(f"{one.number:3}  {one.name:24} {one.kind:16} {' x '.join(map(str, one.shape))}")
-    where = f"{out}{said_replaced(replaced)}"
+    where = f"{out}{replaced_note(replaced)}"
     click.echo(f"{address} of {folder.name} at step {opened.step:,}: {where}")
 
 

@@ -18,7 +18,7 @@ from ganforge.storage.run_folder import RunFolder, find_run
     "patterns",
     metavar="PATTERN",
     multiple=True,
-    help="a panel of the numbers of this name, such as 'loss/*/generator'; may be repeated",
+    help="a panel with the numbers of this name, such as 'loss/*/generator'; may be repeated",
 )
 @click.option(
     "--smooth",
@@ -76,6 +76,6 @@ def _check(out: Path) -> None:
 
 
 def names_of(folders: Sequence[RunFolder]) -> list[str]:
-    """What tells the runs apart: their names, or their paths where these are the same."""
+    """What distinguishes the runs: their names, or their paths where these are the same."""
     names = [folder.path.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder.path) for folder in folders]

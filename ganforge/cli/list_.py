@@ -160,7 +160,7 @@ def _print_components(registry: Registry, components: tuple[Component, ...]) -> 
     if not tables:
         click.echo("none")
     print_tables(tables, aligned=True)
-    _hint("`ganforge show KIND/NAME` tells more, `ganforge list recipes` what can be trained")
+    _hint("`ganforge show KIND/NAME` shows more, `ganforge list recipes` what can be trained")
 
 
 def _from(provider: str, version: str = "") -> str:

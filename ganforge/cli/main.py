@@ -38,7 +38,7 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.cli.bench:command",
             "time a recipe's steps here, and which switches make them faster",
         ),
-        "runs": ("ganforge.cli.runs:command", "runs and how far they are"),
+        "runs": ("ganforge.cli.runs:command", "runs and their progress"),
     },
     "Look": {
         "sample": ("ganforge.cli.sample:command", "images from a trained generator"),
@@ -48,15 +48,15 @@ SECTIONS: dict[str, _Section] = {
         ),
         "walk": (
             "ganforge.cli.walk:command",
-            "the way between samples, classes or texts, as a strip or GIF",
+            "interpolation between samples, classes or texts, as a strip or GIF",
         ),
         "arithmetic": (
             "ganforge.cli.arithmetic:command",
-            "sums of samples, such as mean(3,8) - mean(2,5) + mean(1,4)",
+            "latent arithmetic, such as mean(3,8) - mean(2,5) + mean(1,4)",
         ),
         "filters": (
             "ganforge.cli.filters:command",
-            "what a network's filters answer to, beside the untrained ones",
+            "what a network's filters respond to, beside untrained ones",
         ),
         "nearest": (
             "ganforge.cli.nearest:command",
@@ -72,7 +72,7 @@ SECTIONS: dict[str, _Section] = {
         ),
         "replay": (
             "ganforge.cli.replay:command",
-            "play a turn that was not finite again, and show where it broke",
+            "replay a turn that was not finite, and show where it broke",
         ),
         "graph": (
             "ganforge.cli.graph:command",
@@ -92,7 +92,7 @@ SECTIONS: dict[str, _Section] = {
             "ganforge.cli.show:command",
             "one of them with its options, or a recipe with every default",
         ),
-        "doctor": ("ganforge.cli.doctor:command", "versions, and trouble with plugins"),
+        "doctor": ("ganforge.cli.doctor:command", "versions, and problems with plugins"),
         "new": ("ganforge.cli.new:command", "write a plugin or a recipe to start from"),
         "schema": ("ganforge.cli.schema:command", "a JSON Schema of recipes, for editors"),
     },
@@ -112,7 +112,7 @@ OPTIONS = (("--version", "print the version"), ("-h, --help", "print this, or a 
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when they are used, and that tells errors in a line."""
+    """Commands are imported when they are used, and errors are one line each."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -143,7 +143,7 @@ class Commands(click.Group):
             _write_rows(formatter, [(n, help) for n, (_, help) in commands.items()], column)
         formatter.write(f"\n{_bold('Options')}\n")
         _write_rows(formatter, OPTIONS, column)
-        formatter.write("\n`ganforge COMMAND --help` tells more about a command.\n")
+        formatter.write("\n`ganforge COMMAND --help` says more about a command.\n")
 
     def invoke(self, ctx: click.Context) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -173,7 +173,7 @@ class Commands(click.Group):
 
         if not standalone_mode:
             return run()
-        status = _told(run)
+        status = _run_reporting_errors(run)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             # One of torchrun's processes: to take down what connects them may fail or wait for the
             # others, and would change the status by which torchrun knows what became of the run.
@@ -183,8 +183,8 @@ class Commands(click.Group):
         return sys.exit(status)
 
 
-def _told(run: Callable[[], int | None]) -> int:
-    """Run, tell every error on standard error, and return the exit status."""
+def _run_reporting_errors(run: Callable[[], int | None]) -> int:
+    """Run, print every error on standard error, and return the exit status."""
     try:
         return run() or 0
     except (click.Abort, KeyboardInterrupt):
@@ -200,7 +200,7 @@ def _told(run: Callable[[], int | None]) -> int:
         _error(_lowered(error.format_message()))
         return error.exit_code
     except GanforgeError as error:
-        _tell(error)
+        _print_error(error)
         return error.exit_status
     except (Exception, SystemExit) as error:
         import traceback
@@ -219,7 +219,7 @@ def _told(run: Callable[[], int | None]) -> int:
         return 1
 
 
-def _tell(error: GanforgeError) -> None:
+def _print_error(error: GanforgeError) -> None:
     from ganforge.recipes.problems import RecipeError, print_problems
 
     if isinstance(error, RecipeError):

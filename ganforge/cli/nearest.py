@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from ganforge.cli.run_options import look_options, open_folder, placed, said_replaced
+from ganforge.cli.run_options import look_options, open_folder, placed, replaced_note
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.storage.run_folder import find_run
 
@@ -33,8 +33,8 @@ _GAP = 12  # px between the two halves of the sheet
 @click.option(
     "--count", metavar="N", type=click.IntRange(min=1), default=8, help="samples shown [8]"
 )
-@click.option("--label", metavar="L", help="one class, by number or name; otherwise by turns")
-@click.option("--text", metavar="T", help="what to show; otherwise held-out texts by turns")
+@click.option("--label", metavar="L", help="one class, by number or name; by default all in turn")
+@click.option("--text", metavar="T", help="what to show; by default held-out texts in turn")
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), default=0, help="of the first [0]")
 @click.option("--json", "as_json", is_flag=True, help="print the score as JSON")
 @click.option("--out", metavar="FILE.png", type=click.Path(path_type=Path), help="where to write")
@@ -68,7 +68,7 @@ def command(
     plan = opened.generator_plan(generator)
     if opened.plan.domains[plan.target].origin not in ("data", "derived"):
         raise GanforgeError(
-            f"generator '{plan.name}' makes {plan.target_spec}, which no data shows"
+            f"generator '{plan.name}' makes {plan.target_spec}, of which the data has no images"
         )
     _refuse_others(plan)
     from ganforge.data.images import write_png
@@ -83,12 +83,12 @@ def command(
     out, replaced = placed(out, usual, lambda path: write_png(path, pixels))
     copied = _score(opened, plan, training, eyes[0])
     if as_json:
-        told = {} if copied is None else attrs.asdict(copied) | {"memorised": copied.memorised}
-        click.echo(json.dumps({"step": opened.step, **told, "out": str(out)}))
+        summary = {} if copied is None else attrs.asdict(copied) | {"memorised": copied.memorised}
+        click.echo(json.dumps({"step": opened.step, **summary, "out": str(out)}))
         return
-    where = f"{out}{said_replaced(replaced)}"
+    where = f"{out}{replaced_note(replaced)}"
     click.echo(f"{count} samples of {folder.name} at step {opened.step:,}: {where}")
-    click.echo(_verdict(copied))
+    click.echo(_conclusion(copied))
 
 
 def _refuse_others(plan: GeneratorPlan) -> None:
@@ -128,7 +128,7 @@ def _score(run: Run, plan: GeneratorPlan, training: Tensor, eye: Eye) -> Copying
     return copying(samples, held_out, training, eye)
 
 
-def _verdict(copied: Copying | None) -> str:
+def _conclusion(copied: Copying | None) -> str:
     if copied is None:
         return "no images are held out (`data.holdout`), so nothing says whether these are copies"
     return (

@@ -67,7 +67,7 @@ def plugin(registry: Registry, name: str, kind: str, out: Path | None) -> None:
     _check_name(registry, name, kind)
     folder = out or Path(name)
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
-        raise GanforgeError(f"{folder} is there already; choose another place with `--out DIR`")
+        raise GanforgeError(f"{folder} already exists; choose another place with `--out DIR`")
     written = dict(_package(name, kind))
     try:
         for place, text in written.items():
@@ -80,7 +80,7 @@ def plugin(registry: Registry, name: str, kind: str, out: Path | None) -> None:
     for line, what in (
         (f"cd {folder}", ""),
         ('pip install -e ".[test]"', "now `ganforge list` has it"),
-        (f"ganforge check --plugin {name}", f"what every {kind} must hold"),
+        (f"ganforge check --plugin {name}", f"what every {kind} must satisfy"),
         (f"ganforge run {name}", "the recipe that comes with it"),
         ("pytest", "the same checks, and your own test"),
     ):
@@ -90,14 +90,14 @@ def plugin(registry: Registry, name: str, kind: str, out: Path | None) -> None:
 def _check_name(registry: Registry, name: str, kind: str) -> None:
     if not _NAME.fullmatch(name):
         raise GanforgeError(
-            f"'{name}' is no name for a plugin: lower-case words joined by `-`, such as acme-hinge"
+            f"'{name}' is not a plugin name: use lower-case words joined by `-`, such as acme-hinge"
         )
     if name.replace("-", "_") in ("ganforge", "torch", "torchvision"):
         raise GanforgeError(f"'{name}' is the name of another package; choose one of your own")
     for component in registry.of(kind):
         if name in (component.name, *component.aliases):
             raise GanforgeError(
-                f"there is a {kind} '{name}' already (from {component.provider}); choose another "
+                f"there is already a {kind} '{name}' (from {component.provider}); choose another "
                 f"name, such as my-{name}"
             )
 
@@ -166,7 +166,7 @@ def recipe(registry: Registry, file: Path, source: str) -> None:
     if file.suffix != ".toml":
         raise GanforgeError(f"{file}: a recipe's file ends in .toml")
     if file.exists():
-        raise GanforgeError(f"{file} is there already")
+        raise GanforgeError(f"{file} already exists")
     loaded = load(source, shipped=registry.recipes())
     if loaded.problems:
         compose(loaded, registry)  # which tells them

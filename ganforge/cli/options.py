@@ -25,7 +25,7 @@ def plugin_options(function: F) -> F:
         metavar="FILE",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         multiple=True,
-        help="a Python file whose components join in",
+        help="a Python file with components to use",
     )(function)
     return click.option(
         "--no-plugin",
@@ -37,7 +37,7 @@ def plugin_options(function: F) -> F:
 
 
 def with_registry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`plugin_options`, handed over as a loaded `registry`; what failed to load is said."""
+    """`plugin_options`, passed as a loaded `registry`; what failed to load is reported."""
 
     @plugin_options
     @wraps(function)
@@ -67,7 +67,7 @@ def data_option(function: F) -> F:
         "--data",
         metavar="DIR",
         type=click.Path(exists=True, path_type=Path),
-        help="where the run's data is, if not where it was",
+        help="where the run's data is now, if it has moved",
     )(function)
 
 
@@ -84,9 +84,9 @@ def open_registry(plugin_files: Sequence[Path] = (), without: Sequence[str] = ()
     for failure in registry.failures:
         warn(
             f"plugin {failure.plugin} failed to load: {failure.error} "
-            f"(`ganforge doctor {failure.provider}` tells more)"
+            f"(`ganforge doctor {failure.provider}` says more)"
         )
-    say_warnings(registry)
+    print_warnings(registry)
     return registry
 
 
@@ -108,11 +108,11 @@ def compose_recipe(
 
     loaded = load(recipe, preview=preview, sets=tuple(sets), shipped=registry.recipes())
     plan = compose(loaded, registry, starts=starts)
-    say_warnings(registry)
+    print_warnings(registry)
     return plan
 
 
-def say_warnings(registry: Registry) -> None:
+def print_warnings(registry: Registry) -> None:
     """Say what the registry has to warn of, once."""
     while registry.warnings:
         warn(registry.warnings.pop(0))

@@ -1,4 +1,4 @@
-"""`ganforge replay SNAPSHOT`: play a turn that was not finite again, and show where it broke."""
+"""`ganforge replay SNAPSHOT`: replay a turn that was not finite, and show where it broke."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganforge.cli.options import open_registry, plugin_options, say_warnings
+from ganforge.cli.options import open_registry, plugin_options, print_warnings
 from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import TrainingError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def command(
     snapshot: Path, device: str | None, plugin_files: tuple[Path, ...], without: tuple[str, ...]
 ) -> None:
-    """Play the turn again that stopped a run.
+    """Replay the turn that stopped a run.
 
     SNAPSHOT is a folder RUN/failed/step-N. Shows each loss term, the gradients' norms and the first
     layer that is not finite. The data need not be there: the batch is in the snapshot.
@@ -38,7 +38,7 @@ def command(
     registry = open_registry(plugin_files, without)
     failure.run.resolved_tables()  # refused by its own words where it is missing
     plan = compose(load(failure.run.resolved), registry, offline=True)
-    say_warnings(registry)
+    print_warnings(registry)
     game = failures.build(failure, plan, registry, device)
     _show(failure, findings := failures.replay(failure, game))
     _judge(failure, findings, failures.elsewhere(failure, game))
@@ -91,13 +91,13 @@ def _judge(failure: Failure, findings: Findings, elsewhere: Sequence[str]) -> No
 
     differs = difference(failure, findings)
     if not differs:
-        click.echo("\nthis is what happened, to the bit")
+        click.echo("\nreproduced, bit for bit")
         return
     why = f" ({', '.join(elsewhere)})" if elsewhere else ""
     if differs == "numbers":
-        click.echo(f"\nthe same is not finite as when it happened, with other numbers{why}")
+        click.echo(f"\nthe same values are not finite as in the run, but the numbers differ{why}")
         return
-    raise TrainingError(f"this is not what happened{why}; then it was {_then(failure.found)}")
+    raise TrainingError(f"not reproduced{why}: in the run it was {_then(failure.found)}")
 
 
 def _then(found: Mapping[str, object]) -> str:

@@ -29,9 +29,9 @@ _EVERY = 5.0  # seconds between two looks at a run that is watched
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="FILE.html [RUN/report.html; of several runs report.html]",
+    help="FILE.html [RUN/report.html; for several runs report.html]",
 )
-@click.option("--baseline", metavar="RUN", help="the run that the others' figures are set against")
+@click.option("--baseline", metavar="RUN", help="the run to compare the others' figures with")
 @click.option(
     "--csv",
     "table",
@@ -87,7 +87,7 @@ def command(
     counted = chosen.read(choices)
     if watch:
         if blind:
-            raise GanforgeError("--blind needs a run that stands still: leave out --watch")
+            raise GanforgeError("--blind needs runs that no longer change: leave out --watch")
         no_walks = not _watch(folders, out, baseline, table) or no_walks
     entries = _entries(folders)
     report = page.report_of(entries, baseline)

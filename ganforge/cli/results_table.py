@@ -20,7 +20,7 @@ _HEADER = ("", "mean", "deviation", "n")
 _FAMILY = "/"  # in the name of a figure that is one of many, such as share/3
 
 
-def print_standing(
+def print_results(
     folder: Path,
     runs: Sequence[RunFolder],
     baseline: str | None = None,
@@ -99,7 +99,7 @@ def _cells(own: Summary) -> tuple[str, str, str]:
 
 
 def _difference(other: Summary) -> tuple[str, str, str]:
-    """The mean difference, where its true value lies, and of how many pairs."""
+    """The mean difference, its confidence interval, and the number of pairs."""
     ends = other.interval
     between = "" if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}"
     return _signed(other.mean), between, str(other.count)

@@ -20,8 +20,8 @@ from ganforge.cli.options import (
     data_option,
     open_registry,
     plugin_options,
+    print_warnings,
     recipe_options,
-    say_warnings,
     warn,
 )
 from ganforge.cli.tables import print_tables
@@ -49,7 +49,9 @@ _INTERRUPTED = "interrupted by SIG"
 )
 @click.option("--new", is_flag=True, help="a new folder beside one that is there")
 @click.option("--replace", is_flag=True, help="move a folder that is there aside")
-@click.option("--accept-data", is_flag=True, help="go on although rows of the data came or went")
+@click.option(
+    "--accept-data", is_flag=True, help="continue although rows of the data were added or removed"
+)
 @data_option
 @click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="as train.precision")
@@ -70,12 +72,12 @@ def command(
     plugin_files: tuple[Path, ...],
     without: tuple[str, ...],
 ) -> None:
-    """Train a recipe: a path, or the name of a shipped one; or go on with a run, by its folder.
+    """Train a recipe: a path, or the name of a shipped one; or resume a run, by its folder.
 
     The same command again resumes where the run stopped, bit for bit. Ctrl-C saves first.
     """
     if new and replace:
-        raise click.UsageError("--new and --replace exclude each other")
+        raise click.UsageError("--new and --replace cannot be combined")
     if device is not None:
         sets = (*sets, f'train.device="{device}"')
     if precision is not None:
@@ -93,7 +95,7 @@ def command(
 
         loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
         plan = compose(loaded, registry)
-        say_warnings(registry)
+        print_warnings(registry)
 
     from ganforge.training.launch import (  # imports torch: only now that the recipe is right
         Request,
@@ -112,12 +114,12 @@ def command(
         accept_data=accept_data,
     )
     if not follows:
-        _say_data(request, plan)
+        _report_data(request, plan)
     try:
         outcome = launch(request, click.echo, (registry, loaded, plan), progress_bar)
     except KeyboardInterrupt:
         if not follows:
-            _say_cut_short(request, plan)
+            _report_immediate_stop(request, plan)
         ctx.exit(130)
     except Elsewhere as error:
         if not follows:
@@ -125,15 +127,18 @@ def command(
         ctx.exit(error.exit_status)
     except GanforgeError as error:
         if error.notes and not new:  # it was in the middle of the run, or can be got over
-            error.notes = (*error.notes, f"go on with: {again(request, _folder_of(request, plan))}")
+            error.notes = (
+                *error.notes,
+                f"resume with: {again(request, _folder_of(request, plan))}",
+            )
         raise
     with lasting(outcome.folder.log):
         if outcome.stopped.startswith(_INTERRUPTED):
-            _say_interrupted(ctx, request, outcome)
-        _say_end(request, outcome)
+            _report_interruption(ctx, request, outcome)
+        _report_end(request, outcome)
 
 
-def _say_data(request: Request, plan: Plan) -> None:
+def _report_data(request: Request, plan: Plan) -> None:
     """What was read of the data, and what of it is likely not meant; nothing where the run is
     finished, and of what is still to be fetched, whose place other data may take."""
     steps = [] if request.new or request.replace else _folder_of(request, plan).checkpoint_steps()
@@ -172,9 +177,9 @@ def _once_a_machine() -> Iterator[None]:
         raise click.exceptions.Exit(error.exit_status) from error
 
 
-def _say_interrupted(ctx: click.Context, request: Request, outcome: Outcome) -> NoReturn:
+def _report_interruption(ctx: click.Context, request: Request, outcome: Outcome) -> NoReturn:
     click.echo(f"\n{outcome.stopped} after step {outcome.step:,} of {outcome.plan.steps:,}; saved")
-    click.echo(f"go on with: {again(request, outcome.folder)}")
+    click.echo(f"resume with: {again(request, outcome.folder)}")
     ctx.exit(_status(outcome.stopped.rpartition(" ")[2]))
 
 
@@ -183,28 +188,28 @@ def _status(name: str) -> int:
     return 128 + signal.Signals["SIGINT" if name == "SIGBREAK" else name]
 
 
-def _say_cut_short(request: Request, plan: Plan) -> None:
+def _report_immediate_stop(request: Request, plan: Plan) -> None:
     """A second Ctrl-C, or one before the first step: nothing was saved at this moment."""
     folder = _folder_of(request, plan)
     saved = folder.checkpoint_steps()
     kept = f"the checkpoint of step {saved[-1]:,} is there" if saved else "nothing was saved yet"
     click.echo(f"\nstopped at once; {kept}", err=True)
     if not request.new:
-        click.echo(f"go on with: {again(request, folder)}", err=True)
+        click.echo(f"resume with: {again(request, folder)}", err=True)
 
 
 def _folder_of(request: Request, plan: Plan) -> RunFolder:
-    """The run folder of a request, where it is no new one."""
+    """The run folder of a request, if it is not a new one."""
     name = plan.name + ("-preview" if plan.preview else "")
     return RunFolder(request.out or Path("runs") / name)
 
 
-def _say_end(request: Request, outcome: Outcome) -> None:
+def _report_end(request: Request, outcome: Outcome) -> None:
     """The folder, what there is to look at, and what to do next."""
     folder, plan = outcome.folder, outcome.plan
     if not outcome.trained:
         steps = max(plan.steps, outcome.step)
-        title = f"{folder.path} is finished already: {outcome.step:,} of {steps:,} steps"
+        title = f"{folder.path} is already finished: {outcome.step:,} of {steps:,} steps"
     elif outcome.stopped:
         title = f"{folder.path} stopped after step {outcome.step:,}: {outcome.stopped}"
     else:
@@ -295,7 +300,7 @@ def run_argument(folder: RunFolder) -> str:
 
 
 def again(request: Request, folder: RunFolder, *more: str) -> str:
-    """The command line that goes on with a run. more: `--set` arguments instead of its own."""
+    """The command line that resumes a run. more: `--set` arguments instead of its own."""
     keys = {argument.partition("=")[0].strip() for argument in more}
     if "train.steps" in keys:
         keys.add("train.epochs")

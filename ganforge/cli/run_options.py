@@ -33,7 +33,7 @@ def look_options(function: F) -> F:
         default="last",
         help="a step that was kept, `last` (the default) or `best`",
     )(function)
-    return click.option("--generator", metavar="NAME", help="which one, where there are several")(
+    return click.option("--generator", metavar="NAME", help="which one, if there are several")(
         function
     )
 
@@ -79,16 +79,16 @@ def placed(out: Path | None, usual: Path, write: Callable[[Path], None]) -> tupl
     return before or out, 0
 
 
-def said_replaced(count: int) -> str:
-    """What stands behind the name of what was written."""
+def replaced_note(count: int) -> str:
+    """The note after the name of what was written."""
     return f" (replaced {count:,} file{'' if count == 1 else 's'} there)" if count else ""
 
 
-def say_made(
+def report_output(
     count: int, what: str, by: GeneratorPlan, of: Run, out: Path, replaced: int = 0
 ) -> None:
     """The line that a command ends with. replaced: files that were there before."""
     things = f"{count:,} {what}{'' if count == 1 else 's'}"
     averaged = ", averaged weights" if by.ema is not None else ""
-    where = f"{out}{said_replaced(replaced)}"
+    where = f"{out}{replaced_note(replaced)}"
     click.echo(f"{things} of {of.folder.name} at step {of.step:,}{averaged}: {where}")

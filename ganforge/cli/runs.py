@@ -28,7 +28,7 @@ _HEADER = ("run", "recipe", "steps", "state", "changed", "newest sheet")
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.option(
-    "--baseline", metavar="GROUP", help="of a sweep: what the others' figures are set against"
+    "--baseline", metavar="GROUP", help="of a sweep: the value to compare the others' figures with"
 )
 @click.option(
     "--value",
@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """List the runs, the newest last.
 
-    A stopped run goes on when the same `ganforge run` is given again.
+    The same `ganforge run` again resumes a stopped run.
 
     DIR may be the folder of a sweep. Then figures are listed as well: mean, deviation and number of
     each value's seeds and, with --baseline, the mean difference of runs of the same seed with its
@@ -56,7 +56,7 @@ def command(
     swept = is_sweep(root)
     if not swept and (baseline is not None or patterns):
         option = "--value" if baseline is None else "--baseline"
-        raise GanforgeError(f"{option} is for the runs of a sweep, and {root} is none")
+        raise GanforgeError(f"{option} is for the runs of a sweep, but {root} is not one")
     found = runs_below(root) if swept else find_runs(root)
     records = [record_of(run) for run in found]
     if swept:
@@ -69,11 +69,11 @@ def command(
     else:
         _print([_row(record) for record in records])
         if swept:
-            from ganforge.cli.results_table import print_standing
+            from ganforge.cli.results_table import print_results
 
             click.echo("")
             whole = [run for run, it in zip(found, records, strict=True) if it["state"] != "broken"]
-            print_standing(root, whole, baseline, patterns)
+            print_results(root, whole, baseline, patterns)
 
 
 def record_of(folder: RunFolder) -> dict[str, Any]:

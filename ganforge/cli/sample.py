@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganforge.cli.run_options import look_options, open_folder, placed, say_made
+from ganforge.cli.run_options import look_options, open_folder, placed, report_output
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.storage.run_folder import find_run
 
@@ -34,8 +34,8 @@ _INKS = {  # of the numbers and of their edge, by an image's mode
 @click.command()
 @click.argument("run", required=False)
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="how many images [64]")
-@click.option("--label", metavar="L", help="one class, by number or name; otherwise by turns")
-@click.option("--text", metavar="T", help="what to show; otherwise held-out texts by turns")
+@click.option("--label", metavar="L", help="one class, by number or name; by default all in turn")
+@click.option("--text", metavar="T", help="what to show; by default held-out texts in turn")
 @click.option(
     "--seed", metavar="S", type=click.IntRange(min=0), default=0, help="of the first image [0]"
 )
@@ -94,7 +94,7 @@ def command(
         out, replaced = placed(out, usual, lambda path: _write_tensor(path, made))
     else:
         out, replaced = placed(out, usual, lambda path: _write_grid(path, made, numbered))
-    say_made(count, "image" if _pictures(plan) else "item", plan, opened, out, replaced)
+    report_output(count, "image" if _pictures(plan) else "item", plan, opened, out, replaced)
 
 
 def _kind(out: Path | None) -> str:
@@ -144,7 +144,7 @@ def _print(run: Run, plan: GeneratorPlan, count: int, text: str | None, seed: in
 
 
 def _columns(plan: GeneratorPlan, label: str | None, count: int) -> int:
-    """Classes by turns get a column each, as long as that is no sheer strip."""
+    """Classes by turns get a column each, unless that is a mere strip."""
     classes = _classes(plan)
     if label is None and 1 < classes <= min(count, 20):
         return classes
@@ -240,12 +240,16 @@ def _write_tensor(out: Path, made: _Request) -> None:
     labels = made.labels()
     if labels is not None:
         tensors["labels"] = labels
-    told: dict[str, Any] = {"run": made.run.folder.name, "step": made.run.step, "seed": made.seed}
+    metadata: dict[str, Any] = {
+        "run": made.run.folder.name,
+        "step": made.run.step,
+        "seed": made.seed,
+    }
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(save(tensors, {key: str(value) for key, value in told.items()}))
+            part.write_bytes(save(tensors, {key: str(value) for key, value in metadata.items()}))
             os.replace(part, out)
         finally:
             part.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ def command(registry: Registry, out: Path | None) -> None:
     """Write a JSON Schema of recipes, made from the plugins that are installed.
 
     Editors that know TOML complete and underline a recipe whose first line names the file:
-    `#:schema ./ganforge.planning.json_schema.json`.
+    `#:schema ./ganforge.schema.json`.
     """
     from ganforge.planning.json_schema import recipe_schema
 

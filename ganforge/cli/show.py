@@ -11,7 +11,7 @@ import attrs
 import click
 
 from ganforge.cli.list_ import RECIPES, as_kind, component_record
-from ganforge.cli.options import recipe_options, say_warnings, with_registry
+from ganforge.cli.options import print_warnings, recipe_options, with_registry
 from ganforge.cli.tables import Row, print_tables
 from ganforge.interfaces.manifest import KINDS, Component, ImageOptions
 from ganforge.interfaces.vocabulary import VOCABULARY, current
@@ -51,7 +51,7 @@ def command(
     """
     found = _meant(registry, name)
     if isinstance(found, Component):
-        say_warnings(registry)
+        print_warnings(registry)
         if as_json:
             click.echo(json.dumps(_record(found, registry), indent=2))
         else:
@@ -106,7 +106,7 @@ def _hints(registry: Registry, name: str) -> list[str]:
         ways[f"{component.kind}/{short}"] = short
     close = nearest(name, [*ways, *ways.values()])
     shown = dict.fromkeys(way for c in close for way, short in ways.items() if c in (way, short))
-    notes = [f"close: {', '.join(shown)}"] if shown else []
+    notes = [f"similar: {', '.join(shown)}"] if shown else []
     return [*notes, "`ganforge list` and `ganforge list recipes` show what there is"]
 
 
@@ -170,7 +170,7 @@ def _option(row: OptionRow) -> Row:
 
 
 def snippet(component: Component, registry: Registry) -> str:
-    """Lines to paste into a recipe; what has a default stands there as a comment."""
+    """Lines to paste into a recipe; options with a default are comments."""
     use = registry.short_name(component)
     header = _HEADERS[component.kind]
     lines = [header.format(component.name)]
@@ -197,7 +197,7 @@ def _resolved(
 
     loaded = load(recipe, preview=preview, sets=sets, shipped=registry.recipes())
     tables = resolved_tables(compose(loaded, registry))
-    say_warnings(registry)
+    print_warnings(registry)
     del tables["lock"]  # belongs to a run
     return tables, loaded
 

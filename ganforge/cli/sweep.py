@@ -49,9 +49,9 @@ _MOST_LINES = 20  # of the live table, apart from the runs under way
 @click.option(
     "--search", metavar="N", type=click.IntRange(min=1), help="search with N trials, not all values"
 )
-@click.option("--metric", metavar="NAME/FIGURE", help="the figure that a search is for")
-@click.option("--minimize", is_flag=True, help="search for its least value")
-@click.option("--maximize", is_flag=True, help="search for its greatest")
+@click.option("--metric", metavar="NAME/FIGURE", help="the figure to search for")
+@click.option("--minimize", is_flag=True, help="search for its smallest value")
+@click.option("--maximize", is_flag=True, help="search for its largest value")
 @click.option(
     "--storage",
     metavar="URL",
@@ -99,15 +99,15 @@ def command(
         )
     else:
         runs = grid.grid(registry, every, recipes, chosen, given)
-        _say_warnings(registry)
+        _print_warnings(registry)
         grid.refuse_other_games(runs)
         folder.open_folder(out, None)
         click.echo(_size(runs, jobs))
         _fetch([run.plan for run in runs if not run.done()])
         pool = _playing(every, runs, jobs)
-        _say_end(pool, runs)
+        _report_end(pool, runs)
     if pool.interrupted:
-        click.echo("the same command again goes on")
+        click.echo("the same command again continues")
         ctx.exit(130)
     if any(end.how == "failed" for end in pool.ends.values()):
         ctx.exit(1)
@@ -124,11 +124,11 @@ def _chosen(vary: Sequence[str], sets: Sequence[str], seeds: str | None) -> list
     fixed = [argument.partition("=")[0].strip() for argument in sets]
     for key in keys:
         if keys.count(key) > 1:
-            raise GanforgeError(f"--vary {key} is there twice: write all values after one")
+            raise GanforgeError(f"--vary {key} is given twice: write all values after one")
         if key in fixed:
-            raise GanforgeError(f"--vary {key} and --set {key} exclude each other")
+            raise GanforgeError(f"--vary {key} and --set {key} cannot be combined")
     if seeds is not None and grid.SEED in fixed:
-        raise GanforgeError("--seeds and --set train.seed exclude each other")
+        raise GanforgeError("--seeds and --set train.seed cannot be combined")
     return chosen
 
 
@@ -146,7 +146,7 @@ def _refuse(search: int | None, asked: dict[str, object], storage: str | None) -
         raise GanforgeError("--search needs one of --minimize and --maximize")
 
 
-def _say_warnings(registry: Registry) -> None:
+def _print_warnings(registry: Registry) -> None:
     """Each once, however many plans it concerns."""
     for line in dict.fromkeys(registry.warnings):
         warn(line)
@@ -176,7 +176,7 @@ def _fetch(plans: Sequence[Plan]) -> None:
 def _size(runs: Sequence[Planned], jobs: int) -> str:
     done = sum(run.done() for run in runs)
     steps = sum(run.plan.steps for run in runs if not run.done())
-    rest = f", {done} of them finished already" if done else ""
+    rest = f", {done} of them already finished" if done else ""
     at_once = f", {min(jobs, len(runs))} at a time" if jobs > 1 and len(runs) > 1 else ""
     return f"{len(runs)} run{'s' * (len(runs) != 1)}{rest}; {steps:,} steps to go{at_once}"
 
@@ -209,7 +209,7 @@ def _searching(
     from ganforge.sweeps.pool import Pool
 
     space = search.Space.of(registry, every, recipes, chosen, seeds, metric)
-    _say_warnings(registry)
+    _print_warnings(registry)
     where = "file" if storage is None else "database"
     asked = {"metric": space.metric, "direction": direction, "trials": where}
     if storage is None:
@@ -225,38 +225,38 @@ def _searching(
     with _shown(trials) as shown:
         pool = Pool(every, source, shown, jobs)
         pool.play()
-    _say_failures(pool)
+    _report_failures(pool)
     for line in source.best():
         click.echo(line)
     return pool
 
 
-def _say_end(pool: Pool, runs: Sequence[Planned]) -> None:
+def _report_end(pool: Pool, runs: Sequence[Planned]) -> None:
     """Counts, failures, and the figures of all groups."""
-    from ganforge.cli.results_table import print_standing
+    from ganforge.cli.results_table import print_results
 
     out = pool.command.out
     hows = [end.how for end in pool.ends.values()]
     counts = [f"{hows.count(how)} {how}" for how in dict.fromkeys(hows)]
     waiting = len(runs) - len(hows)
     click.echo("\n" + ", ".join([*counts, *([f"{waiting} waiting"] if waiting else [])]))
-    _say_failures(pool)
+    _report_failures(pool)
     there = [run.folder for run in runs if run.folder.exists() and run.folder.metrics.exists()]
     if there:
         click.echo("")
-        print_standing(out, there)
+        print_results(out, there)
     groups = dict.fromkeys(run.name.rpartition("/")[0] for run in runs)
     if len(groups) > 1 and there:
         where = f'"{out}"' if " " in str(out) else out
         click.echo(f"\ndifferences: ganforge runs {where} --baseline {next(iter(groups))}")
 
 
-def _say_failures(pool: Pool) -> None:
+def _report_failures(pool: Pool) -> None:
     for name, end in pool.ends.items():
         if end.how == "failed":
             log = pool.command.out.joinpath(*name.split("/"))
             click.secho("failed", fg="red", bold=True, err=True, nl=False)
-            click.echo(f": {name}: {end.told} ({log}.log)", err=True)
+            click.echo(f": {name}: {end.reason} ({log}.log)", err=True)
 
 
 # --- showing --------------------------------------------------------------------------------------
@@ -285,8 +285,8 @@ class Lines:
 
     def ended(self, run: Planned, end: End) -> None:
         self._done += 1
-        told = f": {end.told}" if end.told else ""
-        click.echo(f"{run.name}: {end.how}{told} ({self._done} of {self._count})")
+        reason = f": {end.reason}" if end.reason else ""
+        click.echo(f"{run.name}: {end.how}{reason} ({self._done} of {self._count})")
 
     def went_on(self, children: Sequence[Child]) -> None:
         pass
@@ -329,7 +329,7 @@ class Screen:
         table.add_column("left", justify="right")
         for name, end in list(self._ends.items())[-_MOST_LINES:]:
             style = {"failed": "red", "finished": "green"}.get(end.how, "yellow")
-            table.add_row(Text(name), Text(end.how, style=style), "", Text(end.told, style="dim"))
+            table.add_row(Text(name), Text(end.how, style=style), "", Text(end.reason, style="dim"))
         for child in children:
             at = max(child.tail.step, child.first_step or 0)
             steps = f"{at:,}/{child.run.plan.steps:,}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import click
 
-from ganforge.cli.run_options import look_options, open_folder, say_made
+from ganforge.cli.run_options import look_options, open_folder, report_output
 from ganforge.data.summary import kinds
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError
 from ganforge.storage.run_folder import RunFolder, find_run
@@ -40,14 +40,14 @@ def _as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> S
     height, width = (int(match[2] or match[1]), int(match[1])) if match else (0, 0)
     if not height or not width:
         raise click.BadParameter(
-            f"'{value}' is no size; write WIDTH,HEIGHT in pixels, or keep", ctx, param
+            f"'{value}' is not a size; write WIDTH,HEIGHT in pixels, or keep", ctx, param
         )
     return height, width
 
 
 @click.command()
 @click.argument("words", metavar="[RUN] INPUT...", nargs=-1, required=True)
-@click.option("--to", metavar="DOMAIN", help="what to make, where the run makes several")
+@click.option("--to", metavar="DOMAIN", help="what to make, if the run makes several things")
 @click.option(
     "--out",
     metavar="DIR",
@@ -85,14 +85,14 @@ def command(
     """Turn pictures into another domain, such as horses into zebras.
 
     RUN is a run's folder or name; left out, the newest. INPUT is a picture or a folder of them.
-    What cannot be translated is listed at the end, and the rest is translated all the same.
+    Pictures that cannot be translated are listed at the end; the rest are translated.
     """
     folder, inputs = _run_and_inputs(words)
     found = _found(inputs)
     _refuse_writing_over(found.jobs(out))
     usable, failed = _checked(found.jobs(out))
     if not usable:
-        raise DataError(_said_failed(failed, len(failed)))
+        raise DataError(_report_failures(failed, len(failed)))
     opened = open_folder(folder, step, device, plugin_files, without, data)
     plan = _chosen(opened, to, generator)
     classes = _classes(plan, label)
@@ -101,14 +101,14 @@ def command(
     replaced = sum(job.target.exists() for job in usable)
     made = _translate(opened, plan, usable, size, label, failed) if usable else 0
     if made:
-        say_made(made, f"{plan.target} picture", plan, opened, out, replaced)
-        _say_names(usable, out)
+        report_output(made, f"{plan.target} picture", plan, opened, out, replaced)
+        _report_renames(usable, out)
         if classes is not None:
             click.echo(classes)
     if found.left_out:
         click.echo(f"left out: {kinds(found.left_out)}")
     if failed:
-        raise GanforgeError(_said_failed(failed, made + len(failed)))
+        raise GanforgeError(_report_failures(failed, made + len(failed)))
 
 
 # --- what is asked ----------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def _names(names: Sequence[Path]) -> Iterator[Path]:
 
 
 def _folded(name: Path) -> str:
-    """What systems that do not tell capitals apart take a name for."""
+    """The name as file systems see it that ignore case."""
     return str(name).casefold()
 
 
@@ -229,8 +229,8 @@ def _checked(jobs: Sequence[Job]) -> tuple[list[Job], _Failed]:
     with ThreadPoolExecutor(THREADS) as pool:
         faults = list(pool.map(fault, jobs))
     pairs = list(zip(jobs, faults, strict=True))
-    failed = {job.source: said for job, said in pairs if said}
-    return [job for job, said in pairs if not said], failed
+    failed = {job.source: message for job, message in pairs if message}
+    return [job for job, message in pairs if not message], failed
 
 
 def _with_alpha(jobs: Iterable[Job], plan: GeneratorPlan, failed: _Failed) -> list[Job]:
@@ -250,14 +250,14 @@ def _with_alpha(jobs: Iterable[Job], plan: GeneratorPlan, failed: _Failed) -> li
     return usable
 
 
-def _said_failed(failed: _Failed, total: int) -> str:
+def _report_failures(failed: _Failed, total: int) -> str:
     if len(failed) == total == 1:
         return next(iter(failed.values()))
-    lines = "".join(f"\n  {said}" for said in failed.values())
+    lines = "".join(f"\n  {message}" for message in failed.values())
     return f"{len(failed):,} of {total:,} pictures could not be translated:{lines}"
 
 
-def _say_names(jobs: Iterable[Job], out: Path) -> None:
+def _report_renames(jobs: Iterable[Job], out: Path) -> None:
     """Say which results are not called as their pictures are."""
     others = [
         f"{job.source} is {job.target.relative_to(out)}"
@@ -278,14 +278,14 @@ def _classes(plan: GeneratorPlan, label: str | None) -> str | None:
     spec = next((s for s in plan.source_specs if isinstance(s, LabelSpec)), None)
     if spec is None:
         if label is not None:
-            raise GanforgeError(f"generator '{plan.name}' reads no class: leave --label out")
+            raise GanforgeError(f"generator '{plan.name}' reads no class: leave out --label")
         return None
     number = class_number(spec, label)
     names = [*(spec.names or map(str, range(min(4, spec.classes))))]
     if number is not None:
         return f"class: {spec.names[number] if spec.names else number}"
     more = ", ..." if spec.classes > 3 else ""
-    return f"classes by turns: {', '.join(names[:3])}{more}; --label asks for one"
+    return f"classes in turn: {', '.join(names[:3])}{more}; choose one with --label"
 
 
 def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:

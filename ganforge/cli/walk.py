@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganforge.cli.run_options import look_options, open_folder, placed, said_replaced
+from ganforge.cli.run_options import look_options, open_folder, placed, replaced_note
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.storage.run_folder import find_run
 
@@ -80,13 +80,13 @@ def command(
     found = walk(opened, plan, stops, frames or _FRAMES[form], straight=straight)
     out, replaced = placed(out, usual, lambda p: _write(p, found, frames or _FRAMES[form]))
     if as_json:
-        told = {"unevenness": found.unevenness, "measured": found.seen_by, "out": str(out)}
-        click.echo(json.dumps({"step": opened.step, "images": len(found.images), **told}))
+        summary = {"unevenness": found.unevenness, "measured": found.seen_by, "out": str(out)}
+        click.echo(json.dumps({"step": opened.step, "images": len(found.images), **summary}))
     else:
         click.echo(
             f"{len(found.images)} images between {len(stops)} stops of {folder.name} at step "
             f"{opened.step:,}, largest step {found.unevenness:.1f} times the mean "
-            f"(by {found.seen_by}): {out}{said_replaced(replaced)}"
+            f"(by {found.seen_by}): {out}{replaced_note(replaced)}"
         )
 
 

@@ -61,7 +61,7 @@ class Archive:
         return [file.name for file in self.files if self.find(root, file.name) is None]
 
     def find(self, root: Path, name: str) -> Path | None:
-        """Where a file lies, unpacked (without `.gz`) or as it is; None if nowhere."""
+        """The path of a file, unpacked (without `.gz`) or as it is; None if missing."""
         places = [root / place / name for place in self.places]
         candidates = [path.with_suffix("") for path in places if path.suffix == ".gz"] + places
         return next((path for path in candidates if path.is_file()), None)
@@ -77,7 +77,7 @@ def known(name: str) -> Archive:
         return ARCHIVES[name]
     near = nearest(name, ARCHIVES)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise DataError(f"no archive is called '{name}': {hint}known are {', '.join(ARCHIVES)}")
+    raise DataError(f"there is no archive '{name}': {hint}known are {', '.join(ARCHIVES)}")
 
 
 @options

@@ -84,7 +84,7 @@ class DecodedRows:
             raise DataError(f"cannot keep decoded rows in {folder}: {_why(error)}") from error
         if missing > free:
             raise DataError(
-                f"decoded rows take {missing / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f}"
+                f"decoded rows need {missing / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f}"
                 " GB are free: make room, let GANFORGE_CACHE name another folder, or leave out "
                 "`train.cache`"
             )

@@ -158,7 +158,7 @@ def _download(
             if _is_genuine(part, file):
                 part.replace(target)
                 return
-            faults.append(f"{urlsplit(url).hostname} sent another file (its SHA-256 is wrong)")
+            faults.append(f"{urlsplit(url).hostname} sent a different file (its SHA-256 is wrong)")
             part.unlink()
     raise DataError(f"cannot fetch {file.name}: {'; '.join(faults)}; by hand: {by_hand}")
 
@@ -280,7 +280,7 @@ def _refuse_unsafe(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
         return
-    raise _Refused(f"leads to {url}, which is no https address")
+    raise _Refused(f"leads to {url}, which is not an https address")
 
 
 def _is_loopback(host: str) -> bool:
@@ -380,7 +380,7 @@ def _refuse_bombs(zipped: Path, entries: list[zipfile.ZipInfo]) -> None:
     if len(entries) > _MOST_FILES or size > _MOST_GROWTH * zipped.stat().st_size + (1 << 20):
         raise DataError(
             f"{zipped} would unpack to {len(entries):,} files of {size >> 20:,} MB, more than a "
-            "data set of its size can hold: delete it"
+            "dataset of its size can hold: delete it"
         )
 
 

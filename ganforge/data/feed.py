@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ganforge.data.decoded_cache import DecodedRows
 from ganforge.data.images import THREADS, fit_images, one_line
-from ganforge.data.lazy_rows import Filling
+from ganforge.data.lazy_rows import LazyRows
 from ganforge.data.row_loader import Reader, Rows, Threads, Wanted, Workers, refuse
 from ganforge.data.sampler import Order
 from ganforge.interfaces.components import Dataset
@@ -117,7 +117,7 @@ class Feed:
         self._window: tuple[float, float] | None = None  # since when, and how much it was then
         self._share = 0.0
         self._held: dict[str, Tensor] = {}
-        self._filling: Filling | None = None
+        self._lazy: LazyRows | None = None
         self._source: Threads | Workers | None = None
         self._stream: Generator[Rows, None, None] | None = None
         self._due: Iterator[_Place] = iter(())  # what the stream brings, in this order
@@ -137,7 +137,7 @@ class Feed:
         for group in self._groups:
             index = group.order(update)[rows]
             for name in group.domains:
-                taken = streamed[name] if name in streamed else self._taken(name, index)
+                taken = streamed[name] if name in streamed else self._rows_at(name, index)
                 if isinstance(self._specs[name], ImageSpec):
                     taken = self._as_images(name, group, taken, update, rows)
                 batch[name] = taken.to(self._device, non_blocking=True)
@@ -190,13 +190,13 @@ class Feed:
 
     def settle(self) -> None:
         """Make everything that is held and not there yet, so that no batch has to wait for it."""
-        if self._filling is not None:
-            self._filling.settle()
+        if self._lazy is not None:
+            self._lazy.settle()
 
     @property
     def absent_bytes(self) -> int:
         """Of the held bytes, those of rows that are not there yet."""
-        return 0 if self._filling is None else self._filling.absent_bytes
+        return 0 if self._lazy is None else self._lazy.absent_bytes
 
     @property
     def streams(self) -> bool:
@@ -268,11 +268,11 @@ class Feed:
 
     # ------------------------------------------------------------ how they come
 
-    def _taken(self, name: str, index: Tensor) -> Tensor:
+    def _rows_at(self, name: str, index: Tensor) -> Tensor:
         """Rows that are held (int64 [N]), in a tensor of their own."""
         held = self._held[name]
-        if self._filling is not None and name in self._filling.rows:
-            self._filling.need(name, index.tolist())
+        if self._lazy is not None and name in self._lazy.rows:
+            self._lazy.need(name, index.tolist())
         return held.index_select(0, index.to(held.device, non_blocking=True))
 
     def _streamed(self, place: _Place) -> Rows:
@@ -361,8 +361,8 @@ class Feed:
             if name not in held
         }
         if whole and self._dataset.costly and self._device.type == "cpu":
-            self._filling = Filling(readers, self._counts)
-            self._held = {**held, **self._filling.rows}
+            self._lazy = LazyRows(readers, self._counts)
+            self._held = {**held, **self._lazy.rows}
         elif whole:
             held |= self._decoded(readers, on_progress)
             self._held = {name: self._placed(held[name]) for name in firsts}
@@ -416,8 +416,9 @@ class Feed:
         fingerprint = self._dataset.fingerprint(self._split, name)
         if fingerprint is None:
             raise DataError(
-                f"{type(self._dataset).__name__} does not say what its pixels follow from, so they "
-                "cannot be kept: leave out `train.cache`"
+                f"{type(self._dataset).__name__} has no `fingerprint`, so its decoded images "
+                "cannot be "
+                "cached: leave out `train.cache`"
             )
         return DecodedRows(fingerprint, self._counts[name], tuple(first.shape))
 

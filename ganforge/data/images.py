@@ -73,7 +73,7 @@ ENDINGS = (  # the usual ones; `image_endings` has all
 THREADS = min(8, os.cpu_count() or 1)  # for decoding, which runs outside Python's global lock
 _AGAIN = "delete it or save it again as PNG"
 _EMPTY = "is an empty file: delete it"
-_UNKNOWN = f"is no image that can be read, whatever its name says: {_AGAIN}"
+_UNKNOWN = f"is not a readable image, despite its name: {_AGAIN}"
 LOOKED_AT = 20_000  # files of a folder whose headers are read to know it; of more, as many of them
 T = TypeVar("T")
 _AT_ONCE = 2048  # images that are resized together
@@ -115,7 +115,7 @@ class Listing:
 
 
 def image_listing(folder: Path, *, recursive: bool = True, apart: Collection[str] = ()) -> Listing:
-    """`image_names`, which may be none here, and how many files of which kind are no pictures.
+    """`image_names`, which may be none here, and how many files of which kind are not pictures.
 
     A picture is what ends as Pillow's formats do, and what has no ending and is one by its content.
     apart: names, in lower case, of folders directly below that are not looked into.
@@ -145,7 +145,7 @@ def _unpacked(names: str, others: Mapping[str, int], folders: tuple[str, ...]) -
 
 
 def _no_picture(folder: Path, name: str) -> str:
-    """The kind of a file that is no picture; "" for a picture."""
+    """The kind of a file that is not a picture; "" for a picture."""
     _, dot, last = name.rpartition(".")
     if dot and f".{last.lower()}" in image_endings():  # nearly always
         return ""
@@ -156,7 +156,7 @@ def _no_picture(folder: Path, name: str) -> str:
 
 
 def ending_of(name: str) -> str:
-    """`.jpg` of `a/B.JPG`; "" where what stands behind the last dot is no ending (`2021.05.07`)."""
+    """`.jpg` of `a/B.JPG`; "" if what follows the last dot is not an extension (`2021.05.07`)."""
     _, dot, ending = name.rpartition("/")[2].rpartition(".")
     return f".{ending.lower()}" if dot and _ENDING.fullmatch(ending) else ""
 
@@ -192,7 +192,7 @@ def _formats() -> frozenset[str]:
 
 
 @cache
-def _told_by_content() -> list[str]:
+def _recognised_by_content() -> list[str]:
     """Formats whose files begin with a mark of their own."""
     return sorted(form for form in _formats() if _pillow().OPEN[form][1] is not None)
 
@@ -200,7 +200,7 @@ def _told_by_content() -> list[str]:
 def _is_picture(path: str) -> bool:
     pillow = _pillow()
     try:
-        with pillow.open(path, formats=_told_by_content()):
+        with pillow.open(path, formats=_recognised_by_content()):
             return True
     except pillow.DecompressionBombError:
         return True
@@ -546,7 +546,9 @@ def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Im
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except PermissionError as error:
-        raise DataError(f"{path} may not be read: change its permissions") from error
+        raise DataError(
+            f"{path} cannot be read: permission denied; change its permissions"
+        ) from error
     except Exception as error:  # decoders raise nearly anything on broken files
         what = "is cut off" if "truncated" in str(error).lower() else f"cannot be decoded ({error})"
         raise DataError(f"{path} {what}: {_AGAIN}") from error

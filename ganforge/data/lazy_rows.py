@@ -14,7 +14,7 @@ import numpy as np
 from ganforge.data.row_loader import Reader, Rows, refuse
 
 
-class Filling:
+class LazyRows:
     """readers, counts: of each domain. rows: all of them, by domain; those that `need` was not
     called for are not there yet."""
 

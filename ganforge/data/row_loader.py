@@ -290,7 +290,7 @@ def is_worker_trouble(error: BaseException) -> bool:
 
 
 def worker_trouble(error: BaseException) -> DataError:
-    """What to tell of it."""
+    """What to report of it."""
     what = " ".join(str(error).split()).partition(" Details are lost")[0].rstrip(". ")
     room = "; more shared memory (/dev/shm) may help" if "bus error" in what.lower() else ""
     return DataError(

@@ -46,10 +46,10 @@ class Order:
         if epoch not in self._orders:
             if len(self._orders) > self._batch // self.rows + 1:
                 del self._orders[next(iter(self._orders))]  # the one made first
-            self._orders[epoch] = self._made(epoch)
+            self._orders[epoch] = self._drawn_order(epoch)
         return self._orders[epoch]
 
-    def _made(self, epoch: int) -> Tensor | Shuffled:
+    def _drawn_order(self, epoch: int) -> Tensor | Shuffled:
         address = ("order", self._name, epoch)
         if self.rows <= self._large:
             return self._draws.permutation(self.rows, *address)

@@ -148,7 +148,7 @@ def _ranges(ranges: Mapping[str, Range]) -> str:
 
 
 def _looked_at(files: Sequence[Path]) -> dict[Path, Look]:
-    """What files hold; of very large ones fewer are looked at. Broken ones are told elsewhere."""
+    """What files hold; fewer of very large ones. Broken ones are reported elsewhere."""
     found: dict[Path, Look] = {}
     for path in files:
         if sum(look.height * look.width for look in found.values()) > _MOST:

@@ -1,1 +1,4 @@
-"""What components implement and are told: interfaces, specs, vocabulary, draws, errors."""
+"""What components implement and are given: interfaces, manifest records, specs, vocabulary,
+settings, draws, errors.
+
+The lowest room: it imports no other, and every other room may import it."""

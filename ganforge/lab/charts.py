@@ -69,7 +69,7 @@ class Panel:
 
 @frozen
 class Log:
-    """What one run logged: name -> (steps, values), ascending; NaN where it was no number."""
+    """What one run logged: name -> (steps, values), ascending; NaN if it was not a number."""
 
     name: str
     series: Mapping[str, tuple[Array, Array]] = field(repr=False)
@@ -173,7 +173,7 @@ def chosen_panels(logs: Sequence[Log], patterns: Iterable[str]) -> list[Panel]:
             close = nearest(pattern, names) or _alike(pattern, names) or names[:5]
             runs = " and ".join(log.name for log in logs)
             raise GanforgeError(
-                f"nothing that {runs} logged is called '{pattern}'; nearest: {', '.join(close)}"
+                f"{runs} logged nothing called '{pattern}'; nearest: {', '.join(close)}"
             )
         lines = [Line(label, (name,)) for name, label in zip(found, _labels(found), strict=True)]
         title = found[0] if len(found) == 1 else pattern
@@ -197,23 +197,28 @@ def _loss_panels(names: Sequence[str]) -> list[Panel]:
             totals.setdefault(parsed, []).append(name)
     both = {key[0] for key in totals if {s for n, _, s in totals if n == key[0]} == {*_SIDES}}
     first = {"adversarial"} & both or both
-    guards = list(dict.fromkeys(guard for _, guard, _ in totals if guard))
+    discriminators = list(
+        dict.fromkeys(discriminator for _, discriminator, _ in totals if discriminator)
+    )
     main, others = [], []
     for side in _SIDES:
-        for (loss, guard, of), keys in totals.items():
+        for (loss, discriminator, of), keys in totals.items():
             if of != side:
                 continue
             bare = [key for key in keys if key.endswith(f"/{side}")]
-            line = Line(" ".join(filter(None, (side, guard))), tuple(bare or keys), _SIDES[side])
-            if guard:
-                line = evolve(line, dash=DASHES[guards.index(guard) % len(DASHES)])
+            line = Line(
+                " ".join(filter(None, (side, discriminator))), tuple(bare or keys), _SIDES[side]
+            )
+            if discriminator:
+                line = evolve(line, dash=DASHES[discriminators.index(discriminator) % len(DASHES)])
             if loss in first:
                 label = line.label if len(first) == 1 else f"{loss} {line.label}"
                 main.append(evolve(line, label=label))
             else:
                 others.append(
                     evolve(
-                        line, label=" ".join(filter(None, (loss, guard, f"({side[0].upper()})")))
+                        line,
+                        label=" ".join(filter(None, (loss, discriminator, f"({side[0].upper()})"))),
                     )
                 )
     if len(first) > 1:
@@ -277,7 +282,7 @@ def _labels(names: Sequence[str]) -> list[str]:
 
 
 def _coloured(lines: Sequence[Line], colours: Sequence[str] = COLOURS) -> tuple[Line, ...]:
-    """Lines told apart by colour, and by dashes once all colours are taken."""
+    """Lines distinguished by colour, and by dashes once all colours are used."""
     return tuple(
         evolve(
             line,
@@ -399,7 +404,7 @@ def write_graph(path: Path, logs: Sequence[Log], panels: Sequence[Panel], smooth
 
 
 def _encoded(figure: Figure, ending: str) -> bytes:
-    """The bytes of a file; nothing in them tells when they were made."""
+    """The bytes of a file; they do not depend on when they were made."""
     file = io.BytesIO()
     if ending != ".png":
         date = {"Date": None} if ending == ".svg" else {"CreationDate": None}

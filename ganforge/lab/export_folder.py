@@ -77,10 +77,10 @@ def _write(run: Run, plans: Sequence[GeneratorPlan], out: Path) -> list[str]:
     found = {plan.name: _traced(run, plan) for plan in plans}
     rows = _rows(run, plans)
     weights = {f"{n}/{k}": v for n, made in found.items() for k, v in made[0].weights.items()}
-    told = {"run": run.folder.name, "step": str(run.step), "ganforge": __version__}
-    (out / "weights.safetensors").write_bytes(save(weights, told))
+    metadata = {"run": run.folder.name, "step": str(run.step), "ganforge": __version__}
+    (out / "weights.safetensors").write_bytes(save(weights, metadata))
     if rows:
-        (out / "rows.safetensors").write_bytes(save(rows, told))
+        (out / "rows.safetensors").write_bytes(save(rows, metadata))
     write_whole(out / "config.json", json.dumps(_config(run, plans, found), indent=1) + "\n")
     write_whole(out / "networks.py", _source(run, found))
     program = Path(__file__).with_name("generate.py").read_text(encoding="utf-8")
@@ -163,7 +163,7 @@ def _config(
         "generators": {
             plan.name: {
                 "sources": [
-                    _source_told(source, spec)
+                    _source_text(source, spec)
                     for source, spec in zip(plan.sources, plan.source_specs, strict=True)
                 ],
                 "target": {"name": plan.target, **spec_to_dict(plan.target_spec)},
@@ -177,7 +177,7 @@ def _config(
     }
 
 
-def _source_told(source: str, spec: Spec) -> dict[str, Any]:
+def _source_text(source: str, spec: Spec) -> dict[str, Any]:
     name = made_by(source)
     return {"name": source, **({} if name is None else {"by": name}), **spec_to_dict(spec)}
 
@@ -238,8 +238,8 @@ def _try(run: Run, plan: GeneratorPlan, folder: Path) -> None:
         same = torch.equal(ours, theirs) if exactly else torch.allclose(ours, theirs, atol=_NEAR)
         if not same:
             raise GanforgeError(
-                f"generator '{plan.name}' cannot be exported: what was written makes other images "
-                f"than the run, by up to {float((ours - theirs).abs().max()):.2g}"
+                f"generator '{plan.name}' cannot be exported: the exported code makes different "
+                f"images than the run, by up to {float((ours - theirs).abs().max()):.2g}"
             )
 
 
@@ -353,10 +353,10 @@ def _try_onnx(run: Run, plan: GeneratorPlan, network: nn.Module, path: Path, cou
         raise GanforgeError(f"{refused} cannot be run {of} ({_reason(error)})") from error
     if theirs.shape != ours.shape:
         shapes = f"{list(theirs.shape)}, not {list(ours.shape)}"
-        raise GanforgeError(f"{refused} makes another shape {of}: {shapes}")
+        raise GanforgeError(f"{refused} returns a different shape {of}: {shapes}")
     if not torch.allclose(theirs, ours, atol=_NEAR, rtol=_NEAR):
         raise GanforgeError(
-            f"{refused} makes something else {of}, by up to "
+            f"{refused} returns different values {of}, by up to "
             f"{float((theirs - ours).abs().max()):.2g}; such as resizing by a scale factor with "
             "antialias, which is right where it is given the size"
         )

@@ -43,7 +43,7 @@ def pixels() -> Eye:
 
 
 def discriminator(run: Run, domain: str) -> Eye | None:
-    """The features of the discriminator that guards a domain, where it offers some and needs no
+    """The features of the discriminator that judges a domain, where it offers some and needs no
     condition. It saw the training images and no others, which its features may show."""
     for plan in run.plan.discriminators.values():
         spec = run.plan.domains[plan.on].spec

@@ -1,4 +1,4 @@
-"""The networks whose filters are looked at, and what they are shown."""
+"""The networks whose filters are shown, and their inputs."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def address_of(run: Run, name: str | None) -> str:
     meant = meant or [address for address in there if Address.parse(address).kind == f"{name}s"]
     if len(meant) == 1:
         return meant[0]
-    said = f"'{name}' may be several" if meant else f"there is no network of images '{name}'"
-    raise GanforgeError(f"{said}; there are: {', '.join(meant or there)} (`--network NAME`)")
+    message = f"'{name}' may be several" if meant else f"there is no network of images '{name}'"
+    raise GanforgeError(f"{message}; there are: {', '.join(meant or there)} (`--network NAME`)")
 
 
 def _of_images(plan: GeneratorPlan | DiscriminatorPlan) -> bool:

@@ -74,7 +74,7 @@ def look(
     if pair[0] and pair[1] and number in (None, pair[0][0].number):
         weights = Weights(pair[0][0], pair[0][1], pair[1][1])
     others = [x for x in layers if weights is None or x.number != weights.layer.number]
-    wanted = [x for x in layers if x.number == number] if number else _spread(others, deeper)
+    wanted = [x for x in layers if x.number == number] if number else _evenly(others, deeper)
     both = [
         [
             answers(subject, layer, found, filters, EACH)
@@ -89,7 +89,7 @@ def look(
     return Look(trained, run.step, tuple(layers), weights, tuple(compared))
 
 
-def _spread(layers: Sequence[Layer], count: int) -> list[Layer]:
+def _evenly(layers: Sequence[Layer], count: int) -> list[Layer]:
     """So many of them, evenly spread, the last among them."""
     count = min(count, len(layers))
     return [layers[(n + 1) * len(layers) // count - 1] for n in range(count)]
@@ -111,24 +111,24 @@ def sheet(found: Look) -> np.ndarray:
         blocks = [_heading(f"step {found.step:,}" if trained else "untrained")]
         if found.weights is not None:
             weights = found.weights.trained if trained else found.weights.untrained
-            blocks += [_heading(_told(found.weights.layer, "weights")), _of_weights(weights)]
+            blocks += [_heading(_layer_title(found.weights.layer, "weights")), _of_weights(weights)]
         for one in found.compared:
             what = one.trained if trained else one.untrained
             height, width = what.patches.shape[3:]
             verb = "sees" if found.subject.reads else "reaches"
-            blocks.append(_heading(_told(one.layer, f"{verb} {width} x {height} px")))
+            blocks.append(_heading(_layer_title(one.layer, f"{verb} {width} x {height} px")))
             blocks.append(_of_answers(what))
         columns.append(blocks)
     rows = [block for pair in zip(*_even(columns), strict=True) for block in pair]
     return tiled(rows, 2, down=6, across=24)
 
 
-def _told(layer: Layer, what: str) -> str:
+def _layer_title(layer: Layer, what: str) -> str:
     return f"layer {layer.number}, {layer.kind}: {what}"
 
 
 def _even(columns: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
-    """Blocks of the left column brought to one width, so that the right column stands in line."""
+    """Blocks of the left column brought to one width, so that the right column is aligned."""
     width = max(block.shape[1] for block in columns[0])
     return [[_widened(block, width) for block in columns[0]], columns[1]]
 

@@ -166,8 +166,8 @@ class Exported:
         name = name or self.usual
         if name in self.generators:
             return str(name)
-        said = f"there is no generator '{name}'" if name else "say which generator"
-        raise Mistake(f"{said}: {', '.join(self.generators)} (--generator NAME)")
+        message = f"there is no generator '{name}'" if name else "say which generator"
+        raise Mistake(f"{message}: {', '.join(self.generators)} (--generator NAME)")
 
     @torch.no_grad()
     def sample(
@@ -367,11 +367,13 @@ def read_png(path: Path, channels: int, height: int, width: int) -> Tensor:
     except OSError as error:
         raise Mistake(f"cannot read {path}: {error.strerror}") from error
     if data[:8] != _SIGNATURE:
-        raise Mistake(f"{path} is no PNG file")
+        raise Mistake(f"{path} is not a PNG file")
     across, down, depth, colours, _, _, interlaced = struct.unpack(">2I5B", data[16:29])
     found = next((c for c, number in _COLOURS.items() if number == colours), 0)
     if not found or depth != 8 or interlaced:
-        raise Mistake(f"{path} is no plain PNG of 8 bits a channel; save it anew without a palette")
+        raise Mistake(
+            f"{path} is not a plain PNG of 8 bits a channel; save it again without a palette"
+        )
     if (down, across) != (height, width):
         raise Mistake(f"{path} has {across} x {down} px; this generator reads {width} x {height}")
     image = _unfiltered(zlib.decompress(_parts(data)), down, across * found, found)
@@ -425,10 +427,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--count", type=int, help="how many [64]")
     parser.add_argument("--seed", type=int, default=0, help="of the first [0]")
-    parser.add_argument("--label", help="one class, by number or name; otherwise by turns")
-    parser.add_argument("--text", help="what to show; otherwise held-out texts by turns")
+    parser.add_argument("--label", help="one class, by number or name; by default all in turn")
+    parser.add_argument("--text", help="what to show; by default held-out texts in turn")
     parser.add_argument("--input", type=Path, nargs="+", default=[], help="PNG files to translate")
-    parser.add_argument("--generator", help="which one, where there are several")
+    parser.add_argument("--generator", help="which one, if there are several")
     parser.add_argument(
         "--out", type=Path, help="FILE.png: a grid; FILE.safetensors: a tensor; else a folder"
     )

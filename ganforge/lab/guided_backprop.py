@@ -59,10 +59,10 @@ class Guided(Still):
 
     def rectify(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         passed = args[0] > 0
-        return _guarded(super().rectify(func, args, kwargs), passed)
+        return _positive_gradient(super().rectify(func, args, kwargs), passed)
 
 
-def _guarded(value: Tensor, passed: Tensor) -> Tensor:
+def _positive_gradient(value: Tensor, passed: Tensor) -> Tensor:
     if value.requires_grad:
         value.register_hook(lambda g: g.clamp(min=0) * passed)  # type: ignore[no-untyped-call]
     return value
@@ -119,7 +119,7 @@ def guided_modules(network: nn.Module) -> Iterator[None]:
         met[module] = given[0] > 0
 
     def after(module: nn.Module, given: Any, made: Tensor) -> Tensor:
-        return _guarded(made, met.pop(module))
+        return _positive_gradient(made, met.pop(module))
 
     rectifiers = [m for m in network.modules() if type(m).__name__.lower().endswith("elu")]
     handles = [module.register_forward_pre_hook(before) for module in rectifiers]

@@ -92,8 +92,10 @@ def _followed(
 def _operations(program: torch.export.ExportedProgram) -> tuple[str, ...]:
     """What is called in turn, sizes apart."""
     called = (node for node in program.graph.nodes if node.op == "call_function")
-    said = (str(node.target) for node in called if not _only_asserts(node))
-    return tuple(target for target in said if target.startswith("aten.") and "sym_" not in target)
+    targets = (str(node.target) for node in called if not _only_asserts(node))
+    return tuple(
+        target for target in targets if target.startswith("aten.") and "sym_" not in target
+    )
 
 
 _KINDS = torch.export.graph_signature.InputKind
@@ -138,8 +140,8 @@ def _lines(program: torch.export.ExportedProgram, names: Sequence[str], what: st
 
 
 def _only_asserts(node: fx.Node) -> bool:
-    said = str(node.target)
-    return not node.users and ("_assert" in said or "sym_constrain" in said)
+    target = str(node.target)
+    return not node.users and ("_assert" in target or "sym_constrain" in target)
 
 
 def _module_of(node: fx.Node) -> str:

@@ -68,5 +68,5 @@ def _seed(node: ast.expr) -> int:
 
 def _refuse(node: ast.expr) -> NoReturn:
     raise GanforgeError(
-        f"'{ast.unparse(node)}' is no seed and no `mean(SEED, ...)`; an example: {EXAMPLE}"
+        f"'{ast.unparse(node)}' is neither a seed nor `mean(SEED, ...)`; an example: {EXAMPLE}"
     )

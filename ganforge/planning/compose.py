@@ -92,10 +92,10 @@ class _Composer(LossReader):
             lock=self.lock(),
         )
         complete = self.losses_are_known and self.phases_are_known and self.knows_all_generators()
-        guarded = self.guards_are_known and all(
+        judged = self.judged_domains_valid and all(
             d.on != UNKNOWN for d in self.discriminators.values()
         )
-        if complete and guarded and not self.offline:
+        if complete and judged and not self.offline:
             self.check_played(plan)
         return plan
 
@@ -129,7 +129,7 @@ class _Composer(LossReader):
             self.refused(part.component, "check", table, part.options)
 
     def steps(self, train: TrainSettings | None, data: DataPlan) -> int | None:
-        """The steps of the run; None where a problem that is told hides them."""
+        """The steps of the run; None if a reported problem hides them."""
         table = self.table("train")
         if "steps" in table and "epochs" in table:
             # The later of the two in the order of application wins only if it alone is written.

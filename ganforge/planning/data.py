@@ -82,7 +82,7 @@ class DataReader(Reader):
         for name in named:
             if name not in images:
                 self.problem(
-                    f"'resample' names '{name}', which is no domain of images; there are: "
+                    f"'resample' names '{name}', which is not a domain of images; there are: "
                     f"{', '.join(images)}",
                     table.entries["resample"].value_span,
                 )
@@ -125,7 +125,7 @@ class DataReader(Reader):
     def domain(self, name: str, table: Table, known: Mapping[str, DomainPlan]) -> DomainPlan | None:
         if name in known:
             where = "[noise] describes it" if name == "noise" else "it comes from the data"
-            self.problem(f"there is a domain '{name}' already: {where}", table.span)
+            self.problem(f"there is already a domain '{name}': {where}", table.span)
             return None
         of = table.entry("of")
         if "vector" in table:
@@ -160,9 +160,9 @@ class DataReader(Reader):
             self.problem(
                 f"domain '{name}' is made of itself"
                 if of.value == name
-                else f"domain '{name}' is made of '{of.value}', which stands below it",
+                else f"domain '{name}' is made of '{of.value}', which is defined below it",
                 of.value_span,
-                "a domain is made of one of the data's, or of one that stands above it",
+                "a domain is made of one of the data's, or of one that is defined above it",
             )
             return None
         there = [n for n in known if n not in (UNKNOWN, IMPLIED)]
@@ -173,7 +173,9 @@ class DataReader(Reader):
         if not all_known(parent):
             return DomainPlan(name=name, spec=parent, origin="derived", of=root)
         if not isinstance(parent, ImageSpec):
-            self.problem(f"domain '{name}' resizes '{of.value}', which is no image", of.value_span)
+            self.problem(
+                f"domain '{name}' resizes '{of.value}', which is not an image", of.value_span
+            )
             return None
         grey = settings.channels == 1 and parent.channels == 3
         if settings.channels not in (None, parent.channels) and not grey:

@@ -84,7 +84,7 @@ class LossReader(NetworkReader):
         )
 
     def needs(self, part: Part, table: Table) -> dict[str, tuple[str, ...]]:
-        """Side -> what a loss reads there; nothing where that is not known, which is told."""
+        """Side -> what a loss reads there; nothing if that is unknown, which is reported."""
         if isinstance(part, StandIn) and not part.component.target:
             return {}
         stated = callable(part.component.needs)
@@ -108,7 +108,7 @@ class LossReader(NetworkReader):
                 f"loss '{part.component.id}' asks for '{name}' ({side}), which is not in "
                 "the vocabulary",
                 table.span,
-                f"close: {', '.join(close)}" if close else "see docs/first-plugin.md",
+                f"similar: {', '.join(close)}" if close else "see docs/first-plugin.md",
             )
         if not needs and not isinstance(part, StandIn):
             self.problem(f"loss '{part.component.id}' reads nothing on either side", table.span)
@@ -149,20 +149,20 @@ class LossReader(NetworkReader):
             else []
         )
         for need in asked:
-            reason = self.lacking_verdict(name, need) if of_pairings else ""
+            reason = self.lacking_output(name, need) if of_pairings else ""
             for generator in generators:
-                reason = reason or self.lacking_made(generator, need)
+                reason = reason or self.lacking_generator_output(generator, need)
             if reason:
                 return f"it asks for '{need}', but {reason}"
         return ""
 
-    def lacking_verdict(self, discriminator: str, need: str) -> str:
+    def lacking_output(self, discriminator: str, need: str) -> str:
         plan = self.discriminators[discriminator]
         source, quantity = split(need)
         declared = self.offered(plan, self.table("discriminators").get(discriminator))
         scored = "scores" in declared or "reconstruction" not in declared
         if quantity in ("scores", "gradient") and not scored:
-            return f"discriminator '{plan.component.name}' reconstructs, and gives no scores"
+            return f"discriminator '{plan.component.name}' reconstructs, and returns no scores"
         beside = quantity in DISCRIMINATOR_OUTPUT and quantity not in ("scores", "gradient", "seen")
         complete = declared or plan.component.provider == "ganforge"
         if beside and complete and quantity not in declared:
@@ -183,7 +183,7 @@ class LossReader(NetworkReader):
             return f"the labelled rows of '{plan.on}' have no condition (`given = ...`)"
         return ""
 
-    def lacking_made(self, generator: GeneratorPlan, need: str) -> str:
+    def lacking_generator_output(self, generator: GeneratorPlan, need: str) -> str:
         source, quantity = split(need)
         edge = f"generator '{generator.name}'"
         sources_are_known = all_known(*generator.source_specs)
@@ -209,7 +209,7 @@ class LossReader(NetworkReader):
             return f"{edge} starts from noise, not from data"
         draws = any(isinstance(s, NoiseSpec) for s in generator.source_specs)
         if source == "second" and sources_are_known and not draws:
-            return f"{edge} draws no noise, so it makes nothing twice"
+            return f"{edge} draws no noise, so it cannot make a second fake"
         labelled = any(isinstance(s, LabelSpec) for s in generator.source_specs)
         lacks_labels = sources_are_known and not labelled
         if quantity == "labels" and source in ("fake", "second") and lacks_labels:
@@ -229,11 +229,14 @@ class LossReader(NetworkReader):
             return f"the data has no '{generator.target}'"
         read = {d.of or d.name for d in sources if d.origin in ("data", "derived")}
         if need == "truth" and not read:
-            return f"generator '{generator.name}' reads no data, so nothing is true of it"
+            return (
+                f"generator '{generator.name}' reads no data, so there is no true result to "
+                "compare with"
+            )
         group = self.data_plan.description.group(target.of or target.name)
         unpaired = sorted(read - set(group))
         if unpaired:
-            return f"the rows of '{unpaired[0]}' and '{generator.target}' are no pairs"
+            return f"the rows of '{unpaired[0]}' and '{generator.target}' are not paired"
         return ""
 
     def all_sources(self) -> set[str]:

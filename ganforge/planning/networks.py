@@ -1,4 +1,4 @@
-"""Generators as edges between domains, discriminators as guards, augmentors before them."""
+"""Generators as edges between domains, discriminators that judge them, augmentors between."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class NetworkReader(DataReader):
 
     generators: Mapping[str, GeneratorPlan]
     augmentors: Mapping[str, AugmentorPlan]
-    guards_are_known: bool = True  # False: a discriminator guards what it cannot, which is told
+    judged_domains_valid: bool = True  # False: some discriminator cannot judge its domain
 
     def network_settings(self, key: str, part: Part) -> NetworkSettings:
-        """The reserved keys of a network. Where they are wrong the defaults stand in."""
+        """The reserved keys of a network. Wrong ones are replaced by the defaults."""
         table = self.table(key).get(part.name)
         self.misplaced(key, table)
         own = structure(
@@ -163,7 +163,7 @@ class NetworkReader(DataReader):
         return {name: plans[name] for name in parts if name in plans}
 
     def edge(self, name: str) -> tuple[tuple[str, ...], str]:
-        """(sources, target) of a generator, names checked; UNKNOWN for those that are told."""
+        """(sources, target) of a generator, names checked; UNKNOWN for wrong ones."""
         table = self.table("generators").get(name)
         sources = self.names(table.entry("from")) if "from" in table else ("noise",)
         sources = tuple(self.source(source, table) for source in sources or (UNKNOWN,))
@@ -243,18 +243,20 @@ class NetworkReader(DataReader):
         self.generators = self.on_their_sides(plans)
         return plans
 
-    def on_their_sides(self, guards: Mapping[str, DiscriminatorPlan]) -> dict[str, GeneratorPlan]:
-        """Generators of conditions that nothing guards learn with the discriminators."""
-        guarded = {plan.on for plan in guards.values()}
-        given = {domain for plan in guards.values() for domain in plan.given}
+    def on_their_sides(
+        self, discriminators: Mapping[str, DiscriminatorPlan]
+    ) -> dict[str, GeneratorPlan]:
+        """Generators of conditions that no discriminator judges learn with the discriminators."""
+        judged = {plan.on for plan in discriminators.values()}
+        given = {domain for plan in discriminators.values() for domain in plan.given}
         return {
             name: attrs.evolve(plan, side="discriminator")
-            if plan.target in given - guarded and self.domains[plan.target].origin == "made"
+            if plan.target in given - judged and self.domains[plan.target].origin == "made"
             else plan
             for name, plan in self.generators.items()
         }
 
-    def guarded(self, name: str) -> str | None:
+    def judged_domain(self, name: str) -> str | None:
         """The domain that a discriminator is `on`."""
         table = self.table("discriminators").get(name)
         entry = table.entry("on")
@@ -265,7 +267,7 @@ class NetworkReader(DataReader):
             return next(iter(made))
         if made and self.knows_all_generators():
             self.problem(
-                f"discriminator '{name}' does not say which domain it guards",
+                f"discriminator '{name}' does not say which domain it judges",
                 table.span,
                 f"generators make: {', '.join(sorted(made))}",
                 'write `on = "..."`',
@@ -273,7 +275,7 @@ class NetworkReader(DataReader):
         return None
 
     def condition(self, part: Part, name: str, place: Span | None) -> str:
-        """A domain that a discriminator is given; UNKNOWN where it is told that it cannot be."""
+        """A domain that a discriminator is given; UNKNOWN if it cannot be, which is reported."""
         if name not in self.domains:
             self.unknown("domain", name, self.domain_names(), place)
             return UNKNOWN
@@ -290,7 +292,7 @@ class NetworkReader(DataReader):
 
     def discriminator(self, part: Part) -> DiscriminatorPlan:
         table = self.table("discriminators").get(part.name)
-        on = self.guarded(part.name) or UNKNOWN
+        on = self.judged_domain(part.name) or UNKNOWN
         conditions = table.entry("given")
         given = tuple(
             self.condition(part, name, self.place(conditions, name))
@@ -300,11 +302,11 @@ class NetworkReader(DataReader):
         if self.domains[on].origin in ("made", "drawn"):
             entry = table.entry("on")
             self.problem(
-                f"discriminator '{part.name}' guards '{on}', of which the data has no rows",
+                f"discriminator '{part.name}' judges '{on}', of which the data has no rows",
                 entry.value_span if entry else table.span,
             )
             on = UNKNOWN
-            self.guards_are_known = False
+            self.judged_domains_valid = False
         judged = self.judged(part.name, on)
         specs = tuple(self.domains[name].spec for name in given)
         labels = self.labels(on)
@@ -318,10 +320,10 @@ class NetworkReader(DataReader):
                     self.refused(augmentor.component, "check", before, options, judged, specs)
         made = {generator.target for generator in self.generators.values()}
         if on != UNKNOWN and on not in made and self.knows_all_generators():
-            self.guards_are_known = False
+            self.judged_domains_valid = False
             entry = table.entry("on")
             self.problem(
-                f"discriminator '{part.name}' guards '{on}', which no generator makes",
+                f"discriminator '{part.name}' judges '{on}', which no generator makes",
                 entry.value_span if entry else table.span,
                 f"generators make: {', '.join(sorted(made))}",
             )
@@ -402,7 +404,7 @@ def lacks_weights(address: str, init: InitSettings | None) -> str:
         return ""
     run = RunFolder(Path(init.run))
     if not run.checkpoint_steps():
-        return f"`init` of {address}: {run.path} is no run with a checkpoint"
+        return f"`init` of {address}: {run.path} is not a run with a checkpoint"
     parsed = Address.parse(address)
     key, name = parsed.kind, parsed.name
     try:

@@ -35,7 +35,7 @@ _NOT_FOR_LOOKING = ("loss", "augmentor", "hook", "metric")
 
 @attrs.frozen
 class UnknownSpec(Spec):
-    """What a kind of data looks like where a problem that is told hides it: it refuses nothing."""
+    """What a kind of data looks like if a reported problem hides it: it refuses nothing."""
 
     kind = "unknown"
 
@@ -50,7 +50,7 @@ class StandIn(Part):
 
 
 def all_known(*specs: Spec) -> bool:
-    """Whether none of these stands for something that a problem hides."""
+    """Whether none of these is a placeholder for what a problem hides."""
     return not any(isinstance(spec, UnknownSpec) for spec in specs)
 
 
@@ -161,7 +161,7 @@ class Reader:
         return None
 
     def known_name(self, entry: Entry, what: str, known: Iterable[str]) -> str | None:
-        """The value of a key that takes one name of these; what else it is, is told."""
+        """The value of a key that takes one name of these; anything else is reported."""
         if not isinstance(entry.value, str):
             self.problem(
                 f"'{entry.key}' must be the name of a {what}, not {_shown(entry.value)}",
@@ -308,7 +308,7 @@ def _fault_of_description(value: Any) -> str:
     if not isinstance(value, DataDescription):
         return f"{_shown(value)}, not a DataDescription"
     if not isinstance(value.domains, Mapping) or not all(isinstance(n, str) for n in value.domains):
-        return "domains that are no specs by name"
+        return "domains that are not specs by name"
     for name, spec in value.domains.items():
         if type(spec) not in KINDS_OF_DATA.values():
             known = ", ".join(kind.__name__ for kind in KINDS_OF_DATA.values())
@@ -322,7 +322,7 @@ def _fault_of_description(value: Any) -> str:
     groups = [*value.aligned, value.labelled, value.labelled.values(), value.mismatched]
     for name in (name for group in groups for name in group):
         if name not in value.domains:
-            return f"'{name}' among what belongs together, but no domain of that name"
+            return f"'{name}' in `aligned`, but no domain of that name"
     if not isinstance(value.counts, Mapping) or not all(map(_are_counts, value.counts.values())):
         return "`counts` that holds no number of rows for each domain of each split"
     return ""

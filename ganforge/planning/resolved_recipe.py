@@ -103,11 +103,11 @@ def lock_of(plan: Plan) -> dict[str, Any]:
 def known_by_content(folder: RunFolder, plan: Plan, accepted: bool = False) -> tuple[str, ...]:
     """Keys that may differ where a run knows its data by what it is (data.json), or the person has
     accepted what there is: where the data lies, and how many rows it has."""
-    return (*_places(plan), "lock.data.counts") if folder.data.is_file() or accepted else ()
+    return (*_path_keys(plan), "lock.data.counts") if folder.data.is_file() or accepted else ()
 
 
-def _places(plan: Plan) -> tuple[str, ...]:
-    """Keys of a resolved recipe that say where its data lies: the options that are paths."""
+def _path_keys(plan: Plan) -> tuple[str, ...]:
+    """Keys of a resolved recipe that say where its data is: the options that are paths."""
     options: Any = plan.data.options
     if not attrs.has(type(options)):
         return ()

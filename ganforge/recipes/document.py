@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"[\b\t\n\f\r]")
 
 
 def read(path: Path, name: str = "", extended_at: Span | None = None) -> Source:
-    """The text of a file. Raises RecipeError with one line when it is no text that can be read.
+    """The text of a file. Raises RecipeError with one line if it is not readable text.
 
     name: what to call it in messages, the path itself if left out.
     """

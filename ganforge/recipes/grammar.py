@@ -89,15 +89,17 @@ class _Checker:
         for plural, singular in SINGULAR.items():
             short, long = kept.entry(singular), kept.entry(plural)
             if short and long:
-                message = f"[{singular}] is the only {singular}; here is also [{plural}]"
+                message = f"[{singular}] is the only {singular}, but there is also [{plural}]"
                 label = f"write [{plural}.NAME] for each"
-                self.tell(message, short.key_span, label=label, related=((long.key_span, "here"),))
+                self.problem(
+                    message, short.key_span, label=label, related=((long.key_span, "here"),)
+                )
                 del kept.entries[singular]
         return kept
 
     # --- tools ----------------------------------------------------------------------------------
 
-    def tell(self, message: str, span: Span, *notes: str, label: str = "", **more: Any) -> None:
+    def problem(self, message: str, span: Span, *notes: str, label: str = "", **more: Any) -> None:
         self.problems.append(Problem(message, span, notes, label, **more))
 
     def keep(self, table: Table, check: Callable[[Entry], Entry | None]) -> Table:
@@ -121,14 +123,16 @@ class _Checker:
         if self.layer == "--set":
             label = f"write {path}.{'off=true' if value is False else f'use={value}'}"
             label = label if isinstance(value, (str, bool)) and not named else ""
-        self.tell(f"'{path}' must be a table, not {_given(entry)}", entry.value_span, label=label)
+        self.problem(
+            f"'{path}' must be a table, not {_given(entry)}", entry.value_span, label=label
+        )
         return None
 
     def well_named(self, entry: Entry, kind: str) -> bool:
         if _NAME.fullmatch(entry.key):
             return True
         better = slug(entry.key)
-        self.tell(
+        self.problem(
             f"'{entry.key}' cannot be the name of a {kind}",
             entry.key_span,
             "names are made of a to z, 0 to 9, - and _, and begin with a letter or a digit",
@@ -162,11 +166,11 @@ class _Checker:
         """`name` and `extends`."""
         value = entry.value
         if not isinstance(value, str) or not value:
-            more = ["one recipe extends one other"] if isinstance(value, list) else []
+            more = ["a recipe extends only one other"] if isinstance(value, list) else []
             message = f"'{path}' must be text, not {_given(entry)}"
-            self.tell(message, entry.value_span, *more)
+            self.problem(message, entry.value_span, *more)
         elif path == "name" and not _NAME.fullmatch(value):
-            self.tell(
+            self.problem(
                 f"{toml_text(value)} cannot be the name of a run folder",
                 entry.value_span,
                 "names are made of a to z, 0 to 9, - and _, and begin with a letter or a digit",
@@ -185,7 +189,7 @@ class _Checker:
         ]
         if self.layer != "recipe" and key in _TOP["recipe"]:
             what = "[preview]" if self.layer == "preview" else "--set"
-            self.tell(f"'{key}' cannot stand in {what}", entry.key_span)
+            self.problem(f"'{key}' is not allowed in {what}", entry.key_span)
             return
         sure = foreign(key, "")
         close = sure or next(iter(nearest(key, known)), "")
@@ -194,7 +198,7 @@ class _Checker:
         notes = [] if sure else [f"there are: {', '.join(known)}"]
         shown = f"[{self.prefix}{close}]" if close in known and table else f"'{close}'"
         label = f"did you mean {shown}?" if close else ""
-        self.tell(f"{owner} has no {what}", entry.key_span, *notes, label=label)
+        self.problem(f"{owner} has no {what}", entry.key_span, *notes, label=label)
 
     def settings(self, entry: Entry, table: Table) -> Entry | None:
         """[data], [train], [noise], [optimizer]"""
@@ -214,7 +218,7 @@ class _Checker:
     # --- components -----------------------------------------------------------------------------
 
     def unmixed(self, document: Table) -> Table:
-        """`[generator.horse]` is told about, and read as the `[generators.horse]` that it means."""
+        """`[generator.horse]` is reported, and read as the `[generators.horse]` that it means."""
         entries = dict(document.entries)
         for plural, singular in SINGULAR.items():
             short = entries.get(singular)
@@ -223,7 +227,7 @@ class _Checker:
             moved = {e.key: e for e in short.value if _is_network(e)}
             for entry in moved.values():
                 message = f"[{singular}] is the only {singular} and has no name"
-                self.tell(message, entry.key_span, label=f"write [{plural}.{entry.key}]")
+                self.problem(message, entry.key_span, label=f"write [{plural}.{entry.key}]")
             own = {key: e for key, e in short.value.entries.items() if key not in moved}
             entries[singular] = evolve(short, value=Table(short.value.span, own))
             if moved:
@@ -243,8 +247,8 @@ class _Checker:
             path = f"{self.prefix}{key}.{entry.key}"
             if not isinstance(entry.value, Table) and entry.key in RESERVED.get(key, ()):
                 single = f"[{SINGULAR[key]}], or " if key in SINGULAR else ""
-                message = f"[{key}] holds tables with a name each, and '{entry.key}' is none"
-                self.tell(message, entry.key_span, label=f"write it below {single}[{key}.NAME]")
+                message = f"[{key}] holds one table per name, and '{entry.key}' is not a table"
+                self.problem(message, entry.key_span, label=f"write it below {single}[{key}.NAME]")
                 return None
             if not self.well_named(entry, kind) or self.table_at(entry, path) is None:
                 return None
@@ -257,7 +261,7 @@ class _Checker:
         return named
 
     def component(self, entry: Entry, path: str, reserved: Collection[str]) -> Entry | None:
-        """The table of one component; None where it cannot be told which component it is."""
+        """The table of one component; None if it is unclear which component it is."""
         lost: list[str] = []
 
         def check(inner: Entry) -> Entry | None:
@@ -279,15 +283,17 @@ class _Checker:
             return self.subtable(entry, path)
         if key in _TEXTS and not (isinstance(value, str) and value):
             noun = "a component" if key == "use" else "a domain" if key == "to" else "another one"
-            self.tell(f"'{path}' must be the name of {noun}, not {_given(entry)}", entry.value_span)
+            self.problem(
+                f"'{path}' must be the name of {noun}, not {_given(entry)}", entry.value_span
+            )
             return None
         if key == "off" and not isinstance(value, bool):
             label = "write true" if value in (1, "true", "True", "yes") else ""
             message = f"'{path}' must be true or false, not {_given(entry)}"
-            self.tell(message, entry.value_span, label=label)
+            self.problem(message, entry.value_span, label=label)
             return None
         if isinstance(value, Table) and key != "weight":
-            self.tell(f"'{path}' must be a value, not a table", entry.key_span)
+            self.problem(f"'{path}' must be a value, not a table", entry.key_span)
             return None
         return entry
 
@@ -312,7 +318,9 @@ class _Checker:
         key = ("run" if text else "normal") if entry.key == "init" else "use"
         shown = toml_text(entry.value) if text or key == "normal" else "..."
         label = f"write {entry.key} = {{ {key} = {shown} }}"
-        self.tell(f"'{path}' must be a table, not {_given(entry)}", entry.value_span, label=label)
+        self.problem(
+            f"'{path}' must be a table, not {_given(entry)}", entry.value_span, label=label
+        )
         return None
 
 

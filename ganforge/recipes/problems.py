@@ -1,4 +1,4 @@
-"""The problems of a recipe: collected, then told all at once, in the order of the file."""
+"""The problems of a recipe: collected, then reported all at once, in the order of the file."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def _shown(text: str) -> str:
 
 
 def _character(character: str) -> str:
-    """What stands for a character that a terminal would obey instead of show."""
+    """The escape for a character that a terminal would obey instead of show."""
     if character.isprintable():
         return character
     if character == "\t":

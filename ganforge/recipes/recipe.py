@@ -141,9 +141,10 @@ def _find(
         raise RecipeError([Problem(f"{name} is a folder; a recipe is a TOML file", at, notes)])
     near = nearest(Path(str(name)).stem, shipped)
     notes = [
-        "no file and no shipped recipe has that name; `ganforge list recipes` shows the latter"
+        "no file and no shipped recipe has that name; `ganforge list recipes` lists the shipped "
+        "ones"
     ]
-    notes = [f"close: {', '.join(near)}", *notes] if near else notes
+    notes = [f"similar: {', '.join(near)}", *notes] if near else notes
     raise RecipeError([Problem(f"there is no recipe {name}", at, notes)])
 
 
@@ -193,13 +194,13 @@ def _check_version(document: Table, source: Source, problems: list[Problem]) -> 
     entry = document.entry("recipe")
     if entry is None:
         if not {"data", "train", "extends", *SINGULAR, *SINGULAR.values()} & set(document.entries):
-            message = f"{source.name} is no recipe: it has none of the tables of one"
-            note = "a recipe begins with `recipe = 1`; `ganforge list recipes` shows some"
+            message = f"{source.name} is not a recipe: it has none of a recipe's tables"
+            note = "a recipe begins with `recipe = 1`; `ganforge list recipes` lists examples"
             raise RecipeError([Problem(message, source.extended_at, [note])])
         problems.append(_misplaced(document) or _unversioned(document))
     elif type(entry.value) is int and entry.value > VERSION:
         message = (
-            f"this recipe is of version {entry.value}, and this ganforge reads version {VERSION}"
+            f"this recipe has version {entry.value}, but this ganforge reads version {VERSION}"
         )
         note = "`pip install --upgrade ganforge` brings a newer one"
         problems.append(Problem(message, entry.value_span, [note]))
@@ -212,7 +213,7 @@ def _misplaced(document: Table) -> Problem | None:
     for name, table in document.tables():
         if entry := table.entries.pop("recipe", None):
             return Problem(
-                f"'recipe' stands below [{name}], so it belongs to [{name}]",
+                f"'recipe' is below [{name}], so it belongs to [{name}]",
                 entry.key_span,
                 ["in TOML, every line below a [table] belongs to it"],
                 "move it to the first line",
@@ -303,9 +304,9 @@ def _addressed(over: Table, base: Table, problems: list[Problem], layer: Layer) 
             continue
         names = list(_names(base, plural))
         if len(names) > 1 and "main" not in names:
-            told = ", ".join(f"{plural}.{name}" for name in names)
+            names_text = ", ".join(f"{plural}.{name}" for name in names)
             message = f"'{singular}' is the only {singular}, but there are {len(names)}"
-            problems.append(Problem(message, short.key_span, [f"write one of: {told}"]))
+            problems.append(Problem(message, short.key_span, [f"write one of: {names_text}"]))
             continue
         name = names[0] if len(names) == 1 else "main"
         table = Table(short.value_span, {name: evolve(short, key=name)})
@@ -361,7 +362,7 @@ def _marked(table: Table) -> Table:
 
 
 def _set(argument: str, problems: list[Problem]) -> Table | None:
-    """The layer that one `--set KEY=VALUE` is: VALUE in TOML, else text as it stands."""
+    """The layer that one `--set KEY=VALUE` is: VALUE in TOML, else plain text."""
     source = Source(SET, argument, Path.cwd())
     key, equals, value = argument.partition("=")
     whole = Span(source, 1, 1, max(len(argument), 1))

@@ -288,7 +288,7 @@ class _Broken:
         return found
 
     def header(self) -> Problem | None:
-        """`[table`, `[a table]`, `[]`, and what stands behind a header."""
+        """`[table`, `[a table]`, `[]`, and what follows a header."""
         if not self.is_header or self.row != self.start:
             return None
         text = self.head.split("#")[0].strip()
@@ -310,7 +310,7 @@ class _Broken:
         return Problem(f"[{inner}] is not the name of a table", span, label="letters, digits, - _")
 
     def backslash(self) -> Problem | None:
-        """`"C:\\Users"`: what follows the backslash is no escape."""
+        """`"C:\\Users"`: what follows the backslash is not an escape."""
         escapes = ("Unescaped '\\' in a string", "Invalid hex value", "Escaped character")
         if not self.message.startswith(escapes):
             return None
@@ -355,7 +355,7 @@ class _Broken:
         if match and not match["value"].strip():
             column = self.head.index("=")
             message = f"'{match['key']}' has no value"
-            return Problem(message, self.span(self.row, column), label="write a value behind it")
+            return Problem(message, self.span(self.row, column), label="write a value after it")
         if match and not re.fullmatch(_KEY, match["key"]):
             key = match["key"]
             if _outside(self.head, self.head.index(key)):
@@ -433,7 +433,7 @@ class _Broken:
         return Problem(message, self.span(self.start, opened, len(rest)), label="close it with ]")
 
     def rest_of_line(self) -> Problem | None:
-        """What stands behind a value."""
+        """What follows a value."""
         if not self.message.startswith("Expected newline"):
             return None
         rest = self.line[self.column :].rstrip()

@@ -32,7 +32,7 @@ _TOP_LEVEL = ("recipe", "name", "extends")  # plain keys that only the top of a 
 
 @attrs.frozen
 class OptionRow:
-    """One option as `ganforge show` tells it."""
+    """One option as `ganforge show` prints it."""
 
     name: str
     type_text: str
@@ -43,7 +43,7 @@ class OptionRow:
 
 
 class _Misfit(Exception):
-    """A value that its type refuses. `what` goes on after the option's name."""
+    """A value that its type refuses. `what` continues after the option's name."""
 
     def __init__(self, what: str, label: str = "", note: str = "", *, kind: bool = False) -> None:
         super().__init__(what)

@@ -211,7 +211,9 @@ def read_manifest(load: Callable[[], Any]) -> tuple[list[Any], tuple[Path, ...]]
     folders = manager.hook.ganforge_recipes()
     for folder in folders:
         if not isinstance(folder, Path) or not folder.is_dir():
-            raise PluginError(f"ganforge_recipes returned {folder!r}, which is no folder's Path")
+            raise PluginError(
+                f"ganforge_recipes returned {folder!r}, which is not the Path of a folder"
+            )
     return items, tuple(folders)
 
 
@@ -251,9 +253,9 @@ def component_faults(item: Any, taken: Collection[tuple[str, str]] = ()) -> Iter
         return
     for name in (item.name, *item.aliases):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            yield f"{what}: {name!r} is no name; names are lower-case words joined by '-'"
+            yield f"{what}: {name!r} is not a name; names are lower-case words joined by '-'"
         elif (item.kind, name) in taken:
-            yield f"{what}: it offers a {item.kind} of the name '{name}' twice"
+            yield f"{what}: it offers two components {item.kind}/{name}"
     if not isinstance(item.target, str) or not _TARGET.fullmatch(item.target):
         yield f"{what}: target {item.target!r} is not of the form 'package.module:Class'"
     yield from _fact_faults(item, what)

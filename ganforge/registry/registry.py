@@ -140,7 +140,7 @@ class Registry:
         notes = []
         close = nearest(name, [c.id for c in self.of(kind)] if provider else there)
         if close:
-            notes.append(f"close: {', '.join(repr(c) for c in close)}")
+            notes.append(f"similar: {', '.join(repr(c) for c in close)}")
         for other in self.components:
             if other.kind != kind and short in (other.name, *other.aliases):
                 notes.append(f"there is a {other.kind} of this name (from {other.provider})")
@@ -213,7 +213,7 @@ class Registry:
             raise PluginError(f"{who} cannot be loaded: {one_line(error)}") from error
         interface: type = getattr(components, component.kind.capitalize())
         if not isinstance(cls, type) or not issubclass(cls, interface):
-            raise PluginError(f"{who}: {component.target} is no ganforge.{interface.__name__}")
+            raise PluginError(f"{who}: {component.target} is not a ganforge.{interface.__name__}")
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
         if missing:
             raise PluginError(f"{who}: {component.target} defines no {', '.join(missing)}")

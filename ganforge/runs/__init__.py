@@ -1,1 +1,3 @@
-"""A run opened to be looked at, what its data was, and what metrics say of it."""
+"""A run opened to be looked at, what its data was, and what metrics measure on it.
+
+Imports `game` and the rooms before it; `training` and all later rooms may import it."""

@@ -29,10 +29,10 @@ How = Literal["finished", "stopped", "pruned", "interrupted", "failed", "elsewhe
 
 @frozen
 class End:
-    """How a run ended. told: why, where it is not simply finished."""
+    """How a run ended. reason: why, where it is not simply finished."""
 
     how: How
-    told: str = ""
+    reason: str = ""
 
 
 @define
@@ -101,7 +101,7 @@ class Child:
         )
         return cls(run, process, output, Tail(run.folder))
 
-    def ask_to_stop(self, why: str) -> None:
+    def request_stop(self, why: str) -> None:
         """After its step, with a checkpoint; asked again, at once."""
         self.asked = self.asked or why
         with suppress(ProcessLookupError, OSError):
@@ -119,7 +119,7 @@ class Child:
         return lines
 
     def ended(self) -> End | None:
-        """How it ended; None while it goes on."""
+        """How it ended; None while it runs."""
         status = self.process.poll()
         if status is None:
             return None
@@ -128,8 +128,8 @@ class Child:
             return End("finished")
         if self.asked:
             saved = self.run.folder.checkpoint_steps()
-            told = f"saved at step {saved[-1]:,}" if saved else "nothing was saved yet"
-            return End("pruned" if self.asked == "pruned" else "interrupted", told)
+            reason = f"saved at step {saved[-1]:,}" if saved else "nothing was saved yet"
+            return End("pruned" if self.asked == "pruned" else "interrupted", reason)
         if status == 0:
             return End("stopped", self._said(_STOPPED) or "it stopped by itself")
         error = self._said(r"error: (.*)")

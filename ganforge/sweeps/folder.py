@@ -55,7 +55,8 @@ def open_folder(folder: Path, search: Mapping[str, str] | None) -> None:
         before = marked(folder)
         if before.get("search") != wanted.get("search"):
             raise RunError(
-                f"{folder} holds {_told(before.get('search'))}, not {_told(search)}; choose "
+                f"{folder} holds {_search_text(before.get('search'))}, not "
+                f"{_search_text(search)}; choose "
                 "another `--out`"
             )
         return
@@ -68,7 +69,7 @@ def open_folder(folder: Path, search: Mapping[str, str] | None) -> None:
         raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def _told(search: Any) -> str:
+def _search_text(search: Any) -> str:
     if not isinstance(search, Mapping):
         return "a sweep without a search"
     trials = "trials in a database" if search.get("trials") == "database" else "trials in a file"

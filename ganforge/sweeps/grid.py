@@ -95,7 +95,7 @@ def varied(argument: str) -> Variation:
     plain = [_plain(value) for value in values]
     twice = next((v for v, p in zip(values, plain, strict=True) if plain.count(p) > 1), None)
     if twice is not None:
-        raise GanforgeError(f"--vary {argument}: {twice} is there twice")
+        raise GanforgeError(f"--vary {argument}: {twice} is given twice")
     return Variation(key, values)
 
 
@@ -120,7 +120,7 @@ def _number(text: str) -> float | None:
 
 
 def _split(text: str) -> list[str]:
-    """Parts between the commas that stand in no quotes and no brackets."""
+    """Parts between the commas outside quotes and brackets."""
     parts, deep, quote = [""], 0, ""
     for letter in text:
         if quote:
@@ -139,7 +139,7 @@ def _split(text: str) -> list[str]:
 
 
 def _plain(text: str) -> Any:
-    """The value that is written; where it is no TOML, the text itself, as `--set` takes it."""
+    """The value that is written; if it is not TOML, the text itself, as `--set` takes it."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -160,7 +160,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
             raise GanforgeError(f"--seeds {text}: at most 10,000 seeds")
         seeds += range(first, last + 1)
     if len(set(seeds)) < len(seeds):
-        raise GanforgeError(f"--seeds {text}: a seed is there twice")
+        raise GanforgeError(f"--seeds {text}: a seed is given twice")
     return tuple(seeds)
 
 

@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 class Shown(Protocol):
-    """Shows what goes on."""
+    """Shows progress."""
 
     def began(self, child: Child) -> None: ...
     def ended(self, run: Planned, end: End) -> None: ...
@@ -108,7 +108,7 @@ class Pool:
     def _known(self, run: Planned) -> End | None:
         """How a run ended that need not be played; None for all others."""
         if run.done():
-            return End("finished", "it was finished already")
+            return End("finished", "it was already finished")
         if is_held(run.folder):
             return End("elsewhere", "another process is training it")
         why = stopped_before(run)
@@ -122,7 +122,7 @@ class Pool:
                 self._children.remove(child)
                 self._note(child.run, end)
             elif why and not child.asked:
-                child.ask_to_stop(why)
+                child.request_stop(why)
 
     def _note(self, run: Planned, end: End) -> None:
         self.ends[run.name] = end = self.source.ended(run, end)
@@ -130,7 +130,7 @@ class Pool:
 
     def _end_all(self, why: str) -> None:
         for child in self._children:
-            child.ask_to_stop(why)
+            child.request_stop(why)
         while self._children:
             for child in list(self._children):
                 if child.ended() is not None:
@@ -149,7 +149,7 @@ class Pool:
                 if again and child.asked == _AT_ONCE:
                     child.kill()
                 else:
-                    child.ask_to_stop("interrupted")
+                    child.request_stop("interrupted")
                 if again:
                     child.asked = _AT_ONCE
 

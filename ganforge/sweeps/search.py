@@ -205,7 +205,7 @@ class Search:
     storage: str | None
     _running: dict[str, Any] = field(factory=dict)  # run -> its trial
     _again: list[Any] = field(factory=list)  # trials of this folder that were cut off
-    _told: set[tuple[str, int]] = field(factory=set)  # (run, step) reported
+    _seen_by_study: set[tuple[str, int]] = field(factory=set)  # (run, step) reported
     _optuna: Any = field(init=False, factory=lambda: import_module("optuna"))
 
     def __attrs_post_init__(self) -> None:
@@ -228,13 +228,13 @@ class Search:
         """A trial that was cut off here, else a new one, while there are fewer than asked for."""
         with _storing(self.storage):
             while self._again or len(self.study.get_trials(deepcopy=False)) < self.trials:
-                trial = self._again.pop(0) if self._again else self._asked()
+                trial = self._again.pop(0) if self._again else self._next_trial()
                 run = None if trial is None else self._planned(trial)
                 if trial is None or run is not None:
                     return run
         return None
 
-    def _asked(self) -> Any:
+    def _next_trial(self) -> Any:
         trial = self.study.ask(self.space.distributions(self._optuna))
         if trial.number >= self.trials:  # another machine was quicker
             self.study.tell(trial, state=self._state("FAIL"))
@@ -256,7 +256,7 @@ class Search:
         seed = plan.train.seed if self.space.seed is None else self.space.seed
         run = planned(plan, sets, self.command, recipe, f"trial-{trial.number}", seed)
         self._running[run.name] = trial
-        self._told |= {(run.name, step) for step in self._reported(trial)}
+        self._seen_by_study |= {(run.name, step) for step in self._reported(trial)}
         return run
 
     def _reported(self, trial: Any) -> Sequence[int]:
@@ -269,15 +269,15 @@ class Search:
         with _storing(self.storage):
             for line in lines:
                 value, step = self._value(line), line["step"]
-                if value is None or (run.name, step) in self._told:
+                if value is None or (run.name, step) in self._seen_by_study:
                     continue
-                self._told.add((run.name, step))
+                self._seen_by_study.add((run.name, step))
                 trial.report(value, step)
                 pruned = step < run.plan.steps and bool(trial.should_prune())
         return "pruned" if pruned else ""
 
     def ended(self, run: Planned, end: End) -> End:
-        """Tell the study; a trial that was interrupted stays open, and goes on the next time."""
+        """Report to the study; an interrupted trial stays open, and continues next time."""
         trial = self._running.pop(run.name)
         if end.how in ("interrupted", "elsewhere"):
             return end

@@ -4,7 +4,8 @@
 
     test_conformance = conformance("acme-hinge")
 
-`ganforge check --plugin acme-hinge` runs the same ones. docs/first-plugin.md says what they hold.
+`ganforge check --plugin acme-hinge` runs the same ones; docs/first-plugin.md lists them. This room
+is public. It imports every room but `sweeps` and `cli`; only `cli` imports it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What augmentors must hold, tried on random images of several shapes."""
+"""What augmentors must satisfy, tried on random images of several shapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = 5
 
 
 def views(subject: Subject) -> None:
-    """What it shows has the specs that its manifest declares, and is finite."""
+    """What it returns has the specs that its manifest declares, and is finite."""
     for spec in _specs(subject):
         declared = subject.component.views
         expected = declared(subject.options, spec) if declared else {"plain": spec}
@@ -70,12 +70,12 @@ def differentiable(subject: Subject) -> None:
 
 
 def one_draw(subject: Subject) -> None:
-    """What it does follows from its draw alone, so real and fake are changed alike."""
+    """What it does follows from its draw alone, so real and fake change alike."""
     for spec in _specs(subject):
         data = items(spec, ROWS, 0)
         first, second = (_shown(subject, spec, data, 3) for _ in range(2))
         if any(not torch.equal(first[name], second[name]) for name in first):
-            raise Failed("with the same draw it shows something else: draw from `draw` only")
+            raise Failed("with the same draw it returns something different: draw from `draw` only")
 
 
 def untouched(subject: Subject) -> None:
@@ -94,7 +94,7 @@ def untouched(subject: Subject) -> None:
 
 
 def kept(subject: Subject) -> None:
-    """Its state is all in its buffers: another instance with them goes on alike."""
+    """Its state is all in its buffers: another instance with them continues identically."""
     for spec in _specs(subject)[:1]:
         first, second = _built(subject, spec), _built(subject, spec)
         for call in range(3):
@@ -102,7 +102,7 @@ def kept(subject: Subject) -> None:
         second.load_state_dict({k: v.clone() for k, v in first.state_dict().items()})
         data = items(spec, ROWS, 9)
         if not torch.equal(first.replay(data, _draw(9)), second.replay(data, _draw(9))):
-            raise Failed("replays something else after its state was saved and loaded")
+            raise Failed("replays something different after its state was saved and loaded")
 
 
 def off(subject: Subject) -> None:
@@ -123,7 +123,7 @@ def off(subject: Subject) -> None:
 
 
 def _specs(subject: Subject) -> list[Spec]:
-    """The images that it takes, by what its manifest says."""
+    """The images that it accepts, according to its manifest."""
     found: list[Spec] = []
     for spec in IMAGES[:4]:
         try:
@@ -136,7 +136,7 @@ def _specs(subject: Subject) -> list[Spec]:
             continue
         found.append(spec)
     if not found:
-        raise NotTried(f"its manifest refuses every image that there is to try: {refusal}")
+        raise NotTried(f"its manifest refuses every image that the kit tries: {refusal}")
     return found
 
 
@@ -157,5 +157,5 @@ def _draw(seed: int) -> Draw:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of an augmentor."""
+    """The checks of an augmentor."""
     return views, keeps_range, differentiable, one_draw, untouched, off, kept

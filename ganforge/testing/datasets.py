@@ -1,4 +1,4 @@
-"""What data sets must hold. Those that read files need an example that says where these are."""
+"""What datasets must satisfy. Those that read files need an example that says where these are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZES = (None, 16, (12, 20))
 
 
 def described(subject: Subject) -> None:
-    """Its description names its domains with their specs, and counts them as the data set does."""
+    """Its description names its domains with their specs, and counts them as the dataset does."""
     for description, dataset in _sized(subject):
         if not description.domains:
             raise Failed("its description has no domains")
@@ -75,21 +75,21 @@ def _check_item(item: torch.Tensor, spec: Spec, what: str) -> None:
 
 
 def by_index(subject: Subject) -> None:
-    """A row is the same whenever it is read, and by whichever instance; `rows` holds the same."""
+    """A row is the same on every read and in every instance; `rows` holds the same."""
     for (_, dataset), (_, other) in zip(_sized(subject), _sized(subject), strict=True):
         for name in dataset.description.domains:
             whole = {split: dataset.rows(split, name) for split in ("train", "test")}
             for split, index in reversed(list(_rows(dataset, name))):
                 item = dataset.item(split, name, index)
                 if not torch.equal(item, other.item(split, name, index)):
-                    raise Failed(f"{split} row {index} of '{name}' is another when read again")
+                    raise Failed(f"{split} row {index} of '{name}' differs when it is read again")
                 rows = whole[split]
                 if rows is not None and not torch.equal(rows[index], item):
                     raise Failed(f"rows() and item() differ for {split} row {index} of '{name}'")
 
 
 def _sized(subject: Subject) -> Iterator[tuple[DataDescription, Dataset]]:
-    """The data set at several image sizes."""
+    """The dataset at several image sizes."""
     describe = subject.component.describe
     if describe is None:
         raise Failed("its manifest does not describe what it yields: Component(describe=...)")
@@ -107,7 +107,7 @@ def _sized(subject: Subject) -> Iterator[tuple[DataDescription, Dataset]]:
         accepted += 1
         yield description, subject.cls(subject.options, image, description)
     if not accepted:
-        raise NotTried(f"its manifest refuses every image size that there is to try: {refusal}")
+        raise NotTried(f"its manifest refuses every image size that the kit tries: {refusal}")
 
 
 def _rows(dataset: Dataset, name: str) -> Iterator[tuple[str, int]]:
@@ -118,5 +118,5 @@ def _rows(dataset: Dataset, name: str) -> Iterator[tuple[str, int]]:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of a data set."""
+    """The checks of a data set."""
     return described, items, by_index

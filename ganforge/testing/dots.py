@@ -41,7 +41,7 @@ TEST_ROWS = 6
 
 
 class Dots(Dataset):
-    """A bright dot whose column tells the class; `dark` is the same in negative."""
+    """A bright dot whose column shows the class; `dark` is the same in negative."""
 
     def count(self, split: str, domain: str) -> int:
         return int(self.options.count) if split == "train" else TEST_ROWS

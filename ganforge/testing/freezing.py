@@ -1,4 +1,4 @@
-"""Whether what the author of a network or a loss froze stands still while the rest learns."""
+"""Whether what the author of a network or a loss froze stays unchanged while the rest learns."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def play_frozen(module: M, still: Frozen, objective: Callable[[M], Tensor], where: str) -> None:
-    """Make some updates as a run makes them. Raises Failed where something frozen has moved.
+    """Make some updates as a run makes them. Raises Failed if something frozen has changed.
 
     objective: a 0-d number to descend on.
     """
-    before = {name: tensor.detach().clone() for name, tensor in _standing(module, still).items()}
+    before = {
+        name: tensor.detach().clone() for name, tensor in _frozen_tensors(module, still).items()
+    }
     if not before:
         return
     learning = still.trainable(module)
@@ -36,15 +38,15 @@ def play_frozen(module: M, still: Frozen, objective: Callable[[M], Tensor], wher
             optimizer.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    for name, tensor in _standing(module, still).items():
+    for name, tensor in _frozen_tensors(module, still).items():
         if not torch.equal(tensor, before[name]):
             raise Failed(
-                f"'{name}' is frozen, and has moved after {UPDATES} updates ({where}): leave "
-                "modes and weights of frozen parts alone outside of the constructor"
+                f"'{name}' is frozen, but changed during {UPDATES} updates ({where}): change "
+                "modes and weights of frozen parts in the constructor only"
             )
 
 
-def _standing(module: nn.Module, still: Frozen) -> dict[str, Tensor]:
+def _frozen_tensors(module: nn.Module, still: Frozen) -> dict[str, Tensor]:
     """Frozen parameters, and the buffers of layers that stay in eval mode."""
     found: dict[str, Tensor] = {
         name: p for name, p in module.named_parameters() if name in still.parameters

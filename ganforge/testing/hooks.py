@@ -1,4 +1,4 @@
-"""What hooks must hold, watching a small game."""
+"""What hooks must satisfy, in a small game."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ganforge.training.trainer import Training
 
 
 def moments(subject: Subject) -> None:
-    """Its public methods are moments of a training, with arguments that are known there."""
+    """Its public methods are hook events, with arguments of these events."""
     manager_of({NAME: _built(subject)})
 
 
 def watches(subject: Subject) -> None:
-    """A game that it watches trains to its end; without `changes_weights` to the same weights, bit
-    for bit, as unwatched."""
+    """A game with it trains to its end; without `changes_weights`, to the same weights, bit for
+    bit, as without it."""
     with training(subject.registry) as alone:
         alone.run()
         expected = _weights(alone)
@@ -36,7 +36,8 @@ def watches(subject: Subject) -> None:
         for name, tensor in _weights(watched).items():
             if not torch.equal(tensor, expected[name]):
                 raise Failed(
-                    f"'{name}' differs from an unwatched training's: a hook that changes weights "
+                    f"'{name}' differs from the same training without this hook: a hook that "
+                    "changes weights "
                     "says `changes_weights = True`; others leave torch's random state and the "
                     "networks as they are"
                 )
@@ -55,7 +56,7 @@ def _weights(done: Training) -> dict[str, Tensor]:
 
 
 def kept(subject: Subject) -> None:
-    """Its state is JSON, and another instance that loads it has the same."""
+    """Its state is JSON, and another instance that loads it has the same state."""
     try:
         with training(subject.registry, subject) as watched:
             _run(watched)  # which saves it in a checkpoint
@@ -65,7 +66,7 @@ def kept(subject: Subject) -> None:
     other = _built(subject)
     other.load_state(json.loads(text))
     if json.dumps(other.save_state()) != text:
-        raise Failed("after load_state, save_state gives something else than was loaded")
+        raise Failed("after load_state, save_state returns something other than what was loaded")
 
 
 def _built(subject: Subject) -> Hook:
@@ -75,5 +76,5 @@ def _built(subject: Subject) -> Hook:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of a hook."""
+    """The checks of a hook."""
     return moments, watches, kept

@@ -1,4 +1,4 @@
-"""What losses must hold, tried on made-up outputs."""
+"""What losses must satisfy, tried on made-up outputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCORES_OF_TEXTS: dict[str, tuple[int, ...]] = {"one score": (), "a score for eac
 
 
 def needs(subject: Subject) -> None:
-    """What its manifest says that it reads is what its methods read, all in the vocabulary."""
+    """Its methods read what its manifest says, all of it in the vocabulary."""
     declared = loss_needs(subject.component, subject.options)
     for side in SIDES:
         method = getattr(subject.cls, side, None)
@@ -91,25 +91,27 @@ def signs(subject: Subject) -> None:
 
 
 def pure(subject: Subject) -> None:
-    """Both sides' methods change neither what they are given nor the loss itself, and say the same
-    when they are asked again."""
+    """Both sides' methods change neither what they are given nor the loss itself, and return the
+    same when they are called again."""
     for _, side, loss, given in _plays(subject):
         before = {name: _copied(value) for name, value in given.items()}
         state = {name: tensor.clone() for name, tensor in loss.state_dict().items()}
         first, second = (_called(loss, side, given) for _ in range(2))
         if any(not torch.equal(first[name], second[name]) for name in first):
-            raise Failed(f"its {side} side gives another value when it is asked again")
+            raise Failed(f"its {side} side returns a different value when it is called again")
         for name, value in loss.state_dict().items():
             if not torch.equal(value, state[name]):
-                raise Failed(f"its {side} side changes '{name}': state moves in observe() only")
+                raise Failed(
+                    f"its {side} side changes '{name}': state may change in observe() only"
+                )
         for name, value in given.items():
             if not _equal(value, before[name]):
                 raise Failed(f"its {side} side changes {name}, which others read too")
 
 
 def observes(subject: Subject) -> None:
-    """`observe` returns numbers, and moves buffers only, never parameters nor what no checkpoint
-    holds: another instance that loads its state goes on alike."""
+    """`observe` returns numbers, and changes buffers only, no parameters and no state outside of
+    checkpoints: another instance that loads its state continues identically."""
     for _, shape, classes, turns in _games(subject):
         loss = _built(subject, shape, classes)
         for _ in range(2):
@@ -144,7 +146,7 @@ def _observed(loss: Loss, side: Side, given: Mapping[str, Any]) -> dict[str, flo
 
 
 def plays(subject: Subject) -> None:
-    """A small game that it is added to trains to its end."""
+    """A small game with it trains to its end."""
     with training(subject.registry, subject) as played:
         try:
             played.run()
@@ -154,7 +156,7 @@ def plays(subject: Subject) -> None:
 
 def frozen(subject: Subject) -> None:
     """What its constructor or `build` froze (`requires_grad_(False)`, `eval()`) is the same, bit
-    for bit, after 20 updates: weights, and what norms remember."""
+    for bit, after 20 updates: weights and the statistics of norms."""
     tried = False
     for what, side, loss, given in _plays(subject):
         still = Frozen.of(loss)
@@ -184,7 +186,7 @@ _Turns = list[tuple[Side, dict[str, Any]]]  # a side, and what its method is giv
 
 
 def _games(subject: Subject) -> Iterator[tuple[str, tuple[int, ...], int, _Turns]]:
-    """(what the scores are, their shape, classes that are told apart, a step's turns)."""
+    """(what the scores are, their shape, the number of classes, a step's turns)."""
     declared = loss_needs(subject.component, subject.options)
     of_texts = any(_reads(names, "log_probs") for names in declared.values())
     for what, shape in (SCORES_OF_TEXTS if of_texts else SCORES).items():
@@ -297,5 +299,5 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of a loss."""
+    """The checks of a loss."""
     return needs, values, signs, pure, observes, frozen, plays

@@ -1,4 +1,4 @@
-"""What every component's manifest must hold."""
+"""What every component's manifest must satisfy."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _imported(module: str) -> tuple[float, str]:
 
 
 def complete(subject: Subject) -> None:
-    """There is a summary; every option has a type and a help text, every number bounds."""
+    """It has a summary; every option has a type and a help text, every number has bounds."""
     component = subject.component
     if not component.summary:
         raise Failed("has no summary: Component(..., summary=...) is what `ganforge list` shows")
@@ -103,5 +103,5 @@ def loadable(subject: Subject) -> None:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of every component."""
+    """The checks of every component."""
     return light, complete, loadable

@@ -1,4 +1,4 @@
-"""What metrics must hold, measuring a small game that was just played."""
+"""What metrics must satisfy, measuring a small game that was just played."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*")
 
 
 def measures(subject: Subject) -> None:
-    """It gives the same finite figures each time it is asked, `seconds` apart, named as words
+    """It returns the same finite figures each time (except `seconds`), named as words
     joined by `-`, or says in one line (GanforgeError) why it cannot measure this run."""
     first, second = (_measured(subject) for _ in range(2))
     for name, value in first.items():
@@ -27,7 +27,7 @@ def measures(subject: Subject) -> None:
         if not math.isfinite(value):
             raise Failed(f"figure '{name}' is {value}")
         if value != second.get(name) and name.rpartition("/")[2] != "seconds":
-            raise Failed(f"figure '{name}' is {value}, and {second.get(name)} when asked again")
+            raise Failed(f"figure '{name}' is {value}, and {second.get(name)} when measured again")
 
 
 def _measured(subject: Subject) -> Mapping[str, float]:
@@ -45,7 +45,7 @@ def _measured(subject: Subject) -> Mapping[str, float]:
 
 
 def leaves_alone(subject: Subject) -> None:
-    """Measuring in the middle of a training changes nothing in how it goes on."""
+    """Measuring during training does not change how training continues."""
     weights = []
     for measured in (False, True):
         with training(subject.registry) as played:
@@ -65,11 +65,11 @@ def leaves_alone(subject: Subject) -> None:
             weights.append({k: v.clone() for k, v in played.game.state()["networks"].items()})
     for name, tensor in weights[0].items():
         if not torch.equal(tensor, weights[1][name]):
-            raise Failed(f"'{name}' goes another way after a measurement")
+            raise Failed(f"'{name}' trains differently after a measurement")
 
 
 def closed_forms(subject: Subject) -> None:
-    """The cases with a known answer that its class lists come out to a millionth."""
+    """The cases with a known answer that its class lists agree to a millionth."""
     listed = list(_built(subject).closed_forms())
     if not listed:
         raise NotTried("its class lists no cases with a known answer (`closed_forms`)")
@@ -92,5 +92,5 @@ def _built(subject: Subject) -> Metric:
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of a metric."""
+    """The checks of a metric."""
     return measures, leaves_alone, closed_forms, protocol

@@ -1,4 +1,4 @@
-"""What generators and discriminators must hold, in every situation that they accept."""
+"""What generators and discriminators must satisfy, in every situation that they accept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTHING = 1e-4  # of the longest gradient: what is shorter is rounding
 
 def shapes(subject: Subject) -> None:
     """Data and outputs have the shapes of their specs and are finite, in training and in eval mode
-    (there also for one item alone)."""
+    (there also for a single item)."""
     for situation in situations(subject):
         network = situation.build()
         for training, count in ((True, ROWS), (False, ROWS), (False, 1)):
@@ -71,8 +71,7 @@ def gradients(subject: Subject) -> None:
 
 
 def bounded(subject: Subject) -> None:
-    """Images stay in [-1, 1] also where training makes its weights large, as tanh or a clamp at the
-    end sees to."""
+    """Images stay in [-1, 1] even if training makes the weights large: end with tanh or a clamp."""
     for situation in situations(subject)[:2]:
         if not isinstance(situation.target, ImageSpec):
             continue
@@ -126,7 +125,7 @@ def double_backward(subject: Subject) -> None:
 
 
 def saved(subject: Subject) -> None:
-    """Weights and buffers survive a safetensors file: another instance with them does the same."""
+    """Weights and buffers survive a safetensors file: an instance that loads it agrees."""
     for situation in situations(subject)[:2]:
         first, second = situation.build(0).eval(), situation.build(1).eval()
         state = {name: t.contiguous().clone() for name, t in first.state_dict().items()}
@@ -135,7 +134,7 @@ def saved(subject: Subject) -> None:
 
 
 def copied(subject: Subject) -> None:
-    """A deep copy does the same and shares nothing with the original."""
+    """A deep copy returns the same and shares nothing with the original."""
     for situation in situations(subject)[:2]:
         first = situation.build().eval()
         second = copy.deepcopy(first)
@@ -154,7 +153,7 @@ def _alike(situation: Situation, first: torch.nn.Module, second: torch.nn.Module
         with torch.no_grad():
             outputs.append(situation.outputs(network, inputs))
     if not same(*outputs):
-        raise Failed(f"{how}, it does something else ({situation})")
+        raise Failed(f"{how}, it returns something different ({situation})")
 
 
 def seeded(subject: Subject) -> None:
@@ -167,7 +166,7 @@ def seeded(subject: Subject) -> None:
 
 
 def offers(subject: Subject) -> None:
-    """What it returns is what its manifest says that it offers."""
+    """It returns what its manifest says it offers."""
     situation = situations(subject)[0]
     with torch.no_grad():
         outputs = situation.outputs(situation.build().eval(), situation.inputs(2))
@@ -186,7 +185,7 @@ def _listed(names: object) -> str:
 
 
 def independent_rows(subject: Subject) -> None:
-    """Where it says that it judges each row by itself, other rows change nothing."""
+    """If it declares `independent_rows`, other rows change nothing."""
     for situation in situations(subject)[:2]:
         network = situation.build().train()
         if not getattr(network, "independent_rows", False):
@@ -208,7 +207,7 @@ def independent_rows(subject: Subject) -> None:
 
 def frozen(subject: Subject) -> None:
     """What its constructor froze (`requires_grad_(False)`, `eval()`) is the same, bit for bit,
-    after 20 updates: weights, and what norms remember."""
+    after 20 updates: weights and the statistics of norms."""
     tried = False
     for situation in situations(subject)[:2]:
         network = situation.build()
@@ -224,7 +223,7 @@ def _objective(situation: Situation, network: torch.nn.Module) -> Tensor:
 
 
 def one_row(subject: Subject) -> None:
-    """One row alone has the same gradients in both memory layouts, where it can be trained by it.
+    """A batch of one row has the same gradients in both memory layouts (if it can train on one).
 
     Without dropout, whose masks follow the layout.
     """
@@ -280,19 +279,19 @@ def _laid_out(value: Tensor, layout: torch.memory_format) -> Tensor:
 def _compare_layouts(
     situation: Situation, one: dict[str, Tensor], other: dict[str, Tensor]
 ) -> None:
-    """Raise Failed where gradients differ by more than rounding, of all of them together."""
+    """Raise Failed if gradients differ by more than rounding, of all of them together."""
     size = max(float(gradient.norm()) for gradient in one.values()) if one else 0.0
     for name, gradient in one.items():
         apart = float((gradient - other[name]).norm())
         if apart > max(LAYOUTS_APART * float(gradient.norm()), NOTHING * size):
             raise Failed(
-                f"for one row alone, the gradient of '{name}' is another in channels_last memory: "
+                f"for one row alone, the gradient of '{name}' differs in channels_last memory: "
                 f"{apart:.3g} apart, of {float(gradient.norm()):.3g} ({situation})"
             )
 
 
 def checks(kind: str) -> tuple[Callable[[Subject], None], ...]:
-    """Those of a generator or a discriminator."""
+    """The checks of a generator or a discriminator."""
     both = (shapes, gradients, saved, copied, seeded, offers, frozen, one_row)
     if kind == "generator":
         return *both, bounded

@@ -140,12 +140,12 @@ def situations(subject: Subject) -> list[Situation]:
             return found
     if subject.component.check is None:
         raise Failed(
-            f"it breaks in each of the {len(refusals)} games that it was tried in; in the first: "
+            f"it fails in each of the {len(refusals)} games that it was tried in; in the first: "
             f"{refusals[0]}"
         )
     raise NotTried(
-        f"its manifest's check refuses each of the {len(refusals)} games that there are to try it "
-        f"in; the first, {refusals[0]}"
+        f"its manifest's check refuses each of the {len(refusals)} games that the kit tries; in "
+        f"the first: {refusals[0]}"
     )
 
 

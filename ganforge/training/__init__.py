@@ -1,1 +1,3 @@
-"""The training loop, what starts it, and forecasts and benchmarks of it."""
+"""The training loop, what starts and stops it, and estimates and benchmarks of it.
+
+Imports `runs` and the rooms before it; `lab`, `sweeps`, `testing` and `cli` may import it."""

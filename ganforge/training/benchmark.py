@@ -196,9 +196,7 @@ class TimedTraining:
             torch.cuda.synchronize(self._training.game.device)
 
 
-def _compared(
-    baseline: TimedTraining, timed: TimedTraining, way: Way, budget: float
-) -> Timed:
+def _compared(baseline: TimedTraining, timed: TimedTraining, way: Way, budget: float) -> Timed:
     """Turns of both, one after the other, for as long as the budget lasts."""
     ratios: list[float] = []
     own: list[float] = []

@@ -59,5 +59,5 @@ class AuxiliaryClassifier(Loss):
         return self.head(self.vector(output.features.float()))
 
     def class_rows(self) -> Tensor:
-        """What stands for each class: the rows of the head's weight, [classes, F]."""
+        """The row of each class: the rows of the head's weight, [classes, F]."""
         return self.head.weight

@@ -28,7 +28,7 @@ def ganforge_components() -> list[Component]:
             "auxiliary-classifier",
             "ganforge_auxiliary_classifier.losses:AuxiliaryClassifier",
             AuxiliaryClassifierOptions,
-            summary="A class head on D's features; G is to make the class that it was asked for",
+            summary="A class head on D's features; G must make the class that it was asked for",
             paper="arXiv:1610.09585",
             needs=needs,
         )

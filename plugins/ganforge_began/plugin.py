@@ -43,7 +43,7 @@ class BeganDiscriminatorOptions:
     )
     layers: int = option(2, at_least=1, help="convolutions at each size")
     skip: bool = option(False, help="give a decoder's first maps to its larger ones too")
-    code: int = option(64, at_least=1, help="numbers that an image is squeezed into (h)")
+    code: int = option(64, at_least=1, help="numbers in an image's code (h)")
 
 
 def check_generator(options: Any, sources: tuple[Spec, ...], target: Spec) -> None:
@@ -80,7 +80,7 @@ def ganforge_components() -> list[Component]:
             "began",
             "ganforge_began.autoencoder:BeganDiscriminator",
             BeganDiscriminatorOptions,
-            summary="A convolutional autoencoder of images of any size; gives no scores",
+            summary="A convolutional autoencoder of images of any size; returns no scores",
             paper=paper,
             check=check_discriminator,
             offers=("reconstruction", "features"),
@@ -90,7 +90,7 @@ def ganforge_components() -> list[Component]:
             "began",
             "ganforge_began.losses:Began",
             BeganOptions,
-            summary="D reconstructs real images well and fakes badly, as hard as k says",
+            summary="D reconstructs real images well and fakes badly, as strongly as k says",
             paper=paper,
             needs={
                 "discriminator": (

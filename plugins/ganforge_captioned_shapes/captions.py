@@ -59,7 +59,7 @@ class Thing:
 
 @frozen
 class Meaning:
-    """What a caption says: these things and no others, and how the first lies to the second."""
+    """What a caption says: these things and no others, and the position of the first."""
 
     things: tuple[Thing, ...] = field(converter=tuple)
     relation: str | None = None
@@ -135,7 +135,7 @@ def parse(caption: str) -> Meaning:
         or len(relations) != count - 1
     ):
         raise GanforgeError(
-            f'"{caption}" is no caption of captioned-shapes, such as "a small red circle" or "a '
+            f'"{caption}" is not a caption of captioned-shapes, such as "a small red circle" or "a '
             'small red circle left of a large blue square"'
         )
     things = (Thing(*values) for values in zip(*found.values(), strict=True))

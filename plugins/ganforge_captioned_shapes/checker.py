@@ -99,7 +99,7 @@ def _agrees(pairs: Sequence[tuple[Thing, Seen | None]], what: str) -> bool:
 
 
 def _lies(relation: str, first: Seen | None, second: Seen | None) -> bool:
-    """Whether the first lies so to the second: further along than across."""
+    """Whether the first has this position relative to the second: further along than across."""
     if relation not in CANONICAL:
         raise ValueError(f"relations are {CANONICAL}, not {relation}")
     if first is None or second is None:

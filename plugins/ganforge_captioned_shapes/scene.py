@@ -44,7 +44,7 @@ AREA = {
 
 @frozen
 class Placed:
-    """A thing and where its centre of mass lies."""
+    """A thing and its centre of mass."""
 
     thing: Thing
     x: float

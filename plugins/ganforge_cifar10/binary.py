@@ -42,8 +42,9 @@ def content(source: Path, split: str) -> bytearray:
     for name, part in parts.items():
         if len(part) % ROW or not part:
             raise DataError(
-                f"{source / name} holds {len(part):,} bytes, no multiple of {ROW:,}: it is no file "
-                "of CIFAR-10's binary version, or a damaged one"
+                f"{source / name} holds {len(part):,} bytes, not a multiple of {ROW:,}: it is "
+                "damaged, "
+                "or not a file of CIFAR-10's binary version"
             )
     rows = bytearray().join(parts.values())
     highest = max(rows[::ROW])

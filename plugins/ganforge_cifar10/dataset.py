@@ -44,7 +44,7 @@ class Cifar10(Dataset):
         """Images uint8 [N, 3, 32, 32] and labels int64 [N] of the chosen classes."""
         place = source(self.options.root)
         if place is None:
-            raise DataError(f"{self.options.root} holds CIFAR-10's binary version no longer")
+            raise DataError(f"{self.options.root} no longer holds CIFAR-10's binary version")
         rows = torch.frombuffer(content(place, split), dtype=torch.uint8).view(-1, ROW)
         number = torch.full((len(CLASSES),), -1)  # of each class in the files, among the chosen
         chosen = [CLASSES.index(name) for name in self.options.chosen]

@@ -146,7 +146,7 @@ def ganforge_components() -> list[Component]:
             "cycle-consistency",
             "ganforge_cyclegan.losses:CycleConsistency",
             DistanceOptions,
-            summary="There and back again must give the image that one started from",
+            summary="Translating there and back must give the original image",
             paper="arXiv:1703.10593",
             needs={"generator": ("source", "cycled")},
         ),

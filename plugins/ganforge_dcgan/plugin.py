@@ -40,7 +40,7 @@ class DcganDiscriminatorOptions:
     stride: Literal[2, 3] = option(2, help="how much each stage shrinks")
     norm: Norm = option("batch", help=NORM_HELP)
     head: Literal["score", "classes", "classes-and-fake"] = option(
-        "score", help="what it says: one score, or a logit for each class, and perhaps for fakes"
+        "score", help="what it returns: one score, or a logit for each class, and perhaps for fakes"
     )
 
 

@@ -70,7 +70,7 @@ def moved(images: Tensor, dim: int, by: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, draw: Draw) -> Tensor:
-    """0 within a box of half the height and width, whose middle lies anywhere in the image."""
+    """0 within a box of half the height and width, whose centre is anywhere in the image."""
     height, width = images.shape[2:]
     rows = within_box(height, draw.integers(height + 1 - height // HOLE % 2))  # [N, H]
     columns = within_box(width, draw.integers(width + 1 - width // HOLE % 2))  # [N, W]

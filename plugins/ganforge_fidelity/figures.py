@@ -125,7 +125,7 @@ def density_coverage(fake: Tensor, real: Tensor, nearest: int = NEAREST) -> dict
     return {"density": hits / (nearest * len(fake)), "coverage": covered / len(real)}
 
 
-def repeats_told(real: Tensor, nearest: int = NEAREST) -> str:
+def repeats_note(real: Tensor, nearest: int = NEAREST) -> str:
     """What density and coverage say of real features [N, D] of which many are the same; "" where
     that is not so.
 

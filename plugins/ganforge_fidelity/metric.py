@@ -19,7 +19,7 @@ from ganforge_fidelity.figures import (
     frechet_distance,
     kernel_distance,
     precision_recall,
-    repeats_told,
+    repeats_note,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Fidelity(Metric):
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._told = f"{options.count:,} samples of seeds from {options.seed}"
+        self._protocol = f"{options.count:,} samples of seeds from {options.seed}"
 
     @staticmethod
     def closed_forms() -> Iterable[tuple[str, float, float]]:
@@ -74,18 +74,18 @@ class Fidelity(Metric):
 
     def measure(self, run: Run) -> Mapping[str, float]:
         measured: dict[str, float] = {}
-        told: dict[str, None] = {}  # each protocol once, in order
+        protocols: dict[str, None] = {}  # each protocol once, in order
         generators = measured_generators(run)
         for name in generators:
             found, how = self._generator(run, name)
             prefix = f"{name}/" if len(generators) > 1 else ""
             measured |= {prefix + key: value for key, value in found.items()}
-            told[how] = None
-        self._told = "; ".join(told)
+            protocols[how] = None
+        self._protocol = "; ".join(protocols)
         return measured
 
     def protocol(self) -> str:
-        return self._told
+        return self._protocol
 
     def _generator(self, run: Run, name: str) -> tuple[dict[str, float], str]:
         """(figures of one generator, how they came about)"""
@@ -108,7 +108,7 @@ class Fidelity(Metric):
             f"against {real.what} of {target} ({run.plan.domains[target].spec}), as 8 bits",
             seer.about,
             HOW,
-            *filter(None, [repeats_told(real.seen.features)]),
+            *filter(None, [repeats_note(real.seen.features)]),
             f"-real = of {other.what} in place of samples" if other else "nothing is held out",
         )
         return {named(key, seer.name): value for key, value in found.items()}, "; ".join(how)
@@ -213,7 +213,7 @@ def held_out(run: Run) -> bool:
 
 
 def named(key: str, extractor: str) -> str:
-    """A figure under the name that tells its extractor: fid, judge-frechet."""
+    """A figure under the name that includes its extractor: fid, judge-frechet."""
     plain, real, _ = key.partition("-real")
     if extractor == "inception" and plain in INCEPTION:
         return INCEPTION[plain] + real

@@ -40,7 +40,8 @@ def check(options: Any) -> None:
         )
     if options.weights.suffix != ".safetensors":
         raise Impossible(
-            f"{options.weights.name} is no .safetensors file; docs/metrics.md says how one is made",
+            f"{options.weights.name} is not a .safetensors file; docs/metrics.md says how one is "
+            "made",
             key="weights",
         )
 

@@ -24,9 +24,9 @@ class CaptionedFolder(_Files):
             train, test = parted_folder(options.root, options.holdout)
             self.hold({"train": {"image": train}, "test": {"image": test}})
             if options.embeddings is None:
-                said = captions([*train, *test], options.unit).texts
+                texts = captions([*train, *test], options.unit).texts
                 encode = description.domains["caption"].encode
-                beside = torch.tensor([encode(text) for text in said])
+                beside = torch.tensor([encode(text) for text in texts])
             else:
                 vectors = load_file(options.embeddings)
                 names = [*map(name_of, train.names), *map(name_of, test.names)]

@@ -117,14 +117,14 @@ def _class_notes(
         )
     empty = sorted(set(folders) - set(classes), key=natural_key)
     if empty:
-        yield f"no pictures lie in {listed(empty)} of {root}, so no class is called that"
+        yield f"no pictures lie in {listed(empty)} of {root}, so they are not classes"
     counts = Counter(train.labels)
     lacking = [name for number, name in enumerate(classes) if not counts[number]]
     if lacking:
-        yield f"all pictures of {listed(lacking)} are held out: nothing is learnt of that class"
+        yield f"all pictures of {listed(lacking)} are held out: the class is not trained"
     single = [name for number, name in enumerate(classes) if counts[number] == 1]
     if single:
-        yield f"there is one picture only of the class {listed(single)}"
+        yield f"there is only one picture of the class {listed(single)}"
 
 
 def listed(names: Sequence[str], shown: int = 5) -> str:
@@ -173,7 +173,7 @@ def split_folder(root: Path, holdout: float) -> Parted:
         _images(root, key="root")  # which tells what there is instead
     if held and holdout:
         raise Impossible(
-            f"{root / held} is held out already: leave `holdout` out, or rename that folder",
+            f"{root / held} is already held out: leave `holdout` out, or rename that folder",
             key="holdout",
         )
     train, test = _parted(train, holdout)
@@ -184,7 +184,7 @@ def split_folder(root: Path, holdout: float) -> Parted:
     if "test" in called and "val" in called:
         left_out += _all_of(root, called["val"])
     if not train:
-        raise Impossible(f"all images of {root} are held out: none is left to learn from")
+        raise Impossible(f"all images of {root} are held out: none is left for training")
     return Parted(train, test, left_out, tuple(_split_notes(train)), folders)
 
 
@@ -230,8 +230,8 @@ def _split_notes(train: Files) -> Iterator[str]:
     )
     if found:
         yield (
-            f"{listed(found)} of {train.root} are called as splits are, but only folders directly "
-            "in `root` are taken for splits: all their pictures are learnt from"
+            f"{listed(found)} of {train.root} have names of splits, but only folders directly "
+            "in `root` are splits: all their pictures are used for training"
         )
 
 
@@ -261,7 +261,7 @@ def paired_folders(options: Any) -> dict[str, dict[str, list[Path]]]:
     if held_out:
         if options.holdout:
             raise Impossible(
-                f"{', '.join(held_out.values())} is held out already: leave `holdout` out",
+                f"{', '.join(held_out.values())} is already held out: leave `holdout` out",
                 key="holdout",
             )
         return {"train": train, "test": _pairs(root, held_out, "test")}
@@ -271,7 +271,7 @@ def paired_folders(options: Any) -> dict[str, dict[str, list[Path]]]:
         not _held_out(path.relative_to(folder).as_posix(), options.holdout) for path in train[first]
     ]
     if not any(rows):
-        raise Impossible(f"all pairs of {root} are held out: none is left to learn from")
+        raise Impossible(f"all pairs of {root} are held out: none is left for training")
     return {
         split: {
             domain: [path for path, learns in zip(files, rows, strict=True) if learns == wanted]
@@ -310,8 +310,8 @@ def _named(folder: Path, key: str) -> dict[str, Path]:
         name = stem_of(whole)
         if name in named:
             raise Impossible(
-                f"{named[name]} and {path.name} are both called '{name}', so it is not clear which "
-                "is one of the pair: rename or remove one",
+                f"{named[name]} and {path.name} are both called '{name}', so it is unclear which "
+                "belongs to the pair: rename or remove one",
                 key=key,
             )
         named[name] = path
@@ -326,7 +326,7 @@ def held_out_folders(options: Any, find: Callable[[str], str | None]) -> dict[st
     strange = [domain for domain in options.test if domain not in options.domains]
     if strange:
         raise Impossible(
-            f"'{strange[0]}' is no domain; there are {', '.join(options.domains)}", key="test"
+            f"'{strange[0]}' is not a domain; there are {', '.join(options.domains)}", key="test"
         )
     found = dict(options.test)
     for domain, folder in options.domains.items():
@@ -375,7 +375,7 @@ def held_out_of(options: Any) -> dict[str, str]:
 
 
 def left_out_of(root: Path, folders: Iterable[str]) -> Counter[str]:
-    """Files in some folders that are no pictures, kind -> how many."""
+    """Files in some folders that are not pictures, kind -> how many."""
     found: Counter[str] = Counter()
     for folder in dict.fromkeys(folders):
         found += Counter(_listing(root / folder, key="domains").others)
@@ -416,7 +416,7 @@ def _held_out(name: str, share: float) -> bool:
 
 
 def _labels(files: Files, classes: Iterable[str]) -> list[int]:
-    """The class of each file: the number of the folder below the root that it lies in."""
+    """The class of each file: the number of its folder below the root."""
     number = {name: place for place, name in enumerate(classes)}
     labels = []
     for name in files.names:

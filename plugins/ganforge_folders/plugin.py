@@ -216,7 +216,7 @@ def describe_side_by_side(options: SideBySideOptions, image: ImageOptions) -> Da
 
 
 def _part_of(whole: ImageSpec, parts: int, image: ImageOptions) -> ImageSpec:
-    """The spec of one of so many images that stand side by side in one."""
+    """The spec of one of several images side by side in one file."""
     if image.size is None and whole.width % parts:
         raise Impossible(
             f"the images are {whole.width} px wide, which {parts} images of equal width do not "
@@ -228,7 +228,7 @@ def _part_of(whole: ImageSpec, parts: int, image: ImageOptions) -> ImageSpec:
 
 
 def describe_captioned(options: CaptionedFolderOptions, image: ImageOptions) -> DataDescription:
-    """From the files: images, and what is said of them."""
+    """From the files: images and their captions."""
     from ganforge_folders.captions import captions, name_of, vector_spec
     from ganforge_folders.layout import split_folder
 
@@ -267,7 +267,7 @@ def _by_resampling(domains: Iterable[str], image: ImageOptions) -> dict[Resample
 
 
 def _some(files: Sequence[Path]) -> tuple[Path, ...]:
-    """A few files, evenly spread, to be looked at."""
+    """A few files, evenly spread, as a sample."""
     count = min(SHOWN, len(files))
     return tuple(files[number * len(files) // count] for number in range(count))
 
@@ -277,7 +277,7 @@ def _refuse_fewer(domains: Iterable[str], example: str) -> None:
     names = list(domains)
     twice = [name for name in names if names.count(name) > 1]
     if len(names) < 2 or twice:
-        fault = f"'{twice[0]}' stands there twice" if twice else "name two or more"
+        fault = f"'{twice[0]}' is given twice" if twice else "name two or more"
         raise Impossible(f"{fault}: {example}", key="domains")
 
 
@@ -294,7 +294,9 @@ def _greyed(specs: dict[str, ImageSpec], grey: list[str]) -> dict[str, ImageSpec
     """The specs, those of these domains with one channel."""
     for domain in grey:
         if domain not in specs:
-            raise Impossible(f"'{domain}' is no domain; there are {', '.join(specs)}", key="grey")
+            raise Impossible(
+                f"'{domain}' is not a domain; there are {', '.join(specs)}", key="grey"
+            )
     return {
         domain: ImageSpec(1, *spec.shape[1:]) if domain in grey else spec
         for domain, spec in specs.items()

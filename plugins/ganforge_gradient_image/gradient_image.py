@@ -28,7 +28,7 @@ class GradientImage(Augmentor):
 
 
 def finite_differences(images: Tensor) -> Tensor:
-    """[N, C, H, W] in [-1, 1] -> magnitude / sqrt(2) - 1; each difference lies in [-2, 2]."""
+    """[N, C, H, W] in [-1, 1] -> magnitude / sqrt(2) - 1; each difference is in [-2, 2]."""
     across = torch.diff(images, dim=-1, append=images[..., -1:])
     down = torch.diff(images, dim=-2, append=images[..., -1:, :])
     return magnitude(across, down) / 2**0.5 - 1

@@ -131,7 +131,7 @@ def _refuse_one_class(data: Labelled, training: Rows) -> None:
         of = f"'{names[present[0]]}'" if names else str(present[0])
         raise GanforgeError(
             f"all {len(training):,} training images of {data.name} are of one class, {of}: a judge "
-            "of it is right whatever it is shown, so it is not trained; it takes two or more"
+            "of one class is always right, so none is trained; it needs two or more"
         )
 
 

@@ -88,7 +88,7 @@ class Labelled:
         return self.read(*self.where("held-out", most))
 
     def where(self, part: Literal["training", "held-out"], most: int) -> tuple[str, Tensor]:
-        """The split that a part lies in, and the numbers of its rows, int64 [N]."""
+        """The split of a part, and the numbers of its rows, int64 [N]."""
         split = "test" if part == "held-out" and self.has_test else "train"
         rows = torch.arange(self.dataset.count(split, self.domain))
         if not self.has_test:
@@ -110,7 +110,7 @@ class Labelled:
 
 
 def spread(rows: Tensor, most: int) -> Tensor:
-    """At most so many of the rows, evenly spread: the rows of a class may stand together."""
+    """At most so many of the rows, evenly spread: the rows of a class may be adjacent."""
     count = min(most, len(rows))
     return rows[torch.arange(count) * len(rows) // max(1, count)]
 

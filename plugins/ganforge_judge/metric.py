@@ -49,7 +49,7 @@ class ClassAccuracy(Metric):
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._told = "samples judged by a classifier of the run's data"
+        self._protocol = "samples judged by a classifier of the run's data"
 
     @staticmethod
     def closed_forms() -> Iterable[tuple[str, float, float]]:
@@ -71,18 +71,18 @@ class ClassAccuracy(Metric):
 
     def measure(self, run: Run) -> Mapping[str, float]:
         figures: dict[str, float] = {}
-        told: dict[str, None] = {}  # each protocol once, in order
+        protocols: dict[str, None] = {}  # each protocol once, in order
         generators = _judged_generators(run)
         for name, (domain, asked) in generators.items():
             measured, how = self._generator(run, name, domain, asked)
             prefix = f"{name}/" if len(generators) > 1 else ""
             figures |= {prefix + key: value for key, value in measured.items()}
-            told[how] = None
-        self._told = "; ".join(told)
+            protocols[how] = None
+        self._protocol = "; ".join(protocols)
         return figures
 
     def protocol(self) -> str:
-        return self._told
+        return self._protocol
 
     def _generator(
         self, run: Run, name: str, domain: str, asked: bool

@@ -25,7 +25,7 @@ def cache_folder() -> Path:
 
 def read(name: str, network: nn.Module) -> dict[str, Any] | None:
     """Load the weights of this name into the network. Returns what is known about them, or None
-    where there is no whole judge of this name; the network is to be trained then."""
+    if there is no intact judge of this name; the network is to be trained then."""
     path = cache_folder() / f"{name}.json"
     if not path.is_file():
         return None
@@ -33,7 +33,7 @@ def read(name: str, network: nn.Module) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         weights = path.with_suffix(".safetensors").read_bytes()
         if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
-            raise ValueError("its weights are not those that were written")
+            raise ValueError("its weights are not the ones that were saved")
         facts["accuracy"] = float(facts["accuracy"])
         network.load_state_dict(load(weights))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -43,7 +43,7 @@ def read(name: str, network: nn.Module) -> dict[str, Any] | None:
 
 
 def write(name: str, network: nn.Module, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep a judge; says so where that fails. Returns the facts with the weights' SHA-256."""
+    """Keep a judge; warns if that fails. Returns the facts with the weights' SHA-256."""
     content = save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})
     complete = {**facts, "sha256": hashlib.sha256(content).hexdigest()}
     path = cache_folder() / f"{name}.json"

@@ -25,7 +25,7 @@ SPLITS = {
 
 
 def find(root: Path, stem: str) -> Path | None:
-    """Where the file lies below `root`, as it is or as `.gz`; None if nowhere."""
+    """The file below `root`, as it is or as `.gz`; None if missing."""
     return known("mnist").find(root, f"{stem}.gz")
 
 
@@ -47,7 +47,7 @@ def content(path: Path, dimensions: int) -> tuple[tuple[int, ...], bytearray]:
 
 
 def _up_to(file: IO[bytes], count: int) -> bytearray:
-    """So many bytes, or all there are; a header that lies takes no memory."""
+    """So many bytes, or all there are; a wrong header takes no memory."""
     content = bytearray()
     while part := file.read(min(_AT_ONCE, count - len(content))):
         content += part
@@ -67,5 +67,5 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def _header(file: IO[bytes], dimensions: int) -> tuple[int, ...]:
     header = file.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or header[:4] != bytes((0, 0, 8, dimensions)):
-        raise ValueError(f"it is no IDX file with {dimensions} dimensions")
+        raise ValueError(f"it is not an IDX file with {dimensions} dimensions")
     return struct.unpack(f">{dimensions}I", header[4:])

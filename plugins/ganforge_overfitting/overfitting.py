@@ -104,13 +104,13 @@ class Overfitting(Metric):
             output = network(part.to(run.device))
             found = output.scores if isinstance(output, DiscriminatorOutput) else output
             if found is None:
-                raise GanforgeError(f"discriminator '{name}' gives no scores")
+                raise GanforgeError(f"discriminator '{name}' returns no scores")
             scores.append(found.double().reshape(len(found), -1).mean(1))
         return float(torch.cat(scores).mean())
 
 
 def share(training: float, held_out: float, fake: float) -> float:
-    """r_v; 0 where D does not tell training images from fakes, and so has learnt nothing."""
+    """r_v; 0 if D does not tell training images from fakes, and so has learned nothing."""
     return (training - held_out) / (training - fake) if training != fake else 0.0
 
 

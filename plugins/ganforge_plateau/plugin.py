@@ -15,9 +15,9 @@ class LowerLrOptions:
         10_000, at_least=1, help="steps over which its mean is taken; a figure counts as it is"
     )
     threshold: float = option(
-        0.9999, above=0, help="lowered where a mean is not below this times the one before"
+        0.9999, above=0, help="lowered if a mean is not below this times the one before"
     )
-    factor: float = option(0.5, above=0, below=1, help="what learning rates are multiplied with")
+    factor: float = option(0.5, above=0, below=1, help="factor for the learning rates")
     better: Literal["lower", "higher"] = option("lower", help="which way is better")
 
 
@@ -35,7 +35,7 @@ def check(options: Any) -> None:
     """Refuse to steer by the clock: then the same recipe would give other runs."""
     if options.watch.rpartition("/")[2] == "seconds":
         raise Impossible(
-            f"`{options.watch}` is wall-clock time, by which no run is steered", key="watch"
+            f"`{options.watch}` is wall-clock time, which must not steer a run", key="watch"
         )
 
 

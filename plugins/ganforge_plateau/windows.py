@@ -38,7 +38,7 @@ class Windows(Hook):
             self._add(training, step)
         elif step % self.options.window == 0 and not self._measured_step:
             hint = "hooks.metrics.evaluate says how often metrics are measured"
-            self._say_missing(training, f"was measured in {step:,} steps", hint)
+            self._warn_missing(training, f"was measured in {step:,} steps", hint)
 
     def metrics_computed(self, training: Training, step: int, metrics: Mapping[str, float]) -> None:
         if not self._of_metric or step <= self._measured_step:  # measured again after a resume
@@ -47,7 +47,7 @@ class Windows(Hook):
             self._measured_step = step
             self._judge(training, metrics[self.options.watch])
         else:
-            self._say_missing(training, "was measured", nearest(self.options.watch, metrics))
+            self._warn_missing(training, "was measured", nearest(self.options.watch, metrics))
 
     def _add(self, training: Training, step: int) -> None:
         """Count the number of this step; judge the mean where a window ends."""
@@ -61,7 +61,7 @@ class Windows(Hook):
             self._judge(training, float(self._sum) / self._count)
         else:
             names = [name for name in training.gauges() if training.gauge(name) is not None]
-            self._say_missing(
+            self._warn_missing(
                 training, f"was logged in {step:,} steps", nearest(self.options.watch, names)
             )
         self._sum, self._count = 0.0, 0
@@ -69,13 +69,13 @@ class Windows(Hook):
     def _judge(self, training: Training, mean: float) -> None:
         raise NotImplementedError
 
-    def _say_missing(self, training: Training, where: str, hint: str) -> None:
+    def _warn_missing(self, training: Training, where: str, hint: str) -> None:
         """Say once that there is nothing to watch."""
         if not self._told:
             self._told = True
-            self._say(training, f"no number '{self.options.watch}' {where}; {hint}")
+            self._warn(training, f"no number '{self.options.watch}' {where}; {hint}")
 
-    def _say(self, training: Training, text: str) -> None:
+    def _warn(self, training: Training, text: str) -> None:
         name = next(name for name, hook in training.watching.items() if hook is self)
         line = Text(f"{name}, step {training.step:,}: {text}")
         rich.get_console().print(line, soft_wrap=True)
@@ -106,4 +106,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Which names are near, or else all there are, in words."""
     names = sorted(known)
     close = get_close_matches(name, names, n=3, cutoff=0.6)
-    return f"close: {', '.join(close)}" if close else f"there are: {', '.join(names) or 'none'}"
+    return f"similar: {', '.join(close)}" if close else f"there are: {', '.join(names) or 'none'}"

@@ -1,4 +1,4 @@
-"""How well a run's own classifier tells the classes of held-out data apart."""
+"""How well a run's own classifier distinguishes the classes of held-out data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ClassifierAccuracy(Metric):
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._told = "the run's own classifier on held-out data"
+        self._protocol = "the run's own classifier on held-out data"
 
     @staticmethod
     def closed_forms() -> Iterable[tuple[str, float, float]]:
@@ -46,20 +46,20 @@ class ClassifierAccuracy(Metric):
             prefix = f"{name}/" if len(judged) > 1 else ""
             found = class_figures(run.class_scores(items, name), labels.cpu())
             figures |= {prefix + key: value for key, value in found.items()}
-            self._tell(run, len(labels))
+            self._note_protocol(run, len(labels))
         return figures
 
-    def _tell(self, run: Run, count: int) -> None:
+    def _note_protocol(self, run: Run, count: int) -> None:
         data = run.dataset()
         held = all(data.count("test", domain) for domain in data.description.domains)
         rows = "held-out rows" if held else "training rows (no others are held out)"
-        self._told = (
+        self._protocol = (
             f"first {count:,} {rows} of {run.plan.data.component.name}, unaugmented; accuracy = "
             "share whose largest class score, fake apart, is their label's; not averaged weights"
         )
 
     def protocol(self) -> str:
-        return self._told
+        return self._protocol
 
 
 def class_figures(scores: Tensor, labels: Tensor) -> dict[str, float]:

@@ -45,7 +45,7 @@ class OverClasses(Loss):
 
 
 class Classification(OverClasses):
-    """D tells the classes of real data apart and is told nothing of fakes: a classifier alone."""
+    """D classifies real data and does not see fakes: a classifier alone."""
 
     def discriminator(self, labelled_class_scores: Tensor, labelled_labels: Tensor) -> Tensor:
         """Class scores, int64 [N] -> -log p(y | x, real), [N]"""

@@ -26,7 +26,8 @@ class NoisyMlpOptions:
     noise: float = option(0.5, at_least=0, help="deviation of the noise on each hidden layer")
     norm: Literal["weight", "none"] = option("weight", help="weight normalisation, or none")
     head: Literal["score", "classes", "classes-and-fake"] = option(
-        "classes", help="what it says: one score, or a logit for each class, and perhaps for fakes"
+        "classes",
+        help="what it returns: one score, or a logit for each class, and perhaps for fakes",
     )
 
 

@@ -16,10 +16,8 @@ from ganforge.plugin import (
 
 @options
 class Seq2SeqOptions:
-    width: int = option(
-        128, at_least=2, help="numbers that a word, and a state, is held in; an even number"
-    )
-    dropout: float = option(0.0, at_least=0, below=1, help="share of what was read that is dropped")
+    width: int = option(128, at_least=2, help="numbers per word and state; even")
+    dropout: float = option(0.0, at_least=0, below=1, help="dropout of what was read")
     choice: Literal["straight-through", "plain"] = option(
         "straight-through",
         help="pass a gradient through drawn words by Gumbel-softmax, or none (for reinforce)",
@@ -31,19 +29,17 @@ class Seq2SeqOptions:
 
 @options
 class SequencePairsOptions:
-    width: int = option(
-        128, at_least=2, help="numbers that a word, and a state, is held in; an even number"
-    )
-    dropout: float = option(0.0, at_least=0, below=1, help="share of what was read that is dropped")
+    width: int = option(128, at_least=2, help="numbers per word and state; even")
+    dropout: float = option(0.0, at_least=0, below=1, help="dropout of what was read")
 
 
 @options
 class ReinforceOptions:
     reward: Literal["probability", "score"] = option(
-        "probability", help="a text is paid D's sigmoid(score), or the score itself"
+        "probability", help="reward of a text: D's sigmoid(score), or the score itself"
     )
     credit: Literal["words", "text"] = option(
-        "words", help="a word is paid by how it moved D's opinion, or by that of the whole text"
+        "words", help="reward of a word: how it changed D's score, or that of the whole text"
     )
     momentum: float = option(
         0.9, at_least=0, below=1, help="of the moving mean that is the baseline"
@@ -113,7 +109,7 @@ def ganforge_components() -> list[Component]:
             "reinforce",
             "ganforge_sequence.losses:Reinforce",
             ReinforceOptions,
-            summary="G draws more often what D pays more than usual (policy gradient, baseline)",
+            summary="G draws more often what D rewards more than usual (policy gradient, baseline)",
             paper="arXiv:1609.05473",
             needs={"generator": ("fake_log_probs", "fake_scores")},
         ),

@@ -56,7 +56,7 @@ class Conditions(nn.Module):
 
 
 class Words(nn.Module):
-    """Embeds a text, and where its words stand."""
+    """Embeds a text, and the positions of its words."""
 
     def __init__(self, spec: TextSpec, width: int) -> None:
         super().__init__()

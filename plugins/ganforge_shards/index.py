@@ -57,7 +57,7 @@ class Index:
 
 def index_of(url: str) -> Index:
     """The index of a shard, from the cache folder where it was read off before. Raises DataError
-    for what is no whole tar, and for rows without an image."""
+    for what is not a complete tar, and for rows without an image."""
     size, mark = size_and_mark(url)
     known = url, size, mark
     if known in _KNOWN:
@@ -107,7 +107,7 @@ class _Shard:
         self._dotted = ""
 
     def add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Note a member. Raises DataError for a second image, and for what is no label."""
+        """Note a member. Raises DataError for a second image, and for what is not a label."""
         if member.isdir():
             return
         if _hidden(member.name):
@@ -163,22 +163,24 @@ class _Shard:
 
     def _without_images(self, others: Mapping[str, int]) -> str:
         if self._dotted:
-            return said_dotted(self._dotted)
+            return dotted_name_note(self._dotted)
         if not others:
             return "it is empty"
-        return f"it holds no images, only {told(others)}; images end in {', '.join(ENDINGS)}"
+        return (
+            f"it holds no images, only {left_out_text(others)}; images end in {', '.join(ENDINGS)}"
+        )
 
 
-def told(others: Mapping[str, int]) -> str:
+def left_out_text(others: Mapping[str, int]) -> str:
     """`3 .json, 1 hidden`"""
     return ", ".join(f"{count:,} {kind}" for kind, count in Counter(others).most_common())
 
 
-def said_dotted(name: str) -> str:
-    """Why a member is no image, as it seems to be."""
+def dotted_name_note(name: str) -> str:
+    """Why a member is not the image that it seems to be."""
     key, ending = _parted(name)
     return (
-        f"{name} is no image of its own: names in shards end at their first dot, so it is member "
+        f"{name} is not a row of its own: names in shards end at their first dot, so it is member "
         f"'.{ending}' of row '{key}'; write its name with one dot"
     )
 
@@ -187,7 +189,7 @@ _SECOND_DOT = "with a second dot in the name"
 
 
 def _kind(ending: str) -> str:
-    """What a member that is no image is counted as: `.json`, `.seg.png`."""
+    """How a member that is not an image is counted: `.json`, `.seg.png`."""
     first, dot, last = ending.partition(".")
     if dot and f".{last.rpartition('.')[2]}" in ENDINGS and not first.isalpha():
         return _SECOND_DOT
@@ -215,7 +217,9 @@ def _target(archive: tarfile.TarFile, link: tarfile.TarInfo) -> tarfile.TarInfo 
 
 _MOST_LINKS = 20
 _CUT = "is cut short: get it again"
-_NO_TAR = "is no tar archive (compressed ones cannot be read at random: unpack them to .tar first)"
+_NO_TAR = (
+    "is not a tar archive (compressed ones cannot be read at random: unpack them to .tar first)"
+)
 
 
 class _Row:
@@ -231,7 +235,7 @@ class _Row:
         self, archive: tarfile.TarFile, name: str, member: tarfile.TarInfo, ending: str
     ) -> bool:
         """Note a member, under a name of its own; whether it is of use. Raises DataError for a
-        second image, and for what is no label."""
+        second image, and for what is not a label."""
         if f".{ending}" in ENDINGS:
             if self.image:
                 raise DataError(f"{self.image} and {name} are images of one row")
@@ -244,9 +248,9 @@ class _Row:
         if ending in _LABELS[:rank]:
             content = archive.extractfile(member)
             assert content is not None  # it is a file
-            said = _label(name, ending, content.read())
-            if said:
-                self.label, self.kind = said, ending
+            label = _label(name, ending, content.read())
+            if label:
+                self.label, self.kind = label, ending
         return True
 
 
@@ -255,8 +259,10 @@ def _label(name: str, ending: str, content: bytes) -> str:
     try:
         text = content.decode("utf-8-sig").strip()
         if ending == "json":
-            said = json.loads(text)
-            found = [said[k] for k in _JSON_KEYS if k in said] if isinstance(said, dict) else [said]
+            label = json.loads(text)
+            found = (
+                [label[k] for k in _JSON_KEYS if k in label] if isinstance(label, dict) else [label]
+            )
             text = str(found[0]) if found and isinstance(found[0], (str, int)) else ""
     except ValueError as error:
         raise DataError(f"{name} cannot be read ({error})") from error

@@ -18,7 +18,7 @@ from attrs import frozen
 from ganforge import DataError
 from ganforge.images import natural_key
 from ganforge.plugin import Impossible
-from ganforge_shards.index import Index, index_of, said_dotted
+from ganforge_shards.index import Index, dotted_name_note, index_of
 from ganforge_shards.store import matching, part
 
 _AT_ONCE = 8  # shards that are read at once
@@ -85,15 +85,15 @@ def tar_shards(options: Any) -> Layout:
     test = _indices(options.test, "test") if options.test else []
     if test and options.holdout:
         raise Impossible(
-            "`test` names what is held out already: leave `holdout` out", key="holdout"
+            "`test` names what is already held out: leave `holdout` out", key="holdout"
         )
     twice = {index.url for index in train} & {index.url for index in test}
     if twice:
-        raise Impossible(f"{min(twice)} is both learnt from and held out", key="test")
+        raise Impossible(f"{min(twice)} is both for training and held out", key="test")
     classes = _classes([*train, *test]) if options.labels else ()
     kept = _rows(train, classes, lambda name: not _held_out(name, options.holdout))
     if not kept:
-        raise Impossible("all images are held out: none is left to learn from", key="holdout")
+        raise Impossible("all images are held out: none is left for training", key="holdout")
     if options.holdout:
         held = _rows(train, classes, lambda name: _held_out(name, options.holdout))
     else:
@@ -115,7 +115,7 @@ def _left_out(indices: Iterable[Index], labels: bool) -> dict[str, int]:
 
 def _notes(indices: Iterable[Index]) -> tuple[str, ...]:
     dotted = [index for index in indices if index.dotted]
-    return tuple(f"{index.url}: {said_dotted(index.dotted)}" for index in dotted[:1])
+    return tuple(f"{index.url}: {dotted_name_note(index.dotted)}" for index in dotted[:1])
 
 
 def expanded(pattern: str) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _is_glob(pattern: str) -> bool:
 
 def _classes(indices: Sequence[Index]) -> tuple[str, ...]:
     """The classes that there are: numbers in their order, or names in theirs."""
-    said: set[str] = set()
+    labels: set[str] = set()
     for index in indices:
         if "" in index.labels:
             lacking = index.names[index.labels.index("")]
@@ -165,21 +165,23 @@ def _classes(indices: Sequence[Index]) -> tuple[str, ...]:
                 "`label`, or .txt",
                 key="labels",
             )
-        said |= set(index.labels)
-    _refuse_below_0(indices, said)
-    _refuse_captions(indices, said)
-    if all(_is_number(label) for label in said):
-        return tuple(map(str, sorted({int(label) for label in said})))
-    return tuple(sorted(said, key=natural_key))
+        labels |= set(index.labels)
+    _refuse_below_0(indices, labels)
+    _refuse_captions(indices, labels)
+    if all(_is_number(label) for label in labels):
+        return tuple(map(str, sorted({int(label) for label in labels})))
+    return tuple(sorted(labels, key=natural_key))
 
 
 def _is_number(label: str) -> bool:
     return label.isascii() and label.isdigit()
 
 
-def _refuse_below_0(indices: Iterable[Index], said: Iterable[str]) -> None:
+def _refuse_below_0(indices: Iterable[Index], labels: Iterable[str]) -> None:
     """-1 is how many data sets write that a class is not known."""
-    below = next((label for label in said if label.startswith("-") and _is_number(label[1:])), None)
+    below = next(
+        (label for label in labels if label.startswith("-") and _is_number(label[1:])), None
+    )
     if below is None:
         return
     url, name, count = next(
@@ -195,7 +197,7 @@ def _refuse_below_0(indices: Iterable[Index], said: Iterable[str]) -> None:
     )
 
 
-def _refuse_captions(indices: Iterable[Index], said: Collection[str]) -> None:
+def _refuse_captions(indices: Iterable[Index], labels: Collection[str]) -> None:
     """Texts of which nearly each image has its own name no classes."""
     texts = [
         label
@@ -205,8 +207,8 @@ def _refuse_captions(indices: Iterable[Index], said: Collection[str]) -> None:
     ]
     if len(texts) >= _FEW and 2 * len(set(texts)) > len(texts):
         raise Impossible(
-            f"there are {len(said):,} different texts beside {len(texts):,} images, such as "
-            f"'{texts[0][:40]}': these are captions and no classes; leave `labels` out, or put "
+            f"there are {len(labels):,} different texts beside {len(texts):,} images, such as "
+            f"'{texts[0][:40]}': these are captions, not classes; leave `labels` out, or put "
             "classes beside the images as members .cls",
             key="labels",
         )

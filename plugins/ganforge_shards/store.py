@@ -26,7 +26,7 @@ def size_and_mark(url: str) -> tuple[int, str]:
     system, path = _system(url)
     info = _tried(url, lambda: system.info(path))
     if not isinstance(info.get("size"), int):
-        raise DataError(f"{url}: its server does not tell how long it is, so it cannot be read")
+        raise DataError(f"{url}: its server does not report its length, so it cannot be read")
     marks = [f"{key} {info[key]}" for key in _MARKS if info.get(key)]
     return info["size"], "; ".join(marks)
 

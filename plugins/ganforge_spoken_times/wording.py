@@ -23,16 +23,16 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty")
 def wordings(time: str) -> tuple[str, ...]:
     """Every valid wording of a time, six to nine, each in lower case with words parted by blanks.
 
-    Raises GanforgeError for what is no time.
+    Raises GanforgeError for what is not a time.
     """
     if time not in TIMES:
-        raise GanforgeError(f"'{time}' is no time of day; write it as 00:00 to 23:59")
+        raise GanforgeError(f"'{time}' is not a time of day; write it as 00:00 to 23:59")
     hour, minute = int(time[:2]), int(time[3:])
     return tuple(_on_the_hour(hour) if minute == 0 else _between(hour, minute))
 
 
 def valid(time: str, text: str) -> bool:
-    """Whether a text is a wording of a time. Raises GanforgeError for what is no time."""
+    """Whether a text is a wording of a time. Raises GanforgeError for what is not a time."""
     return text in wordings(time)
 
 

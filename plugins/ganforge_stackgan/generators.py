@@ -33,15 +33,15 @@ class Augmented(Generator):
         self._images = [i for i in places if isinstance(self.sources[i], ImageSpec)]
         self._condition = [i for i in places if i not in (*noise, *self._images)]
         self.code = self.sources[self._wobble].flat
-        told = sum(self.sources[i].flat for i in self._condition)
-        self.posterior = nn.Linear(told, 2 * self.code)
-        nn.init.normal_(self.posterior.weight, 0.0, told**-0.5)
+        condition = sum(self.sources[i].flat for i in self._condition)
+        self.posterior = nn.Linear(condition, 2 * self.code)
+        nn.init.normal_(self.posterior.weight, 0.0, condition**-0.5)
         nn.init.zeros_(self.posterior.bias)
 
     def augmented(self, sources: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The code [N, code], and the distribution that it comes from: (mean, log-variance)."""
-        told = self._vectors(sources, self._condition)
-        mean, log_variance = self.posterior(told).float().chunk(2, 1)
+        condition = self._vectors(sources, self._condition)
+        mean, log_variance = self.posterior(condition).float().chunk(2, 1)
         code = mean + torch.exp(log_variance / 2) * sources[self._wobble]
         return code, (mean, log_variance)
 

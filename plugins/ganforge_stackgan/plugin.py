@@ -44,7 +44,7 @@ class StageTwoOptions:
 @options
 class DiscriminatorOptions:
     width: int = option(96, at_least=1, help="channels after the first stage; then x 2 each")
-    condition: int = option(128, at_least=1, help="numbers that the condition is brought down to")
+    condition: int = option(128, at_least=1, help="numbers that the condition is reduced to")
     norm: Literal["batch", "spectral", "none"] = option(
         "batch", help="BatchNorm, convolutions with spectral normalisation, or nothing"
     )

@@ -1,4 +1,4 @@
-"""Checkpoints while the run goes on; the trainer itself writes one whenever a run ends."""
+"""Checkpoints during a run; the trainer itself writes one whenever a run ends."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Checkpoint(Hook):
         if self.options.best not in metrics:
             name = self.options.best.rpartition("/")[0]
             there = [key for key in metrics if key.startswith(f"{name}/")]
-            self._say(f"no figure {self.options.best} was measured", ", ".join(there or metrics))
+            self._warn(f"no figure {self.options.best} was measured", ", ".join(there or metrics))
         elif self._is_better(metrics[self.options.best]):
             self._best, self._best_step = metrics[self.options.best], step
             self._save(training)
@@ -121,9 +121,9 @@ class Checkpoint(Hook):
         ]
         if not any(options.evaluate for options in measuring):
             hint = "hooks.metrics.evaluate says how often, and every measurement may be the best"
-            self._say("metrics are measured at the end only", hint)
+            self._warn("metrics are measured at the end only", hint)
 
-    def _say(self, what: str, hint: str) -> None:
+    def _warn(self, what: str, hint: str) -> None:
         line = Text(f"hooks.checkpoint.best: {what}; {hint}")
         rich.get_console().print(line, soft_wrap=True)
 

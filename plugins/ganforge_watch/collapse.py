@@ -22,7 +22,7 @@ class CollapseAlarm(Hook):
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self._since: dict[str, int] = {}  # what lasts -> the step of the look that saw it first
-        self._told: list[str] = []
+        self._warned: list[str] = []
 
     def step_ended(self, training: Training, step: int) -> None:
         if step % self.options.every:
@@ -30,8 +30,8 @@ class CollapseAlarm(Hook):
         lasting = set(self._seen(training)) if _both_learn(training) else set()
         self._since = {what: self._since.get(what, step) for what in sorted(lasting)}
         for what, since in self._since.items():
-            if step - since >= self.options.window and what not in self._told:
-                self._told.append(what)
+            if step - since >= self.options.window and what not in self._warned:
+                self._warned.append(what)
                 self._warn(training, what, since)
 
     def _seen(self, training: Training) -> Iterator[str]:
@@ -47,10 +47,10 @@ class CollapseAlarm(Hook):
                     yield f"spread{rest.removeprefix('fake')}"
 
     def _warn(self, training: Training, what: str, since: int) -> None:
-        kind, _, guard = what.partition("/")
-        guard = guard or next(iter(training.plan.discriminators))
-        told = _too_strong if kind == "accuracy" else _all_alike
-        line = f"step {training.step:,}: since step {since:,} {told(training, guard)}"
+        kind, _, discriminator = what.partition("/")
+        discriminator = discriminator or next(iter(training.plan.discriminators))
+        describe = _too_strong if kind == "accuracy" else _all_alike
+        line = f"step {training.step:,}: since step {since:,} {describe(training, discriminator)}"
         name = next(name for name, hook in training.watching.items() if hook is self)
         text = Text.assemble(("warning", "bold yellow"), f": {name}, {line}")
         rich.get_console().print(text, soft_wrap=True)
@@ -58,11 +58,11 @@ class CollapseAlarm(Hook):
             training.stop(line.partition(": ")[2].partition(";")[0])
 
     def save_state(self) -> dict[str, Any]:
-        return {"since": self._since, "told": self._told}
+        return {"since": self._since, "told": self._warned}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self._since = {str(what): int(step) for what, step in state["since"].items()}
-        self._told = list(state["told"])
+        self._warned = list(state["told"])
 
 
 def _both_learn(training: Training) -> bool:
@@ -74,19 +74,20 @@ def _both_learn(training: Training) -> bool:
     return len(sides) == 2
 
 
-def _too_strong(training: Training, guard: str) -> str:
-    helps = [f"a lower `discriminators.{guard}.optimizer.lr`"]
+def _too_strong(training: Training, discriminator: str) -> str:
+    helps = [f"a lower `discriminators.{discriminator}.optimizer.lr`"]
     if training.game.phase and training.game.phase.discriminator_steps > 1:
         helps.append("fewer `train.discriminator_steps`")
     helps += _missing(training)
     return (
-        f"discriminator '{guard}' tells every fake from real data, so the generator may learn "
+        f"discriminator '{discriminator}' tells every fake from real data, so the generator may "
+        "learn "
         f"little; what often helps: {_listed(helps)}"
     )
 
 
-def _all_alike(training: Training, guard: str) -> str:
-    makers = " and ".join(f"'{name}'" for name in training.plan.pairings(guard))
+def _all_alike(training: Training, discriminator: str) -> str:
+    makers = " and ".join(f"'{name}'" for name in training.plan.pairings(discriminator))
     saved = training.folder.checkpoint_steps()
     back = f"; there are checkpoints of steps {', '.join(map(str, saved))}" if saved else ""
     helps = ["a lower `optimizer.lr`", "a larger `train.batch`", *_missing(training)]

@@ -25,8 +25,8 @@ def title(training: Training) -> str:
     threads = f", {_counted(machine.threads, 'thread')}" if machine.device.type == "cpu" else ""
     preview = " (preview)" if training.plan.preview else ""
     together = f", {machine.processes} processes" if machine.processes > 1 else ""
-    told = f"{machine.device}, {machine.precision}{threads}{together}"
-    return f"{training.plan.name}{preview} on {told}"
+    machine_text = f"{machine.device}, {machine.precision}{threads}{together}"
+    return f"{training.plan.name}{preview} on {machine_text}"
 
 
 def rows(training: Training) -> Iterator[tuple[str, str]]:
@@ -158,8 +158,8 @@ class Waits:
             return []
         self._done = True
         return [
-            f"{share:.0%} of the time went by waiting for data: more `train.workers`, "
-            "`train.cache = true` or, where memory allows, a larger `train.hold` make it less"
+            f"{share:.0%} of the time was spent waiting for data: more `train.workers`, "
+            "`train.cache = true` or, where memory allows, a larger `train.hold` reduce that"
         ]
 
 

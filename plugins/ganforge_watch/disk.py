@@ -1,4 +1,4 @@
-"""What a run takes on the disk: told before it, and refused where there is no room."""
+"""What a run takes on the disk: reported before it starts, and refused without enough room."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ganforge_watch import cost
 def row(training: Training) -> str:
     """`95 MB: 4 checkpoints of 21 MB, 10 snapshots of 1 MB; 212 GB are free`"""
     free = _free(training.folder.path)
-    told = f"; {cost.size_of(free)} are free" if free is not None else ""
-    return f"{cost.size_of(_needed(training))}: {_listed(training)}{told}"
+    free_text = f"; {cost.size_of(free)} are free" if free is not None else ""
+    return f"{cost.size_of(_needed(training))}: {_listed(training)}{free_text}"
 
 
 def refuse_if_full(training: Training) -> None:
@@ -27,7 +27,7 @@ def refuse_if_full(training: Training) -> None:
     if _needed(training) > free + held:
         raise GanforgeError(
             f"{folder.path} may take {cost.size_of(_needed(training))} on the disk "
-            f"({_listed(training)}), and {cost.size_of(free + held)} are free: lower "
+            f"({_listed(training)}), but {cost.size_of(free + held)} are free: lower "
             "`hooks.checkpoint.keep`, raise or leave out `keep_every`, or choose another place "
             "with `--out DIR`"
         )

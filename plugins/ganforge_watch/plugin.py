@@ -1,4 +1,4 @@
-"""The hooks that watch a run: what is said, measured, kept and drawn while it trains."""
+"""The hooks that watch a run: what is printed, measured, kept and drawn while it trains."""
 
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -53,7 +53,7 @@ def check_checkpoint(options: Any) -> None:
         )
     if rest[-1] == "seconds":
         raise Impossible(
-            f"`{options.best}` is wall-clock time, which does not choose a checkpoint", key="best"
+            f"`{options.best}` is wall-clock time, which must not choose a checkpoint", key="best"
         )
     if options.better is None:
         raise Impossible(
@@ -77,12 +77,15 @@ class SamplesOptions:
 
 @options
 class CollapseOptions:
-    every: int = option(50, at_least=1, help="steps between two looks")
+    every: int = option(50, at_least=1, help="steps between two checks")
     window: int = option(1000, at_least=1, help="steps for which it must last")
     spread: float = option(
-        0.1, at_least=0, below=1, help="of real images' spread, below which fakes are all alike"
+        0.1,
+        at_least=0,
+        below=1,
+        help="of real images' pixel deviation; below it, fakes are all alike",
     )
-    stop: bool = option(False, help="end the run, with a checkpoint, beside warning")
+    stop: bool = option(False, help="end the run, with a checkpoint, besides warning")
 
 
 @options
@@ -106,7 +109,7 @@ def ganforge_components() -> list[Component]:
             "progress",
             "ganforge_watch.progress:Progress",
             ProgressOptions,
-            summary="Tells what a run costs and how far it is",
+            summary="Reports what a run costs and how far it is",
         ),
         Component(
             "hook",

@@ -33,7 +33,7 @@ class Progress(Hook):
 
     def run_started(self, training: Training) -> None:
         console = rich.get_console()
-        say_cost(console, training)
+        report_cost(console, training)
         self._watches = cost.Stopwatch(training), cost.Waits()
         self._speed = Speed(training)
         live = console.is_terminal and not console.is_dumb_terminal and not console.is_jupyter
@@ -67,7 +67,7 @@ class Progress(Hook):
             )
 
 
-def say_cost(console: Console, training: Training) -> None:
+def report_cost(console: Console, training: Training) -> None:
     """Print the block that says what is played, on what, and how much memory it takes."""
     console.print(Text(cost.title(training), style="bold"), soft_wrap=True)
     rows = [*cost.rows(training), ("disk", disk.row(training))]
@@ -99,12 +99,12 @@ class Speed:
         return mark
 
     def images(self) -> float | None:
-        """Images per second; None before there is a step to tell by."""
+        """Images per second; None before the first step."""
         (t0, s0, i0), (t1, s1, i1) = self._marks[0], self._marks[-1]
         return (i1 - i0) / (t1 - t0) if s1 > s0 else None
 
     def left(self, training: Training) -> float | None:
-        """Seconds until the last step; None before there is a step to tell by."""
+        """Seconds until the last step; None before the first step."""
         (t0, s0, _), (t1, s1, _) = self._marks[0], self._marks[-1]
         return (t1 - t0) / (s1 - s0) * (training.steps - training.step) if s1 > s0 else None
 

@@ -60,12 +60,12 @@ class Samples(Hook):
         return training.step % self.options.every == 0 or training.step == training.steps
 
     def _write_real(self, training: Training) -> None:
-        """Real images of each guarded domain, as the discriminators are shown them."""
+        """Real images of each judged domain, as the discriminators are shown them."""
         plan = training.plan
-        guarded = dict.fromkeys(d.on for d in plan.discriminators.values())
+        judged = dict.fromkeys(d.on for d in plan.discriminators.values())
         domains = [
             domain
-            for domain in guarded
+            for domain in judged
             if isinstance(plan.domains[domain].spec, ImageSpec)
             and plan.domains[domain].origin != "made"
         ]

@@ -93,7 +93,7 @@ def check_weight_sharing(options: Any, sources: tuple[Spec, ...], target: Spec) 
     if not isinstance(target, ImageSpec):
         raise Impossible(f"weight-sharing makes images, not {target}")
     if sum(isinstance(spec, LabelSpec) for spec in sources) != 1:
-        raise Impossible('weight-sharing is asked for one label (`from = ["noise", "label"]`)')
+        raise Impossible('weight-sharing needs one label (`from = ["noise", "label"]`)')
     for spec in sources:
         if isinstance(spec, ImageSpec | TextSpec):
             raise Impossible(f"weight-sharing makes images from noise and a label, not from {spec}")

@@ -36,25 +36,25 @@ class WeightSync(Hook):
             self._sync(training)
 
     def _sync(self, training: Training) -> None:
-        for network, guard in _sharing(training):
-            discriminator = training.game.networks[guard]
-            network.take_weights(discriminator, _rows(guard, discriminator, training.game.losses))
+        for network, address in _sharing(training):
+            discriminator = training.game.networks[address]
+            network.take_weights(discriminator, _rows(address, discriminator, training.game.losses))
 
 
 def _sharing(training: Training) -> Iterator[tuple[Any, str]]:
     """(generator, address of the discriminator that it reuses), averages too."""
     for plan in training.plan.generators.values():
-        guard = plan.settings.refs.get("discriminator")
+        address = plan.settings.refs.get("discriminator")
         for networks in (training.game.networks, training.game.ema):
             network = networks.get(plan.address)
-            if guard is not None and hasattr(network, "take_weights"):
-                yield network, guard
+            if address is not None and hasattr(network, "take_weights"):
+                yield network, address
 
 
-def _rows(guard: str, discriminator: nn.Module, losses: Mapping[str, nn.Module]) -> Tensor:
+def _rows(address: str, discriminator: nn.Module, losses: Mapping[str, nn.Module]) -> Tensor:
     """The rows [K, features] of the classifier on a discriminator. A loss's go first: who adds a
     head to a discriminator wants its classes."""
-    name = Address.parse(guard).name
+    name = Address.parse(address).name
     heads = (loss for at, loss in losses.items() if Address.parse(at).discriminator == name)
     for owner in (*heads, discriminator):
         if callable(getattr(owner, "class_rows", None)):

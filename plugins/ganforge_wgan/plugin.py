@@ -28,7 +28,7 @@ def ganforge_components() -> list[Component]:
             "wasserstein",
             "ganforge_wgan.losses:Wasserstein",
             WassersteinOptions,
-            summary="Difference of mean scores; wants gradient-penalty or spectral norm beside it",
+            summary="Difference of mean scores; needs gradient-penalty or spectral norm",
             paper="arXiv:1701.07875",
             needs={"discriminator": ("real_scores", "fake_scores"), "generator": ("fake_scores",)},
         ),
@@ -37,8 +37,8 @@ def ganforge_components() -> list[Component]:
             "gradient-penalty",
             "ganforge_wgan.losses:GradientPenalty",
             GradientPenaltyOptions,
-            summary="Holds D's gradient between real and fake at length 1; weight 10, D's norm "
-            "not batch",
+            summary="Holds D's gradient between real and fake at length 1; weight 10, no "
+            "BatchNorm in D",
             paper="arXiv:1704.00028",
             needs={"discriminator": ("mixed_gradient",)},
         ),

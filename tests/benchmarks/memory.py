@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--preview", action="store_true", help="their previews")
     parser.add_argument("--steps", type=int, default=STEPS, help="of each phase")
     asked = parser.parse_args()
-    print("| recipe | foretold, MB | taken, MB | ratio | by part, MB |\n|---|---|---|---|---|")
+    print("| recipe | estimated, MB | used, MB | ratio | by part, MB |\n|---|---|---|---|---|")
     for line in rows(asked.names, asked.mnist, asked.preview, asked.steps):
         print(line, flush=True)
 

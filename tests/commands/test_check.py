@@ -81,7 +81,7 @@ def test_every_mistake_is_shown_with_exit_status_2(ganforge_cli, small: tuple[Pa
     assert answer.out == ""
     assert "did you mean 'steps'?" in answer.err
     assert "there is no discriminator 'patchgam'" in answer.err
-    assert "close: 'patchgan'" in answer.err
+    assert "similar: 'patchgan'" in answer.err
 
 
 def test_a_recipe_that_needs_a_broken_plugin_is_told_so(
@@ -158,4 +158,4 @@ def test_a_run_to_begin_with_that_is_not_there_is_refused(workdir, ganforge_cli)
         'generators.horse2zebra.init={run="runs/gone"}',
     )
     assert answer.status == 2
-    assert "runs/gone is no run with a checkpoint" in answer.err
+    assert "runs/gone is not a run with a checkpoint" in answer.err

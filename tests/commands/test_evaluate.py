@@ -160,7 +160,10 @@ def test_data_that_lies_elsewhere_is_pointed_to(evaluate, runs, trained, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--metric", "brigthness"], "error: there is no metric 'brigthness'\n   = close: 'brigh"),
+        (
+            ["--metric", "brigthness"],
+            "error: there is no metric 'brigthness'\n   = similar: 'brigh",
+        ),
         (["--set", "train.batch=3"], "error: --set train.batch: here it changes options of metri"),
         (["--set", "data.size=3"], "error: --set data.size: here it changes options of metrics"),
         (["--set", "metrics.light.cuont=3"], "error: metric 'metrics.py/brightness' has no option"),
@@ -282,8 +285,8 @@ def test_figures_of_different_protocols_are_compared_only_by_force(evaluate, two
     answer = evaluate("lit", "twin")
     assert answer.status == 2
     assert answer.err == (
-        "error: light of lit at step 4 and of twin at step 4 do not compare: '5 samples' against "
-        "'6 samples'; `--force` compares them all the same\n"
+        "error: light of lit at step 4 and of twin at step 4 cannot be compared: '5 samples' "
+        "against '6 samples'; `--force` compares them anyway\n"
     )
     assert "compared" not in answer.out
     answer = evaluate("lit", "twin", "--force")

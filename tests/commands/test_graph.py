@@ -119,12 +119,12 @@ def test_torch_is_not_imported_and_matplotlib_only_to_draw(ganforge_cli, workdir
         (["ones"], "there is no run 'ones'; did you mean 'one'?"),
         (
             ["one", "--value", "loss/adversarial/generater"],
-            "nothing that one logged is called 'loss/adversarial/generater'; nearest: "
+            "one logged nothing called 'loss/adversarial/generater'; nearest: "
             "loss/adversarial/generator",
         ),
         (
             ["one", "--value", "*/fakes"],
-            "nothing that one logged is called '*/fakes'; nearest: score/fake",
+            "one logged nothing called '*/fakes'; nearest: score/fake",
         ),
         (
             ["one", "--out", "a.gif"],

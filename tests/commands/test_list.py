@@ -72,7 +72,7 @@ def test_a_broken_plugin_is_one_line_on_standard_error(ganforge_cli, make_plugin
     assert answer.status == 0
     assert answer.err == (
         "warning: plugin broken-gan 0.3 failed to load: ValueError: no weights "
-        "(broken_gan/plugin.py:1) (`ganforge doctor broken-gan` tells more)\n"
+        "(broken_gan/plugin.py:1) (`ganforge doctor broken-gan` says more)\n"
     )
     assert "least-squares" in answer.out
 

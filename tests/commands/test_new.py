@@ -82,9 +82,9 @@ def test_what_is_written_is_tidy(workdir, ganforge_cli):
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("Acme Hinge", "loss", "'Acme Hinge' is no name for a plugin: lower-case words"),
+        ("Acme Hinge", "loss", "'Acme Hinge' is not a plugin name: use lower-case words"),
         ("torch", "loss", "'torch' is the name of another package"),
-        ("hinge", "loss", "there is a loss 'hinge' already (from ganforge)"),
+        ("hinge", "loss", "there is already a loss 'hinge' (from ganforge)"),
         ("acme", "lost", "'lost' is not one of"),
     ],
 )
@@ -99,7 +99,7 @@ def test_nothing_is_written_over(workdir, ganforge_cli):
     (workdir / "acme").mkdir()
     (workdir / "acme" / "mine.txt").write_text("mine", encoding="utf-8")
     answer = ganforge_cli("new", "plugin", "acme", "--kind", "loss")
-    assert "acme is there already; choose another place with `--out DIR`" in answer.err
+    assert "acme already exists; choose another place with `--out DIR`" in answer.err
     assert ganforge_cli("new", "plugin", "acme", "--kind", "loss", "--out", "there").status == 0
 
 
@@ -146,7 +146,7 @@ def test_a_recipe_that_cannot_be_is_refused(workdir, ganforge_cli, arguments, me
 
 def test_a_recipe_that_is_there_stays(workdir, ganforge_cli):
     (workdir / "mine.toml").write_text("mine", encoding="utf-8")
-    assert "mine.toml is there already" in ganforge_cli("new", "recipe", "mine.toml").err
+    assert "mine.toml already exists" in ganforge_cli("new", "recipe", "mine.toml").err
     assert (workdir / "mine.toml").read_text(encoding="utf-8") == "mine"
 
 

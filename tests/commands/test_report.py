@@ -78,7 +78,7 @@ def test_choices_are_taken_back_in_and_shown(ganforge_cli, workdir):
     assert "warning: --choices has choices about 'gone'" in answer.err
     text = Path("one/report.html").read_text(encoding="utf-8")
     assert "found the real one in 9 of 10 pairs" in text
-    assert "60 % to 98 %" in text and "fakes are told from real images" in text
+    assert "60 % to 98 %" in text and "fakes can be told from real images" in text
 
 
 def test_a_run_without_weights_is_shown_without_walks(ganforge_cli, workdir):
@@ -117,7 +117,7 @@ def test_help_imports_neither_plotly_nor_jinja(ganforge_cli):
         (["one", "--csv", "table.txt"], "--csv takes FILE.csv"),
         (["one", "--baseline", "two"], "--baseline two is not among the runs of the report: one"),
         (["one", "--choices", "gone.json"], "cannot read gone.json"),
-        (["one", "--blind", "--watch"], "--blind needs a run that stands still"),
+        (["one", "--blind", "--watch"], "--blind needs runs that no longer change"),
         (["one"] * 13, "at most 12 runs, not 13"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_finished_run_says_so_and_how_to_go_on(ganforge_cli, plain: Path) -> N
     before = state_of(Path("runs/digits"))
     answer = ganforge_cli("run", plain)
     assert answer.status == 0
-    assert answer.out.lstrip().startswith(f"{Path('runs', 'digits')} is finished already: 4 of 4")
+    assert answer.out.lstrip().startswith(f"{Path('runs', 'digits')} is already finished: 4 of 4")
     assert ["run", str(plain), "--set", "train.steps=8"] in said_commands(answer.out)
     assert state_of(Path("runs/digits")) == before
 
@@ -143,7 +143,7 @@ def test_replace_moves_the_old_folder_aside(ganforge_cli, plain: Path) -> None:
 def test_new_and_replace_exclude_each_other(ganforge_cli, plain: Path) -> None:
     answer = ganforge_cli("run", plain, "--new", "--replace")
     assert answer.status == 2
-    assert "exclude each other" in answer.err
+    assert "cannot be combined" in answer.err
     assert not Path("runs").exists()
 
 
@@ -247,7 +247,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(ganforge_cli, plain: Path) -> None:
     step, tensors = state_of(Path("runs/digits"))
     assert f"interrupted by SIGINT after step {step:,} of 100,000; saved\n" in out
     line = out.splitlines()[-1]
-    assert shlex.split(line.removeprefix("go on with: ")) == ["ganforge", *words]
+    assert shlex.split(line.removeprefix("resume with: ")) == ["ganforge", *words]
     whole = ganforge_cli("run", plain, "--set", f"train.steps={step}", "--out", "whole")
     assert whole.status == 0
     assert state_of(Path("whole")) == (step, tensors)
@@ -276,7 +276,7 @@ def test_sigterm_saves_too_and_the_line_that_is_said_goes_on(
     assert answer.status == 143
     folder = Path("runs", "digits-2")
     assert state_of(folder)[0] == 3
-    words = shlex.split(answer.out.splitlines()[-1].removeprefix("go on with: "))
+    words = shlex.split(answer.out.splitlines()[-1].removeprefix("resume with: "))
     assert words == f"ganforge run {plain} --out {folder} --set train.seed=7".split()
     assert f"resuming {folder} at step 3 of 4" in ganforge_cli(*words[1:]).out
 
@@ -293,5 +293,5 @@ def test_a_second_ctrl_c_leaves_at_once(
     answer = ganforge_cli("run", plain)
     assert answer.status == 130
     assert "stopped at once; the checkpoint of step 2 is there\n" in answer.err
-    assert f"go on with: ganforge run {plain}\n" in answer.err
+    assert f"resume with: ganforge run {plain}\n" in answer.err
     assert state_of(Path("runs/digits"))[0] == 2

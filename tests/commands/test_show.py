@@ -53,9 +53,9 @@ def test_an_unknown_name_is_helped(ganforge_cli) -> None:
     answer = ganforge_cli("show", "patchgam")
     assert answer.err.splitlines()[:2] == [
         "error: there is no component or recipe 'patchgam'",
-        "   = close: discriminator/patchgan, loss/matching",
+        "   = similar: discriminator/patchgan, loss/matching",
     ]
-    assert "close: vanilla-mnist" in ganforge_cli("show", "vanila_mnist").err
+    assert "similar: vanilla-mnist" in ganforge_cli("show", "vanila_mnist").err
     assert "did you mean" not in ganforge_cli("show", "loss/lsgan").err
     assert "the plugin 'lsgan' offers: loss/least-squares" in ganforge_cli("show", "loss/lsgan").err
 

@@ -74,7 +74,7 @@ def test_two_numbers_with_two_dots_are_a_range(argument, low, high, log, whole):
         ("=1,2", "it takes KEY=VALUE"),
         ("a.b=", "it takes KEY=VALUE"),
         ("a.b=1,,2", "a value is missing between two commas"),
-        ("a.b=1,2,1.0", "1 is there twice"),
+        ("a.b=1,2,1.0", "1 is given twice"),
         ("train.seed=1,2", "--seeds 0-4"),
         ("a.b=3..1", "begins with its smaller end"),
         ("a.b=0..1:log", "lies above 0"),
@@ -179,9 +179,9 @@ SEARCH = ("--search", "3", "--metric", FIGURE, "--minimize")
         (["--vary", "nonsense.key=1,2"], "a recipe has no table [nonsense]"),
         (["--vary", "train.batch=2,many"], "'batch' must be a whole number"),
         (["--vary", "train.batch=2,0"], "batch"),
-        (["--vary", "train.batch=2", "--vary", "train.batch=4"], "is there twice"),
-        (["--vary", "train.batch=2", "--set", "train.batch=4"], "exclude each other"),
-        (["--seeds", "0-1", "--set", "train.seed=4"], "exclude each other"),
+        (["--vary", "train.batch=2", "--vary", "train.batch=4"], "is given twice"),
+        (["--vary", "train.batch=2", "--set", "train.batch=4"], "cannot be combined"),
+        (["--seeds", "0-1", "--set", "train.seed=4"], "cannot be combined"),
         (["--seeds", "4-0"], "the smaller one comes first"),
         (["--vary", "optimizer.lr=1..2"], "is for `--search`"),
         (["--metric", "fid"], "--metric is for a search"),
@@ -269,8 +269,8 @@ def test_the_same_command_again_plays_nothing(swept):
     folder, _ = swept
     times = [(folder / "s" / name / "metrics.jsonl").stat().st_mtime_ns for name in RUNS]
     said = sweep(folder, "--vary", "train.batch=2,4", "--seeds", "0-1")
-    assert "4 runs, 4 of them finished already; 0 steps to go" in said
-    assert said.count("it was finished already") == 4
+    assert "4 runs, 4 of them already finished; 0 steps to go" in said
+    assert said.count("it was already finished") == 4
     assert times == [(folder / "s" / n / "metrics.jsonl").stat().st_mtime_ns for n in RUNS]
 
 
@@ -367,7 +367,7 @@ def test_ctrl_c_saves_what_plays_and_the_same_command_goes_on(recipe, workdir):
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=600)[0].decode()
     assert process.returncode == 130, said
-    assert "2 interrupted, 1 waiting" in said and "the same command again goes on" in said
+    assert "2 interrupted, 1 waiting" in said and "the same command again continues" in said
     saved = [folder.checkpoint_steps()[-1] for folder in folders]
     assert all(0 < step < 100_000 for step in saved)
     more = ("--set", f"train.steps={max(saved) + 1}")
@@ -485,10 +485,10 @@ def test_a_baseline_may_be_named_by_its_folder_or_its_end(tmp_path, capsys):
         make_run(path, seed=seed, lr=value, figures={"fid": value + seed / 10})
     runs = runs_below(tmp_path / "s")
     for name in ("cycle/w=2", "w=2", str(tmp_path / "s" / "cycle" / "w=2")):
-        results_table.print_standing(tmp_path / "s", runs, name)
+        results_table.print_results(tmp_path / "s", runs, name)
         assert "differences are to w=2" in capsys.readouterr().out
     with pytest.raises(GanforgeError, match="is none of: cycle/w=1, cycle/w=2"):
-        results_table.print_standing(tmp_path / "s", runs, "w=3")
+        results_table.print_results(tmp_path / "s", runs, "w=3")
     assert not is_sweep(tmp_path / "s")
 
 

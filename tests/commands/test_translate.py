@@ -111,7 +111,7 @@ def test_sizes_that_the_network_takes(ganforge_cli, pets: Path) -> None:
     for size in ("large", "0", "0,4", "-3"):
         answer = ganforge_cli(*words, f"--size={size}")
         assert answer.status == 2
-        assert f"'{size}' is no size; write WIDTH,HEIGHT in pixels, or keep" in answer.err
+        assert f"'{size}' is not a size; write WIDTH,HEIGHT in pixels, or keep" in answer.err
 
 
 def test_each_file_keeps_its_own_size_but_for_what_the_network_cannot_take(
@@ -210,7 +210,11 @@ def test_a_job_goes_on_past_what_it_cannot_translate_and_lists_it(ganforge_cli, 
     assert answer.status == 2
     assert answer.out.startswith("3 dog pictures")
     assert "3 of 6 pictures could not be translated:\n" in answer.err
-    for name in ("1.png is cut off", "broken.jpg is no image", "flat.png has 30 x 2 px, too small"):
+    for name in (
+        "1.png is cut off",
+        "broken.jpg is not a readable image",
+        "flat.png has 30 x 2 px, too small",
+    ):
         assert name in answer.err
     assert made_in("made") == ["0.png", "2.png", long]
 
@@ -266,7 +270,7 @@ def test_which_class_pictures_become_is_said_and_can_be_asked_for(ganforge_cli, 
     for number in range(20):
         shutil.copy("pictures/cats/0.png", f"in/{number}.png")
     answer = ganforge_cli("translate", "in", "--out", "turns")
-    assert "classes by turns: cats, dogs; --label asks for one\n" in answer.out
+    assert "classes in turn: cats, dogs; choose one with --label\n" in answer.out
     answer = ganforge_cli("translate", "in", "--out", "dogs", "--label", "dogs")
     assert answer.out.endswith("class: dogs\n")
     turns = [pixels_of(Path(f"turns/{number}.png")) for number in range(20)]
@@ -282,7 +286,7 @@ def test_which_class_pictures_become_is_said_and_can_be_asked_for(ganforge_cli, 
 def test_a_label_for_a_generator_without_classes_is_refused(ganforge_cli, pets: Path) -> None:
     answer = ganforge_cli("translate", "--to", "dog", "photos", "--out", "m", "--label", "0")
     assert answer.status == 2
-    assert "generator 'cat2dog' reads no class: leave --label out" in answer.err
+    assert "generator 'cat2dog' reads no class: leave out --label" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -291,7 +295,7 @@ def test_a_label_for_a_generator_without_classes_is_refused(ganforge_cli, pets: 
         (["pets"], "name the pictures to translate, or a folder of them"),
         (["pats", "photos"], "'pats' is neither a run nor a file"),
         (["pets", "nowhere"], "there is no file or folder nowhere"),
-        (["pets", "broken.png"], "broken.png is no image that can be read"),
+        (["pets", "broken.png"], "broken.png is not a readable image"),
         (["pets", "notes"], "notes holds no images, only 1 .txt"),
     ],
 )

@@ -234,7 +234,7 @@ def test_a_folder_that_is_there_is_left_alone(ganforge_cli, runs):
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years of work", encoding="utf-8")
     answer = ganforge_cli("export", "plain", "--out", "mine")
-    assert answer.status == 2 and "mine is there already" in answer.err
+    assert answer.status == 2 and "mine already exists" in answer.err
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.txt"]
 
 
@@ -252,7 +252,7 @@ def test_other_images_than_the_runs_are_refused(runs, monkeypatch):
         return save(tensors | {first: tensors[first] + 0.1}, told)
 
     monkeypatch.setattr(export_folder, "save", spoilt)
-    with pytest.raises(GanforgeError, match="makes other images than the run, by up to"):
+    with pytest.raises(GanforgeError, match="makes different images than the run, by up to"):
         export(ganforge.open_run("plain"), Path("out"))
 
 

@@ -459,7 +459,7 @@ def test_choices_of_several_people_add_up_and_a_file_given_twice_counts_once(tmp
         ("[]", "has no choices in it"),
         ('{"ganforge-choices": 9}', "is of another version"),
         ('{"ganforge-choices": 1}', "has no list of comparisons"),
-        ('{"ganforge-choices": 1, "comparisons": [3]}', "has a comparison that is none"),
+        ('{"ganforge-choices": 1, "comparisons": [3]}', "has a malformed comparison"),
         ('{"ganforge-choices": 1, "comparisons": [{"kind": "run-or-run"}]}', "without 'runs'"),
     ],
 )

@@ -86,7 +86,7 @@ def test_the_converse_says_the_same():
     ],
 )
 def test_what_is_no_caption_is_refused(caption):
-    with pytest.raises(GanforgeError, match="is no caption of captioned-shapes"):
+    with pytest.raises(GanforgeError, match="is not a caption of captioned-shapes"):
         parse(caption)
 
 

@@ -202,7 +202,7 @@ def test_the_archive_is_fetched_verified_and_read(tmp_path, tiny, monkeypatch):
     assert not options.must_fetch()
     assert cifar10(tmp_path / "data").count("train", "image") == 60
     tiny = b"another"
-    with pytest.raises(DataError, match="sent another file"):
+    with pytest.raises(DataError, match="sent a different file"):
         prepare(Cifar10Options(root=tmp_path / "else"))
 
 
@@ -230,7 +230,9 @@ def test_damaged_files_are_told_in_a_line(tmp_path, tiny):
     folder = unpacked(tmp_path / "cut")
     path = folder / "data_batch_2.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(Impossible, match=r"data_batch_2.bin holds 30,729 bytes, no multiple") as e:
+    with pytest.raises(
+        Impossible, match=r"data_batch_2.bin holds 30,729 bytes, not a multiple"
+    ) as e:
         cifar10(folder)
     assert e.value.key == "root"
     path.write_bytes(b"\x0b" + row(0)[1:])

@@ -12,7 +12,7 @@ import scipy.linalg
 import torch
 from ganforge_fidelity import extractors, figures, inception, metric, store
 from ganforge_fidelity.extractors import as_bytes, as_float, in_colour
-from ganforge_fidelity.figures import Seen, density_coverage, precision_recall, repeats_told
+from ganforge_fidelity.figures import Seen, density_coverage, precision_recall, repeats_note
 from ganforge_fidelity.metric import Fidelity, named
 from ganforge_fidelity.plugin import FidelityOptions, check
 from ganforge_fidelity.untrained import Untrained, shrunk
@@ -497,8 +497,8 @@ def test_what_decides_where_real_images_repeat_is_said():
     real = torch.arange(4.0).repeat_interleave(8)[:, None].expand(-1, 3).double()
     found = density_coverage(real, real) | precision_recall(real, real)
     assert found == {"density": 0, "coverage": 0, "precision": 1, "recall": 1}
-    assert repeats_told(real).startswith(
+    assert repeats_note(real).startswith(
         "caution: 32 of 32 real images are the same as 5 others or more, so their reach is 0"
     )
-    assert repeats_told(torch.randn(40, 3)) == ""
-    assert repeats_told(torch.zeros(5, 3)) == ""  # each is the same as 4 others only
+    assert repeats_note(torch.randn(40, 3)) == ""
+    assert repeats_note(torch.zeros(5, 3)) == ""  # each is the same as 4 others only

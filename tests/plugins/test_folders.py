@@ -154,14 +154,14 @@ def test_a_folder_named_test_is_held_out(tmp_path):
     save(tmp_path / "other", "1.png", "test/3.png")
     dataset = folder(tmp_path / "other")
     assert (names(dataset), names(dataset, "test")) == (["1.png"], ["3.png"])
-    with pytest.raises(Impossible, match="is held out already: leave `holdout` out") as caught:
+    with pytest.raises(Impossible, match="is already held out: leave `holdout` out") as caught:
         folder(tmp_path, holdout=0.1)
     assert caught.value.key == "holdout"
 
 
 def test_a_folder_without_training_images_is_told(tmp_path):
     save(tmp_path, "test/3.png")
-    with pytest.raises(Impossible, match="none is left to learn from"):
+    with pytest.raises(Impossible, match="none is left for training"):
         folder(tmp_path)
     with pytest.raises(Impossible, match=r"there is no folder .*absent") as caught:
         folder(tmp_path / "absent")
@@ -216,7 +216,7 @@ def test_held_out_folders_are_found_beside_or_named(tmp_path):
     dataset = unpaired(tmp_path, domains=domains, test={"zebra": "extra"})
     assert names(dataset, "test", "horse") == ["7.png"]
     assert names(dataset, "test", "zebra") == ["8.png"]
-    with pytest.raises(Impossible, match="'cow' is no domain; there are horse, zebra") as caught:
+    with pytest.raises(Impossible, match="'cow' is not a domain; there are horse, zebra") as caught:
         unpaired(tmp_path, domains=domains, test={"cow": "extra"})
     assert caught.value.key == "test"
     with pytest.raises(Impossible, match=r"there is no folder .*absent") as caught:
@@ -307,7 +307,7 @@ def test_domains_may_be_grey_and_play_a_cycle_but_have_no_identity(tmp_path):
         "loss 'identity' cannot play on 'fade': it asks for 'same', but generator 'fade' turns "
         "image 3 x 12 x 16 into image 1 x 12 x 16: only the same shape can stay the same"
     )
-    with pytest.raises(Impossible, match="'cow' is no domain; there are horse, zebra") as caught:
+    with pytest.raises(Impossible, match="'cow' is not a domain; there are horse, zebra") as caught:
         unpaired(tmp_path, grey=["cow"])
     assert caught.value.key == "grey"
 
@@ -426,7 +426,7 @@ def test_pairs_are_held_out_whole(tmp_path):
     assert caught.value.key == "test"
     save(tmp_path / "testB", "7.png")
     assert names(paired(tmp_path), "test", "edges") == ["7.png"]
-    with pytest.raises(Impossible, match="held out already: leave `holdout` out"):
+    with pytest.raises(Impossible, match="already held out: leave `holdout` out"):
         paired(tmp_path, holdout=0.3)
     save(tmp_path / "testB", "8.png")
     with pytest.raises(Impossible, match=r"8\.png has none in .*testA") as caught:
@@ -440,7 +440,7 @@ def test_pairs_need_two_domains_and_a_crop_that_fits(tmp_path):
     for make, fault in (
         (lambda: paired(tmp_path, domains={"photo": "trainA"}), "name two or more: { photo"),
         (lambda: side_by_side(tmp_path / "trainA", domains=["a"]), 'name two or more: \\["photo"'),
-        (lambda: side_by_side(tmp_path / "trainA", domains=["a", "a"]), "'a' stands there twice"),
+        (lambda: side_by_side(tmp_path / "trainA", domains=["a", "a"]), "'a' is given twice"),
     ):
         with pytest.raises(Impossible, match=fault) as caught:
             make()
@@ -710,8 +710,8 @@ def test_classes_that_are_likely_not_meant_are_told(tmp_path):
     save(root, "cat/1.png", "cat/2.png", "dog/1.png")
     (root / "notes").mkdir()
     assert folder(root, labels=True).description.notes == (
-        f"no pictures lie in 'notes' of {root}, so no class is called that",
-        "there is one picture only of the class 'dog'",
+        f"no pictures lie in 'notes' of {root}, so they are not classes",
+        "there is only one picture of the class 'dog'",
     )
     assert not folder(root).description.notes
 
@@ -720,7 +720,7 @@ def test_splits_within_classes_are_told(tmp_path):
     save(tmp_path, "cat/train/1.png", "cat/test/2.png", "dog/train/3.png")
     (note, *_) = folder(tmp_path, labels=True).description.notes
     assert note.startswith("'cat/test', 'cat/train', 'dog/train' of ")
-    assert note.endswith("all their pictures are learnt from")
+    assert note.endswith("all their pictures are used for training")
 
 
 def test_held_out_folders_beside_are_found_in_any_case(tmp_path):

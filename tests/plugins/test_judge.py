@@ -561,7 +561,9 @@ def test_real_digits_deviate_as_the_docs_say():
 def test_a_judge_of_one_class_is_refused(tmp_path):
     data, _ = data_of(run_of(tmp_path))
     rows = data.training()
-    with pytest.raises(GanforgeError, match="are of one class, 'down': a judge of it is right"):
+    with pytest.raises(
+        GanforgeError, match="are of one class, 'down': a judge of one class is always right"
+    ):
         judging._refuse_one_class(data, Rows(rows.images, torch.ones_like(rows.labels)))
 
 

@@ -130,7 +130,7 @@ def test_missing_files_are_no_fault_while_they_can_be_fetched(tmp_path):
 
 
 def test_a_mistaken_option_is_told():
-    with pytest.raises(Impossible, match="no archive is called 'mnits': did you mean 'mnist'"):
+    with pytest.raises(Impossible, match="there is no archive 'mnits': did you mean 'mnist'"):
         describe(MnistOptions(root=Path("nowhere"), fetch="mnits"), ImageOptions())
     with pytest.raises(Impossible, match="1 channel, or 3") as caught:
         describe(MnistOptions(root=Path("nowhere")), ImageOptions(channels=4))
@@ -154,7 +154,7 @@ def test_damaged_files_are_named(tmp_path):
         assert "train-images-idx3-ubyte.gz is damaged" in str(caught.value)
         assert "delete it and fetch it again" in str(caught.value)
     path.write_bytes(gzip.compress(b"\0\0\x0d\x03" + bytes(12)))
-    with pytest.raises(Impossible, match="no IDX file with 3 dimensions") as caught:
+    with pytest.raises(Impossible, match="not an IDX file with 3 dimensions") as caught:
         mnist(tmp_path)
     assert caught.value.key == "root"
 

@@ -295,7 +295,7 @@ def test_a_loss_of_pairs_is_refused_where_there_are_none(tmp_path):
     (problem,) = raised.value.problems
     assert problem.message == (
         "loss 'paired-distance' cannot play on 'l2d': it asks for 'truth', but the rows of 'light' "
-        "and 'dark' are no pairs"
+        "and 'dark' are not paired"
     )
 
 

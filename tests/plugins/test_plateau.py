@@ -115,7 +115,7 @@ def test_steps_without_the_number_do_not_count(capsys):
 @pytest.mark.parametrize(
     ("watch", "hint"),
     [
-        ("adversarial/convergance", "close: adversarial/convergence, adversarial/k"),
+        ("adversarial/convergance", "similar: adversarial/convergence, adversarial/k"),
         ("zzz", "there are: adversarial/convergence, adversarial/k"),
         ("accuracy", "there are: adversarial/convergence, adversarial/k"),
     ],
@@ -222,7 +222,7 @@ def test_a_figure_that_is_not_there_is_told_once_with_the_nearest(capsys):
         training.measure(distance=1.0)
     (line,) = capsys.readouterr().out.splitlines()
     assert line == (
-        "hook, step 10: no number 'metric/m/distanse' was measured; close: metric/m/distance"
+        "hook, step 10: no number 'metric/m/distanse' was measured; similar: metric/m/distance"
     )
 
 

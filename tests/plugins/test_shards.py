@@ -158,7 +158,7 @@ def test_some_shards_or_a_share_of_rows_are_held_out(shards):
     assert "leave `holdout` out" in refused(
         shards / "train-000.tar", test=[str(shards / "train-001.tar")], holdout=0.1
     )
-    assert "both learnt from and held out" in refused(
+    assert "both for training and held out" in refused(
         shards / "*.tar", test=[str(shards / "train-001.tar")]
     )
 
@@ -251,7 +251,7 @@ def test_a_bad_image_is_told_with_its_shard(tmp_path):
 def test_a_compressed_shard_is_told(tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(gzip.compress(write_tar(tmp_path / "b.tar", members([1])).read_bytes()))
-    assert "is no tar archive (compressed ones cannot be read at random" in refused(path)
+    assert "is not a tar archive (compressed ones cannot be read at random" in refused(path)
 
 
 def test_a_file_system_that_is_not_there_is_told(tmp_path):
@@ -324,7 +324,14 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path):
     path = write_tar(tmp_path / "a.tar", rows | others)
     dataset = opened(path, labels=True)
     assert dataset.count("train", "image") == 1
-    expected = {".cls": 1, ".seg.png": 1, ".json": 1, "without an ending": 1, ".md": 1, "hidden": 2}
+    expected = {
+        ".cls": 1,
+        ".seg.png": 1,
+        ".json": 1,
+        "without an ending": 1,
+        ".md": 1,
+        "hidden": 2,
+    }
     assert dataset.description.left_out == expected
     assert opened(path).description.left_out == expected | {".cls": 2}
 
@@ -354,7 +361,7 @@ def test_links_in_a_shard_are_followed(tmp_path):
 def test_a_name_with_two_dots_is_told_as_what_it_is(tmp_path):
     dates = {f"22.{month:02}.png": picture(month) for month in range(1, 4)}
     said = refused(write_tar(tmp_path / "a.tar", dates))
-    assert "22.01.png is no image of its own: names in shards end at their first dot" in said
+    assert "22.01.png is not a row of its own: names in shards end at their first dot" in said
     described = opened(write_tar(tmp_path / "b.tar", {"1.jpg": picture(1)} | dates)).description
     assert described.left_out == {"with a second dot in the name": 3}
     (note,) = described.notes

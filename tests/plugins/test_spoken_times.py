@@ -128,7 +128,7 @@ def test_what_is_nearly_a_wording_is_not_valid():
 
 @pytest.mark.parametrize("time", ["24:00", "7:30", "12:60", "noon", ""])
 def test_what_is_no_time_is_refused_in_one_line(time):
-    with pytest.raises(GanforgeError, match="is no time of day; write it as 00:00 to 23:59"):
+    with pytest.raises(GanforgeError, match="is not a time of day; write it as 00:00 to 23:59"):
         wordings(time)
 
 

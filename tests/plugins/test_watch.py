@@ -364,7 +364,7 @@ def test_a_run_that_waits_for_data_says_so_once(tmp_path, capsys, monkeypatch):
     waits[0] = 3.0
     training_of(tmp_path, BARE, sets=sets).run()
     lines = [line for line in capsys.readouterr().out.splitlines() if "waiting for data" in line]
-    assert len(lines) == 1 and "% of the time went by waiting for data: more `train.w" in lines[0]
+    assert len(lines) == 1 and "% of the time was spent waiting for data: more `train.w" in lines[0]
 
 
 def test_lines_come_seldom(tmp_path, capsys, monkeypatch):

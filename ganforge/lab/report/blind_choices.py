@@ -91,7 +91,7 @@ def unknown_runs(counted: Iterable[Counted], runs: Iterable[str]) -> list[str]:
 def _read(file: Path) -> tuple[str, list[tuple[Question, list[int]]]]:
     try:
         if file.stat().st_size > _LARGEST:
-            raise _refused(file, "is larger than any that a person could have made")
+            raise _refused(file, "is too large to hold one person's choices")
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise GanforgeError(f"cannot read {file}: {error.strerror or error}") from error
@@ -111,7 +111,7 @@ def _read(file: Path) -> tuple[str, list[tuple[Question, list[int]]]]:
 
 def _question(file: Path, one: Any) -> tuple[Question, list[int]]:
     if not isinstance(one, dict) or one.get("kind") not in _KINDS:
-        raise _refused(file, "has a comparison that is none")
+        raise _refused(file, "has a malformed comparison")
     runs, steps, chosen = (_list(file, one, key) for key in ("runs", "steps", "chosen"))
     expected = 1 + _KINDS.index(one["kind"])
     whole = all(isinstance(x, int) and not isinstance(x, bool) for x in (*steps, *chosen))

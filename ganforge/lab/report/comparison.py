@@ -88,7 +88,7 @@ def grouped(entries: Sequence[Entry]) -> list[Group]:
 
 
 def _name_of(runs: Sequence[Entry]) -> str:
-    """The first run's name; of a sweep's, which end in the seed, what stands before it."""
+    """The first run's name; for a sweep's, which end in the seed, the part before it."""
     first = runs[0].name
     whole, slash, last = first.replace("\\", "/").rpartition("/")
     return whole if slash and last == f"seed-{runs[0].seed}" else first

@@ -170,7 +170,10 @@ def warnings(entry: Entry) -> Iterator[str]:
     if lock.get("stand_in"):
         yield f"trained on stand-in data: {lock['stand_in']}"
     if not entry.state:
-        yield "no checkpoint yet: nothing can be sampled, and the figures are of a run under way"
+        yield (
+            "no checkpoint yet: nothing can be sampled, and the figures are those of an "
+            "unfinished run"
+        )
     elif not entry.finished:
         yield f"not finished: step {entry.step:,} of {entry.steps:,}"
     yield from _inexact(entry)
@@ -189,21 +192,21 @@ def _inexact(entry: Entry) -> Iterator[str]:
     for resumed in entry.state.get("inexact", ()):
         if isinstance(resumed, dict):
             changed = resumed.get("changed")
-            told = f" ({', '.join(map(str, changed))})" if isinstance(changed, list) else ""
-            yield f"not bit-exact from step {_number(resumed.get('step')):,.0f} on{told}"
+            note = f" ({', '.join(map(str, changed))})" if isinstance(changed, list) else ""
+            yield f"not bit-exact from step {_number(resumed.get('step')):,.0f} on{note}"
 
 
 def _alarms(entry: Entry) -> Iterator[str]:
-    """What collapse alarms remember to have told."""
+    """What collapse alarms have warned of, as their state says."""
     hooks = entry.state.get("hooks", {})
     for name, state in hooks.items() if isinstance(hooks, dict) else ():
         use = str(entry.tables.get("hooks", {}).get(name, {}).get("use", name))
-        told = state.get("told") if isinstance(state, dict) else None
-        if use.rpartition("/")[2] != "collapse-alarm" or not isinstance(told, list):
+        note = state.get("told") if isinstance(state, dict) else None
+        if use.rpartition("/")[2] != "collapse-alarm" or not isinstance(note, list):
             continue
-        for what in map(str, told):
-            kind, _, guard = what.partition("/")
-            of = f" of discriminator '{guard}'" if guard else ""
+        for what in map(str, note):
+            kind, _, discriminator = what.partition("/")
+            of = f" of discriminator '{discriminator}'" if discriminator else ""
             if kind == "accuracy":
                 yield f"collapse alarm: the accuracy{of} stayed at 1"
             else:

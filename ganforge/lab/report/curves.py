@@ -45,7 +45,7 @@ class Curve:
     window: int
 
     @property
-    def told(self) -> tuple[float | None, float | None, float | None, float | None]:
+    def summary(self) -> tuple[float | None, float | None, float | None, float | None]:
         """First, smallest, largest and last of the smoothed values, for who cannot see it."""
         known = [value for value in self.smooth if value is not None]
         return (known[0], min(known), max(known), known[-1]) if known else (None,) * 4
@@ -107,10 +107,10 @@ def _each_line(panels: Sequence[Panel]) -> Iterator[Panel]:
 def _title(panel: Panel, line: Line) -> str:
     """`Loss: generator`, `Accuracy of D`, `js-estimate`"""
     if panel.share:
-        accuracy, _, guard = line.keys[0].partition("/")
+        accuracy, _, discriminator = line.keys[0].partition("/")
         if accuracy != "accuracy":
             return line.label
-        return f"Accuracy of D {guard}".strip()
+        return f"Accuracy of D {discriminator}".strip()
     return panel.title if len(panel.lines) == 1 else f"{panel.title}: {line.label}"
 
 
@@ -159,7 +159,7 @@ def _evenly(count: int, most: int) -> Any:
 
 
 def _numbers(values: Array) -> list[float | None]:
-    """Five digits, which no screen can show more than; what is not finite is no number."""
+    """Five digits, which no screen can show more than; what is not finite is not a number."""
     return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values.tolist()]
 
 

@@ -215,11 +215,13 @@ def _facts(entry: Entry) -> dict[str, str]:
 
 def _game(tables: Mapping[str, Any]) -> Iterator[str]:
     """`noise → main → image, judged by main`"""
-    guards = tables.get("discriminators", {})
+    discriminators = tables.get("discriminators", {})
     for name, generator in tables.get("generators", {}).items():
         sources = " + ".join(map(str, generator.get("from", ())))
         target = generator.get("to", "")
-        judges = [str(guard) for guard, table in guards.items() if table.get("on") == target]
+        judges = [
+            str(judge) for judge, table in discriminators.items() if table.get("on") == target
+        ]
         judged = f", judged by {' and '.join(judges)}" if judges else ""
         yield f"{sources} → {name} → {target}{judged}"
 
@@ -303,7 +305,7 @@ def _drawn_from(tables: Mapping[str, Any]) -> Any:
 
 @frozen
 class _Cell:
-    """One figure of a run or a group. n: of how many runs, 0 for one that stands for itself."""
+    """One figure of a run or a group. n: of how many runs, 0 for a single run."""
 
     text: str
     n: int = 0
@@ -371,7 +373,7 @@ def _with_deviation(found: comparison.Summary, *, signed: bool = False) -> str:
 
 
 def _reach(found: comparison.Summary) -> str:
-    """Where the true difference lies with 95 % confidence."""
+    """The 95 % confidence interval of the true difference."""
     ends = found.interval
     return "" if ends is None else f", {_text(ends[0])} to {_text(ends[1])}"
 
@@ -386,26 +388,26 @@ def _answer(counted: blind_choices.Counted) -> dict[str, str]:
     low, high = (f"{100 * value:.0f} %" for value in counted.interval)
     if question.kind == "real-or-fake":
         asked = f"{question.runs[0]}, step {_count(question.steps[0])}: which is real?"
-        said = "found the real one"
-        meaning = "fakes cannot be told from real images, as far as these choices can say"
+        outcome = "found the real one"
+        meaning = "these choices do not tell fakes from real images"
     else:
         asked = " or ".join(
             f"{run}, step {_count(step)}"
             for run, step in zip(question.runs, question.steps, strict=True)
         )
         asked += ": which is better?"
-        said = f"chose {question.runs[0]}"
-        meaning = "neither is preferred, as far as these choices can say"
+        outcome = f"chose {question.runs[0]}"
+        meaning = "these choices prefer neither"
     if not counted.undecided:
         good = question.runs[0] if counted.share > 0.5 else question.runs[-1]
         meaning = f"{good} is preferred"
         if question.kind == "real-or-fake":
-            meaning = "fakes are told from real images"
+            meaning = "fakes can be told from real images"
             if counted.share < 0.5:
                 meaning = "fakes are taken for real more often than real images"
     return {
         "asked": asked,
-        "said": f"{said} in {_count(counted.first)} of {_count(counted.count)} pairs",
+        "outcome": f"{outcome} in {_count(counted.first)} of {_count(counted.count)} pairs",
         "share": f"{100 * counted.share:.0f} %",
         "interval": f"{low} to {high}",
         "meaning": meaning,

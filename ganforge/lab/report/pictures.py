@@ -152,8 +152,10 @@ TRIED, FILTERS, LAYERS = 128, 6, 3  # images; of each layer; besides the weights
 def filters_of(run: Run, name: str, room: int) -> Iterator[FiltersShown | str]:
     """Filters of a run's first discriminator and generator of images in so many bytes; a line where
     one should be and could not be made. `name` is the run's."""
-    guards = [p for p in run.plan.discriminators.values() if isinstance(p.judged, ImageSpec)]
-    networks = [p.address for p in guards[:1]] + [p.address for p in _ends(run)[:1]]
+    discriminators = [
+        p for p in run.plan.discriminators.values() if isinstance(p.judged, ImageSpec)
+    ]
+    networks = [p.address for p in discriminators[:1]] + [p.address for p in _ends(run)[:1]]
     for network in networks:
         try:
             found = filters.look(run, network, filters=FILTERS, images=TRIED, deeper=LAYERS)
@@ -215,7 +217,7 @@ def _reals(run: Run, plan: GeneratorPlan) -> Tensor:
 
 
 def cut(file: Path, spec: ImageSpec) -> Tensor | None:
-    """The images of a sheet, float32 [N, C, H, W] in [-1, 1]; None where it is no plain grid."""
+    """The images of a sheet, float32 [N, C, H, W] in [-1, 1]; None if it is not a plain grid."""
     try:
         with Image.open(file) as image:
             pixels = np.array(image.convert("L" if spec.channels == 1 else "RGB"))

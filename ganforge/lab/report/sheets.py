@@ -45,7 +45,7 @@ class Sheets:
 
 def sheets_of(folder: RunFolder, room: int) -> Sheets:
     """The sheets of a run in at most so many bytes (of the pictures, before they are written as
-    text), or as few and small as this gets; a file that is no picture is left out."""
+    text), or as few and small as this gets; a file that is not a picture is left out."""
     files = {step: path for path in folder.sheets() if (step := _step(path)) is not None}
     real = folder.samples / "real.png"
     for count, side, quality in _LEVELS:

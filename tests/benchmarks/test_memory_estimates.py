@@ -12,7 +12,7 @@ def pictures(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(REGISTRY.recipes()))
-def test_a_recipe_takes_what_was_foretold(name, pictures, workdir):
+def test_a_recipe_takes_the_estimated_memory(name, pictures, workdir):
     sets = settings(name, pictures)
     memory = estimated(name, sets, preview=False)
     assert 0.7 <= memory["peak"] / taken(name, sets, False, workdir) <= 1.3, memory
