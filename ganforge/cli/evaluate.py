@@ -13,6 +13,7 @@ import click
 from attrs import evolve, frozen
 
 from ganforge import __version__
+from ganforge.cli.data_summary import say_doubts, say_read, summary_now
 from ganforge.cli.options import (
     data_at,
     data_option,
@@ -96,6 +97,7 @@ def command(
     registry = open_registry(plugin_files, without)
     plans = [_plan(folder, registry, metrics, (*sets, *data_at(data))) for folder in folders]
     say_warnings(registry)
+    _say_data(folders, plans, as_json)
     todo = [
         _Todo(run, chosen)
         for folder, plan in zip(folders, plans, strict=True)
@@ -252,6 +254,20 @@ def _opened(
             run.plan = plan
             runs[run.step] = run
     return [runs[step] for step in sorted(runs)]
+
+
+def _say_data(folders: Sequence[RunFolder], plans: Sequence[Plan], as_json: bool) -> None:
+    """What is read of each run's data, once; its warnings alone where programs read the rest."""
+    for folder, plan in zip(folders, plans, strict=True):
+        read = summary_now(plan)
+        if read is None:
+            continue
+        if as_json:
+            say_doubts(read)
+            continue
+        if len(folders) > 1:
+            click.secho(folder.name, bold=True)
+        say_read(read)
 
 
 # --- doing it -------------------------------------------------------------------------------------
