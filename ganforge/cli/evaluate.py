@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -320,7 +321,7 @@ def _measured(name: str, run: Run, seeds: Sequence[int]) -> Measurement:
     metric = run.registry.load_target(part.component)
     if not seeds:
         with _working(f"{name} at step {run.step:,}"):
-            return Measurement.take(name, metric(part.options), run, part.component)
+            return Measurement.take(name, partial(metric, part.options), run, part.component)
     if not hasattr(part.options, "seed"):
         warn(f"metric {name} draws no samples by an option `seed`: it is measured once")
         return _measured(name, run, ())
@@ -328,7 +329,7 @@ def _measured(name: str, run: Run, seeds: Sequence[int]) -> Measurement:
     for seed in seeds:
         options = with_options(part.options, seed=part.options.seed + seed * SEEDS_APART)
         with _working(f"{name} at step {run.step:,}, sampling seed {seed}"):
-            repeats.append(Measurement.take(name, metric(options), run, part.component))
+            repeats.append(Measurement.take(name, partial(metric, options), run, part.component))
     how = (
         f"mean of {len(seeds)} such, of sampling seeds {', '.join(map(str, seeds))}, each "
         f"{SEEDS_APART:,} seeds on; ± = half of the 95 % interval (Student's t)"
