@@ -72,6 +72,37 @@ def test_check_data_check_and_run_say_the_same_of_what_was_read(ganforge_cli, ph
         assert "warning" not in answer.err + answer.out
 
 
+METRIC = """
+from ganforge import Metric
+
+
+class One(Metric):
+    def measure(self, run):
+        return {"one": 1.0}
+
+    def protocol(self):
+        return "none"
+"""
+
+
+def test_evaluate_says_the_same_of_the_data_as_it_is_now(ganforge_cli, photos) -> None:
+    ganforge_cli("run", "digits.toml")
+    Path("one.py").write_text(METRIC, encoding="utf-8")
+    measure = ["evaluate", "digits", "--metric", "one", "--plugin-file", "one.py"]
+    answer = ganforge_cli(*measure)
+    assert answer.status == 0, answer.err
+    assert [line for line in words(answer.out) if line in LINES] == LINES
+    (photos / "Train" / "5.txt").write_text("x")
+    (photos / "Train" / "emus").mkdir()
+    answer = ganforge_cli(*measure, "--json")
+    assert json.loads(answer.out)["metric"] == "one"
+    assert "warning: no pictures lie in 'emus'" in answer.err
+    assert "left out: 5 .txt" in ganforge_cli(*measure).out
+    photos.rename("elsewhere")
+    answer = ganforge_cli(*measure)  # a metric that reads no data needs none
+    assert (answer.status, answer.err) == (0, "") and "data  " not in answer.out
+
+
 def test_a_resumed_run_says_it_again(ganforge_cli, photos) -> None:
     ganforge_cli("run", "digits.toml", "--set", "train.steps=2")
     answer = ganforge_cli("run", "digits.toml")

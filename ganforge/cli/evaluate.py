@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import click
 from attrs import evolve, frozen
 
 from ganforge import __version__
+from ganforge.cli.data_summary import say_doubts, say_read, summary_now
 from ganforge.cli.options import (
     data_at,
     data_option,
@@ -96,6 +98,7 @@ def command(
     registry = open_registry(plugin_files, without)
     plans = [_plan(folder, registry, metrics, (*sets, *data_at(data))) for folder in folders]
     print_warnings(registry)
+    _say_data(folders, plans, as_json)
     todo = [
         _Todo(run, chosen)
         for folder, plan in zip(folders, plans, strict=True)
@@ -254,6 +257,20 @@ def _opened(
     return [runs[step] for step in sorted(runs)]
 
 
+def _say_data(folders: Sequence[RunFolder], plans: Sequence[Plan], as_json: bool) -> None:
+    """What is read of each run's data, once; its warnings alone where programs read the rest."""
+    for folder, plan in zip(folders, plans, strict=True):
+        read = summary_now(plan)
+        if read is None:
+            continue
+        if as_json:
+            say_doubts(read)
+            continue
+        if len(folders) > 1:
+            click.secho(folder.name, bold=True)
+        say_read(read)
+
+
 # --- doing it -------------------------------------------------------------------------------------
 
 
@@ -304,7 +321,7 @@ def _measured(name: str, run: Run, seeds: Sequence[int]) -> Measurement:
     metric = run.registry.load_target(part.component)
     if not seeds:
         with _working(f"{name} at step {run.step:,}"):
-            return Measurement.take(name, metric(part.options), run, part.component)
+            return Measurement.take(name, partial(metric, part.options), run, part.component)
     if not hasattr(part.options, "seed"):
         warn(f"metric {name} draws no samples by an option `seed`: it is measured once")
         return _measured(name, run, ())
@@ -312,7 +329,7 @@ def _measured(name: str, run: Run, seeds: Sequence[int]) -> Measurement:
     for seed in seeds:
         options = with_options(part.options, seed=part.options.seed + seed * SEEDS_APART)
         with _working(f"{name} at step {run.step:,}, sampling seed {seed}"):
-            repeats.append(Measurement.take(name, metric(options), run, part.component))
+            repeats.append(Measurement.take(name, partial(metric, options), run, part.component))
     how = (
         f"mean of {len(seeds)} such, of sampling seeds {', '.join(map(str, seeds))}, each "
         f"{SEEDS_APART:,} seeds on; ± = half of the 95 % interval (Student's t)"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ganforge.cli.data import progress_bar
+from ganforge.cli.data_summary import must_be_fetched, say_read
 from ganforge.cli.options import (
     data_at,
     data_option,
@@ -22,7 +23,6 @@ from ganforge.cli.options import (
     plugin_options,
     print_warnings,
     recipe_options,
-    warn,
 )
 from ganforge.cli.tables import print_tables
 from ganforge.data.summary import summary_of
@@ -143,13 +143,8 @@ def _report_data(request: Request, plan: Plan) -> None:
     finished, and of what is still to be fetched, whose place other data may take."""
     steps = [] if request.new or request.replace else _folder_of(request, plan).checkpoint_steps()
     finished = bool(steps) and steps[-1] >= plan.steps
-    if finished or getattr(plan.data.options, "must_fetch", lambda: False)():
-        return
-    read = summary_of(plan.data, plan.played_domains())
-    for number, line in enumerate(read.lines()):
-        click.echo(f"{'' if number else 'data':<4}  {line}")
-    for text in read.warnings:
-        warn(text)
+    if not finished and not must_be_fetched(plan):
+        say_read(summary_of(plan.data, plan.played_domains()))
 
 
 def recipe_of_run(name: str, shipped: Mapping[str, Path]) -> bool:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import click
 
+from ganforge.cli.data_summary import say_read
 from ganforge.cli.run_options import look_options, open_folder, report_output
-from ganforge.data.summary import kinds
+from ganforge.data.summary import summary_of_files
 from ganforge.interfaces.errors import DataError, GanforgeError, RunError
+from ganforge.interfaces.manifest import Resample
+from ganforge.interfaces.specs import ImageSpec
 from ganforge.storage.run_folder import RunFolder, find_run
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from ganforge.runs.run import Run
 
 _BATCH = 8  # images of the run's size that are translated at once
+_NAMED = 3  # inputs that are named
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)  # of which networks want sides to be
 
 
@@ -98,6 +102,7 @@ def command(
     classes = _classes(plan, label)
     if _shape(plan)[0] == 4 and not opaque:
         usable = _with_alpha(usable, plan, failed)
+    _say_read(usable, found, inputs, opened, plan, size)
     replaced = sum(job.target.exists() for job in usable)
     made = _translate(opened, plan, usable, size, label, failed) if usable else 0
     if made:
@@ -105,8 +110,6 @@ def command(
         _report_renames(usable, out)
         if classes is not None:
             click.echo(classes)
-    if found.left_out:
-        click.echo(f"left out: {kinds(found.left_out)}")
     if failed:
         raise GanforgeError(_report_failures(failed, made + len(failed)))
 
@@ -213,6 +216,38 @@ def _refuse_writing_over(jobs: Iterable[Job]) -> None:
 _Failed = dict[Path, str]  # file -> why
 
 
+def _say_read(
+    jobs: Sequence[Job],
+    found: _Found,
+    inputs: Sequence[Path],
+    run: Run,
+    plan: GeneratorPlan,
+    size: Size | None,
+) -> None:
+    """What is read: pictures, what was left out, and the range of their values."""
+    channels, height, width = _shape(plan)
+    shape = None if size == "keep" else size or (height, width)
+    domain, others = plan.sources[0], len(inputs) - _NAMED
+    more = f" and {others:,} more" if others > 0 else ""
+    own = f"image of {channels} channel{'s' if channels > 1 else ''}, each of its own size"
+    say_read(
+        summary_of_files(
+            [job.source for job in jobs],
+            found.left_out,
+            ", ".join(map(str, inputs[:_NAMED])) + more,
+            domain=domain,
+            spec=own if shape is None else str(ImageSpec(channels, *shape)),
+            shape=shape,
+            resample=_resampling(run, plan),
+        )
+    )
+
+
+def _resampling(run: Run, plan: GeneratorPlan) -> Resample:
+    domain = run.plan.domains.get(plan.sources[0])
+    return domain.resample if domain is not None else "smooth"
+
+
 def _checked(jobs: Sequence[Job]) -> tuple[list[Job], _Failed]:
     """The jobs whose files have a header that can be read, and what is wrong with the others."""
     from concurrent.futures import ThreadPoolExecutor
@@ -290,8 +325,6 @@ def _classes(plan: GeneratorPlan, label: str | None) -> str | None:
 
 def _chosen(run: Run, to: str | None, generator: str | None) -> GeneratorPlan:
     """The generator between images that is meant."""
-    from ganforge.interfaces.specs import ImageSpec
-
     edges = [
         plan
         for plan in run.plan.generators.values()
@@ -327,8 +360,6 @@ def _refuse_channels(plan: GeneratorPlan) -> None:
 
 
 def _refuse_several(run: Run, plan: GeneratorPlan) -> None:
-    from ganforge.interfaces.specs import ImageSpec
-
     pictures = dict.fromkeys(d for d, spec in run.leaves(plan) if isinstance(spec, ImageSpec))
     if len(pictures) > 1:
         raise GanforgeError(
@@ -373,7 +404,6 @@ def _read(
     """The pictures that can be decoded, at their size."""
     from ganforge.data.images import read_image
 
-    domain = run.plan.domains.get(plan.sources[0])
     found = []
     for job in jobs:
         try:
@@ -384,7 +414,7 @@ def _read(
                 width=width,
                 channels=_shape(plan)[0],
                 fit=run.plan.data.image.fit,
-                resample=domain.resample if domain is not None else "smooth",
+                resample=_resampling(run, plan),
             )
         except DataError as error:
             failed[job.source] = str(error)
@@ -475,7 +505,5 @@ def _check_size(plan: GeneratorPlan, size: tuple[int, int]) -> None:
 
 
 def _resized(spec: Spec, size: tuple[int, int]) -> Spec:
-    from ganforge.interfaces.specs import ImageSpec
-
     height, width = size
     return ImageSpec(spec.channels, height, width) if isinstance(spec, ImageSpec) else spec

@@ -17,6 +17,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from ganforge.data.dataset_checks import rows_of, wrong
 from ganforge.data.decoded_cache import DecodedRows
 from ganforge.data.images import THREADS, fit_images, one_line
 from ganforge.data.lazy_rows import LazyRows
@@ -397,10 +398,8 @@ class Feed:
             try:
                 item: Any = self._dataset.item(self._split, name, index)
                 if not isinstance(item, Tensor):
-                    kind = type(item).__name__
-                    raise PluginError(
-                        f"the dataset returned {kind} for a row of '{name}', no tensor"
-                    )
+                    what = f"{type(item).__name__} for a row of '{name}', no tensor"
+                    raise wrong(self._dataset, "item", what)
                 return item
             except DataError as error:  # told together with all others when they are decoded
                 faults.append(str(error))
@@ -424,16 +423,7 @@ class Feed:
 
     def _kept(self, name: str) -> Tensor | None:
         """All rows of a domain, as they are stored, where the dataset has them at once."""
-        rows = self._dataset.rows(self._split, name)
-        if rows is not None and not (isinstance(rows, Tensor) and rows.dim()):
-            raise PluginError(
-                f"the dataset's rows() of '{name}' is {type(rows).__name__}, no tensor"
-            )
-        if rows is not None and len(rows) != self._counts[name]:
-            raise PluginError(
-                f"the dataset's rows() of '{name}' holds {len(rows):,} rows, and it counts "
-                f"{self._counts[name]:,}"
-            )
+        rows = rows_of(self._dataset, self._split, name, self._counts[name])
         if rows is None or not (self._channels_last and self._is_image(name)):
             return rows
         return rows.permute(0, 2, 3, 1).contiguous()

@@ -24,6 +24,7 @@ _LABELS = 32  # numbers that a picture with a palette has at most where it is ta
 _SHADES = 16  # and one in grey
 _MOST = 32_000_000  # pixels that are looked at of a domain
 _WHITE_16 = 65535
+_SOME = 8  # pictures that are looked at, of those that somebody hands over
 
 
 @frozen
@@ -87,10 +88,16 @@ def summary_of(
     """
     description = data.description
     named = [name for name in description.domains if domains is None or name in domains]
-    looks = {name: _looked_at(description.pictures.get(name, ())) for name in named}
-    how = data.image.resampling
-    ranges = {name: _range(seen.values(), how(name)) for name, seen in looks.items() if seen}
-    ranges |= read or {}
+    looks = {
+        name: _Looked(
+            _looked_at(description.pictures.get(name, ())),
+            data.image.resampling(name),
+            _loaded(data, name),
+        )
+        for name in named
+    }
+    seen = {name: found.range() for name, found in looks.items() if found.looks}
+    ranges = {**seen, **(read or {})}
     return Summary(
         data.component.name,
         {name: str(description.domains[name]) for name in named},
@@ -98,7 +105,36 @@ def summary_of(
         description.classes if _has_labels(description, named) else {},
         description.left_out,
         {name: ranges[name] for name in named if name in ranges},
-        (*description.notes, *_warnings(data, looks, ranges)),
+        (*description.notes, *_warnings(looks, ranges)),
+    )
+
+
+def summary_of_files(
+    files: Sequence[Path],
+    left_out: Mapping[str, int],
+    name: str,
+    *,
+    domain: str,
+    spec: str,
+    shape: tuple[int, int] | None,
+    resample: Resample,
+) -> Summary:
+    """The summary of pictures that somebody hands over, all of one domain.
+
+    name: what they are called together. spec: what becomes of them. shape: the (height, width) that
+    they are resized to, None where each keeps its own.
+    """
+    some = [files[len(files) * n // _SOME] for n in range(_SOME)] if len(files) > _SOME else files
+    looks = {domain: _Looked(_looked_at(some), resample, set() if shape is None else {shape})}
+    ranges = {domain: looks[domain].range()} if looks[domain].looks else {}
+    return Summary(
+        name,
+        {domain: spec},
+        {domain: {"train": len(files)}},
+        {},
+        left_out,
+        ranges,
+        tuple(_warnings(looks, ranges)),
     )
 
 
@@ -160,24 +196,41 @@ def _looked_at(files: Sequence[Path]) -> dict[Path, Look]:
     return found
 
 
-def _range(looks: Collection[Look], how: Resample) -> Range:
-    if how == "nearest":
-        low, high = min(look.lowest for look in looks), max(look.highest for look in looks)
-    else:
-        low, high = min(look.low for look in looks), max(look.high for look in looks)
-    return Range(low, high, len(looks))
+@frozen
+class _Looked:
+    """Some pictures of a domain. sizes: (height, width) that they are brought to on their way, none
+    where each keeps its own."""
+
+    looks: Mapping[Path, Look]
+    how: Resample
+    sizes: Collection[tuple[int, int]]
+
+    def range(self) -> Range:
+        looks = self.looks.values()
+        if self.how == "nearest":
+            low, high = min(look.lowest for look in looks), max(look.highest for look in looks)
+        else:
+            low, high = min(look.low for look in looks), max(look.high for look in looks)
+        return Range(low, high, len(looks))
+
+    def is_resized(self, look: Look) -> bool:
+        return bool(self.sizes) and set(self.sizes) != {(look.height, look.width)}
 
 
-def _warnings(
-    data: DataPlan, looks: Mapping[str, Mapping[Path, Look]], ranges: Mapping[str, Range]
-) -> Iterator[str]:
+def _loaded(data: DataPlan, domain: str) -> set[tuple[int, int]]:
+    spec = data.description.domains[domain]
+    if not isinstance(spec, ImageSpec) or data.image.size == data.image.load is None:
+        return set()
+    return {(spec.height, spec.width), data.image.loaded_pixels(spec.height, spec.width)}
+
+
+def _warnings(looks: Mapping[str, _Looked], ranges: Mapping[str, Range]) -> Iterator[str]:
     for domain, seen in looks.items():
-        if seen:
-            how = data.image.resampling(domain)
-            yield from _of_pages(domain, seen)
-            if how == "smooth":
-                yield from _of_depth(domain, seen)
-                yield from _of_masks(domain, seen, data)
+        if seen.looks:
+            yield from _of_pages(domain, seen.looks)
+            if seen.how == "smooth":
+                yield from _of_depth(domain, seen.looks)
+                yield from _of_masks(domain, seen)
     for domain, found in ranges.items():
         if domain in looks and found.high - found.low < _FLAT:
             values = f"{found.low} to {found.high}" if found.high > found.low else str(found.low)
@@ -203,13 +256,14 @@ def _of_depth(domain: str, looks: Mapping[Path, Look]) -> Iterator[str]:
         )
 
 
-def _of_masks(domain: str, looks: Mapping[Path, Look], data: DataPlan) -> Iterator[str]:
+def _of_masks(domain: str, seen: _Looked) -> Iterator[str]:
     """Pictures that look like label masks, and would come out as something else."""
+    looks = seen.looks
     coloured = [p for p, look in looks.items() if look.palette and look.numbers <= _LABELS]
     shaded = [
         path
         for path, look in looks.items()
-        if not look.palette and 1 < look.numbers <= _SHADES and _is_resized(look, domain, data)
+        if not look.palette and 1 < look.numbers <= _SHADES and seen.is_resized(look)
     ]
     how = f'`resample = {{ {domain} = "nearest" }}` in [data]'
     if len(coloured) == len(looks):
@@ -223,14 +277,6 @@ def _of_masks(domain: str, looks: Mapping[Path, Look], data: DataPlan) -> Iterat
             f"the pictures of '{domain}' hold at most {most} values each, as label masks do, and "
             f"resizing blends them; {how} keeps them"
         )
-
-
-def _is_resized(look: Look, domain: str, data: DataPlan) -> bool:
-    spec = data.description.domains[domain]
-    if not isinstance(spec, ImageSpec) or data.image.size == data.image.load is None:
-        return False
-    at = (spec.height, spec.width), data.image.loaded_pixels(spec.height, spec.width)
-    return set(at) != {(look.height, look.width)}
 
 
 def _share(some: Sequence[Path], every: Mapping[Path, Look], domain: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import traceback
@@ -14,6 +13,7 @@ import torch
 
 from ganforge.interfaces.errors import GanforgeError, PluginError
 from ganforge.interfaces.manifest import Component
+from ganforge.interfaces.source_lines import source_line
 from ganforge.registry.plugin_loader import BUILT_IN
 
 WHOLE = "GANFORGE_TRACEBACK"  # set to 1, a plugin's error comes with its traceback
@@ -58,7 +58,7 @@ def attributing_errors(*components: Component) -> Iterator[None]:
         yield
     except GanforgeError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         told = remembers_no_memory(error) or needs_more_items(error)
         whole = os.environ.get(WHOLE, "") not in ("", "0")
         theirs = [c for c in components if c.provider != BUILT_IN]
@@ -85,21 +85,23 @@ def defined_at(component: Component, method: str = "") -> str:
     """` (FILE:LINE, METHOD)`: where the class behind a component, or a method of it, is defined."""
     module, _, name = component.target.partition(":")
     cls = getattr(sys.modules.get(module), name, None)
-    what = getattr(cls, method, None) if method else cls
-    try:
-        file, (_, line) = inspect.getsourcefile(what), inspect.getsourcelines(what)  # type: ignore[arg-type]
-    except (OSError, TypeError):
-        return ""
-    return f" ({file}:{line}, {method or name})"
+    return source_line(getattr(cls, method, None) if method else cls, method or name)
+
+
+def own_code(component: Component) -> Path | None:
+    """The component's own package, or its file where that is all there is."""
+    name = component.target.partition(":")[0]
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None:
+        return None
+    return Path(file).parents[name.count(".") - 1] if "." in name else Path(file)
 
 
 def _place(component: Component, error: BaseException) -> str:
     """` (FILE:LINE, in FUNCTION)` of the innermost frame in the component's own package."""
-    name = component.target.partition(":")[0]
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None:
+    own = own_code(component)
+    if own is None:
         return ""
-    own = Path(file).parents[name.count(".") - 1] if "." in name else Path(file)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path == own or own in path.parents:

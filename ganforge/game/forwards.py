@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from ganforge.data.feed import Feed
 from ganforge.game.derived_domains import derived
-from ganforge.game.error_attribution import attributing_errors
+from ganforge.game.error_attribution import attributing_errors, defined_at
 from ganforge.game.output_checks import (
     discriminator_output,
     generator_output,
     replayed_of,
+    unchanged,
     views_of,
 )
 from ganforge.game.trained_module import TrainedModule
@@ -71,12 +72,19 @@ class Forwards:
         trained_module = self._trained_modules[of_generator(name)]
         plan = self.plan.generators[name]
         beside = {} if forced is None else {"forced": forced}
-        with attributing_errors(plan.component), self._drawing(trained_module, address, records):
+        given = dict(zip(plan.sources, sources, strict=True)) | beside
+        with (
+            attributing_errors(plan.component),
+            unchanged(plan.component, "forward", given),
+            self._drawing(trained_module, address, records),
+        ):
             made = trained_module.call(*trained_module.laid_out(sources), **beside)
-        made = generator_output(made, len(sources[0]), plan.component)
+        made = generator_output(made, len(sources[0]), plan.component, plan.target_spec)
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
-        _expect(made.data, plan.target_spec, f"generator '{name}' ({plan.component.id})")
+        where = defined_at(plan.component, "forward")
+        what = f"what generator '{name}' ({plan.component.id}) makes"
+        _expect(made.data, plan.target_spec, what, where)
         return made
 
     def judge(
@@ -92,7 +100,12 @@ class Forwards:
         trained_module = self._trained_modules[of_discriminator(name)]
         beside = {"given": given} if given else {}
         component = self.plan.discriminators[name].component
-        with attributing_errors(component), self._drawing(trained_module, address, records):
+        conditions = {f"given[{n}]": value for n, value in enumerate(given or ())}
+        with (
+            attributing_errors(component),
+            unchanged(component, "forward", {"data": data, **conditions}),
+            self._drawing(trained_module, address, records),
+        ):
             output = trained_module.call(*trained_module.laid_out((data,)), **beside)
         return discriminator_output(output, len(data), component)
 
@@ -122,19 +135,21 @@ class Forwards:
 
     def views(self, guard: str, data: Tensor, batch: BatchDraws, side: Side) -> dict[str, Tensor]:
         """What a discriminator sees of data, by view; the same draws for real and fake."""
-        views = {"plain": data}
+        views, shown_by = {"plain": data}, ""
         for name, augmentor in self._augmentors_of(guard, batch):
             seen: dict[str, Tensor] = {}
+            shown_by = defined_at(self.plan.augmentors[name].component, "view")
             for view, image in views.items():
                 draw = batch.draw("augmentor", name, guard, view, side)
-                with attributing_errors(self.plan.augmentors[name].component):
+                component = self.plan.augmentors[name].component
+                with attributing_errors(component), unchanged(component, "view", {"data": image}):
                     result = augmentor.view(image, draw)
-                shown = views_of(result, self.plan.augmentors[name].component)
+                shown = views_of(result, len(image), component)
                 seen |= {_view_name(view, key): value for key, value in shown.items()}
             views = seen
         judged = self.plan.discriminators[guard].judged
         for view, value in views.items():
-            _expect(value, judged, f"view '{view}' of discriminator '{guard}'")
+            _expect(value, judged, f"view '{view}' of discriminator '{guard}'", shown_by)
         return views
 
     def replayed(self, guard: str, fakes: Tensor, batch: BatchDraws) -> Tensor:
@@ -163,12 +178,13 @@ class Forwards:
                 yield name, self.augmentors[of_augmentor(name, guard)]
 
 
-def _expect(data: Tensor, spec: Spec, what: str) -> None:
-    """Raise PluginError where a plugin's tensor has not the shape that its spec promises."""
+def _expect(data: Tensor, spec: Spec, what: str, where: str) -> None:
+    """Raise PluginError where a plugin's tensor has not the shape that its spec promises. where: in
+    whose code, ` (FILE:LINE, METHOD)`."""
     if data.shape[1:] != spec.played:
         raise PluginError(
             f"{what} has shape {list(data.shape[1:])} per item, but the spec is {spec}: "
-            f"{list(spec.played)}"
+            f"{list(spec.played)}{where}"
         )
 
 

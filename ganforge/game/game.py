@@ -27,6 +27,7 @@ from ganforge.game.error_attribution import attributing_errors
 from ganforge.game.forwards import Forwards
 from ganforge.game.frozen import Frozen
 from ganforge.game.networks import build_loss, build_networks, build_views, learning_side
+from ganforge.game.output_checks import loss_terms, unchanged
 from ganforge.game.single_row_gradients import sound_gradients
 from ganforge.game.trained_module import TrainedModule
 from ganforge.game.turn import Turn
@@ -392,20 +393,9 @@ class Game(Forwards):
         values = dict(zip(names, map(read, names), strict=True))
         if instance.mixes_batch and self.ranks is not None and self.ranks.playing:
             values = {name: self.ranks.whole(value) for name, value in values.items()}
-        with attributing_errors(loss.component):
+        with attributing_errors(loss.component), unchanged(loss.component, side, values):
             result = getattr(instance, side)(**values)
-        named = result if isinstance(result, Mapping) else {"loss": result}
-        for name, value in named.items():
-            if not isinstance(value, Tensor):
-                raise PluginError(
-                    f"loss '{loss.component.id}' returned {type(value).__name__} for '{name}'; "
-                    "return one value per sample, a tensor [N, ...]"
-                )
-            if value.dim() == 0 and not instance.mixes_batch:
-                raise PluginError(
-                    f"loss '{loss.component.id}' returned one number for '{name}'; return one per "
-                    "sample ([N, ...]), or declare `mixes_batch = True`"
-                )
+        named = loss_terms(result, loss.component, side, instance.mixes_batch)
         return {name: value.float().mean() for name, value in named.items()}
 
     # --- state ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from ganforge.interfaces.components import (
 )
 from ganforge.interfaces.draws import Draws
 from ganforge.interfaces.errors import PluginError
+from ganforge.interfaces.manifest import Component
 from ganforge.interfaces.specs import Spec
 from ganforge.planning.plan import SIDES, DiscriminatorPlan, GeneratorPlan, LossPlan, Plan, Side
 from ganforge.registry.parameter_names import takes_labels
@@ -78,10 +79,33 @@ def build_network(
             f"layers, whose weights have no shape when it is built{defined_at(plan.component)}: "
             "size them from the specs"
         )
+    _refuse_odd_state(network, plan.component)
     init = plan.settings.init
     if init is not None and init.normal is not None:
         initialise(network, init.normal)
     return network
+
+
+def _refuse_odd_state(network: nn.Module, component: Component) -> None:
+    """Raise PluginError for a network that cannot be placed or kept in a checkpoint."""
+    with attributing_errors(component):
+        state = network.state_dict()
+    who = f"{component.kind} '{component.name}' of {component.provider}"
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise PluginError(
+                f"{who} keeps {name} in its state, which is {_said_kind(value)}"
+                f"{defined_at(component)}: checkpoints hold tensors"
+            )
+        if value.is_meta:
+            raise PluginError(
+                f"{who} leaves {name} without values, on the device 'meta'{defined_at(component)}: "
+                "build it where its weights are drawn"
+            )
+
+
+def _said_kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def build_views(plan: Plan, registry: Registry) -> dict[str, Augmentor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -325,7 +326,28 @@ def _fault_of_description(value: Any) -> str:
             return f"'{name}' in `aligned`, but no domain of that name"
     if not isinstance(value.counts, Mapping) or not all(map(_are_counts, value.counts.values())):
         return "`counts` that holds no number of rows for each domain of each split"
+    return _fault_of_notes(value)
+
+
+def _fault_of_notes(value: DataDescription) -> str:
+    """What is wrong with what people are shown of data."""
+    if not _are_counts(value.left_out):
+        return "`left_out` that holds no number of files for each kind"
+    classes: Any = value.classes
+    if not isinstance(classes, Mapping) or not all(map(_are_counts, classes.values())):
+        return "`classes` that holds no number of rows for each class of each split"
+    notes: Any = value.notes
+    if isinstance(notes, str) or not all(isinstance(note, str) for note in notes):
+        return "`notes` that are no sentences, as in ('nothing is held out',)"
+    pictures: Any = value.pictures
+    files = pictures.values() if isinstance(pictures, Mapping) else [None]
+    if not all(isinstance(of, (tuple, list)) and _are_paths(of) for of in files):
+        return "`pictures` that holds no paths for each domain"
     return ""
+
+
+def _are_paths(files: Iterable[Any]) -> bool:
+    return all(isinstance(file, Path) for file in files)
 
 
 def _is_sized(spec: Spec) -> bool:

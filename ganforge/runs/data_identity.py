@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import frozen
 
+from ganforge.data.dataset_checks import count_of, rows_of, sources_of, wrong
 from ganforge.data.images import THREADS
 from ganforge.interfaces.components import Dataset
 from ganforge.interfaces.errors import DataError, Elsewhere, RunError
@@ -143,7 +144,7 @@ def identity_of(dataset: Dataset, before: Identity | None = None) -> Identity:
     read: dict[tuple[str, Mark], str] = {}  # several domains may be made of the same files
     for split in SPLITS:
         for domain in dataset.description.domains:
-            if dataset.count(split, domain):
+            if count_of(dataset, split, domain):
                 place = split, domain
                 listings[place] = _listing(dataset, split, domain, known.get(place), read)
     return Identity(listings, getattr(dataset, "broken", None))
@@ -156,8 +157,8 @@ def _listing(
     known: Listing | None,
     read: dict[tuple[str, Mark], str],
 ) -> Listing:
-    files = dataset.sources(split, domain)
     count = dataset.count(split, domain)
+    files = sources_of(dataset, split, domain, count)
     if files is None:
         return Listing(count, hashes=(_of_rows(dataset, split, domain, count),))
     names, paths = [name for name, _ in files], [path for _, path in files]
@@ -215,7 +216,7 @@ def _hasher() -> Any:
 
 def _of_rows(dataset: Dataset, split: str, domain: str, count: int) -> str:
     """Of rows that are made of no files of their own."""
-    rows = dataset.rows(split, domain)
+    rows = rows_of(dataset, split, domain, count)
     if rows is None:
         numbers = [count * n // min(count, _ROWS) for n in range(min(count, _ROWS))]
         kept = [item for n in numbers if (item := _item(dataset, split, domain, n)) is not None]
@@ -231,9 +232,13 @@ def _of_rows(dataset: Dataset, split: str, domain: str, count: int) -> str:
 
 def _item(dataset: Dataset, split: str, domain: str, number: int) -> torch.Tensor | None:
     try:
-        return dataset.item(split, domain, number)
+        item: Any = dataset.item(split, domain, number)
     except DataError:  # told, with all others, where the data is read
         return None
+    if not isinstance(item, torch.Tensor):
+        what = f"{type(item).__name__} for a row of '{domain}', no tensor"
+        raise wrong(dataset, "item", what)
+    return item
 
 
 # --- comparing ------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from rich.console import Console
@@ -74,24 +74,41 @@ class Measurement:
 
     @classmethod
     def take(
-        cls, name: str, metric: Metric, run: Run, component: Component | None = None
+        cls,
+        name: str,
+        metric: Metric | Callable[[], Metric],
+        run: Run,
+        component: Component | None = None,
     ) -> Measurement:
-        """Let a metric measure a run. Raises PluginError where it returns anything but figures,
-        and whatever GanforgeError the metric raises; with its component, other errors of a
-        third party's metric are PluginErrors, too, which name it."""
-        from ganforge.game.error_attribution import attributing_errors
+        """Let a metric, or what makes one, measure a run. Raises PluginError where it returns
+        anything but figures, and whatever GanforgeError the metric raises; with its component,
+        other errors of a third party's metric are PluginErrors, too, which name it."""
+        from ganforge.game.error_attribution import attributing_errors, defined_at
+
+        def wrong(what: str, method: str = "measure") -> PluginError:
+            if component is None:
+                return PluginError(f"{method}() returned {what}")
+            who = f"metric '{component.name}' of {component.provider}"
+            return PluginError(f"{who} returned {what}{defined_at(component, method)}")
 
         started = time.perf_counter()
         with nullcontext() if component is None else attributing_errors(component):
-            measured = metric.measure(run)
+            measuring: Any = metric if hasattr(metric, "measure") else metric()
+            measured = measuring.measure(run)
         seconds = time.perf_counter() - started
         if not isinstance(measured, Mapping):
-            raise PluginError(f"measure() returned {measured!r}, not a dict of named figures")
+            raise wrong(f"{measured!r}, not a dict of named figures")
+        if not measured:
+            raise wrong("no figures")
         try:
             figures = {str(key): float(value) for key, value in measured.items()}
-        except (TypeError, ValueError) as error:
-            raise PluginError(f"measure() returned what is no number: {error}") from error
-        return cls(name, run.step, figures, metric.protocol(), seconds)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise wrong(f"what is no number: {error}") from error
+        with nullcontext() if component is None else attributing_errors(component):
+            protocol = measuring.protocol()
+        if not isinstance(protocol, str):
+            raise wrong(f"{protocol!r} as its protocol, not a line of text", "protocol")
+        return cls(name, run.step, figures, protocol, seconds)
 
     def show(self, console: Console) -> None:
         """Print the figures as a small table, and how they came about."""

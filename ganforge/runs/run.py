@@ -461,7 +461,8 @@ class Run:
     def _data_of(plan: GeneratorPlan, network: Any, sources: Sequence[Tensor]) -> Tensor:
         with attributing_errors(plan.component):
             made = network(*sources)
-        return generator_output(made, len(sources[0]), plan.component).data.float()
+        checked = generator_output(made, len(sources[0]), plan.component, plan.target_spec)
+        return checked.data.float()
 
     def sources(
         self,

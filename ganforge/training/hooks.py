@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pluggy
 
-from ganforge.game.error_attribution import attributing_errors
+from ganforge.game.error_attribution import attributing_errors, defined_at
 from ganforge.interfaces.components import Hook
 from ganforge.interfaces.errors import PluginError
 from ganforge.interfaces.hook_events import TrainingSpecs
+from ganforge.interfaces.manifest import Component
 from ganforge.planning.plan import Plan
 from ganforge.recipes.suggestions import nearest
 from ganforge.registry.registry import Registry
@@ -26,6 +28,23 @@ def build_hooks(plan: Plan, registry: Registry, *, all_: bool = True) -> dict[st
         with attributing_errors(part.component):
             hooks[name] = cls(part.options)
     return {name: hook for name, hook in hooks.items() if all_ or hook.changes_weights}
+
+
+def kept_state(hook: Hook, component: Component) -> dict[str, Any]:
+    """What a hook keeps in a checkpoint. Raises PluginError where JSON cannot hold it."""
+    with attributing_errors(component):
+        state = hook.save_state()
+    fault = "" if isinstance(state, dict) else f"it is a {type(state).__name__}, not a dict"
+    try:
+        json.dumps(state)
+    except (TypeError, ValueError, RecursionError) as error:
+        fault = str(error)
+    if fault:
+        raise PluginError(
+            f"hook '{component.name}' of {component.provider} keeps what JSON cannot hold"
+            f"{defined_at(component, 'save_state')}: {fault}"
+        )
+    return state
 
 
 class _Hooks(pluggy.PluginManager):

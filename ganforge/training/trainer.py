@@ -18,9 +18,14 @@ from torch import Tensor, nn
 from ganforge.data.row_loader import is_worker_trouble, worker_trouble
 from ganforge.game import optimizers
 from ganforge.game.batch import Batch, parts_of, rows_of
-from ganforge.game.error_attribution import attributing_errors, lacks_second_derivative
+from ganforge.game.error_attribution import (
+    attributing_errors,
+    lacks_second_derivative,
+    remembers_no_memory,
+)
 from ganforge.game.game import Game
 from ganforge.game.nan_guard import Broken, Guard, TurnPosition
+from ganforge.game.output_checks import observed
 from ganforge.game.trained_module import TrainedModule
 from ganforge.game.turn import Turn
 from ganforge.hardware.processes import Ranks, running_statistics
@@ -39,7 +44,8 @@ from ganforge.registry.registry import Registry
 from ganforge.runs.run import Run
 from ganforge.storage import checkpoint
 from ganforge.storage.run_folder import RunFolder
-from ganforge.training.hooks import build_hooks, manager_of
+from ganforge.training.failed_backward import blamed, detaching, differentiated
+from ganforge.training.hooks import build_hooks, kept_state, manager_of
 from ganforge.training.terminal import has_terminal
 
 _FEWEST = 4  # images in a batch, for it to say how much they differ
@@ -158,6 +164,7 @@ class Training:
         game = self.game
         playing = (*game.networks.values(), *game.ema.values(), *game.losses.values())
         modes = {module: module.training for part in playing for module in part.modules()}
+        learning = {p: p.requires_grad for part in playing for p in part.parameters()}
         for module in modes:  # all of them, since one may use another without being asked for
             module.training = False
         try:
@@ -165,6 +172,8 @@ class Training:
         finally:
             for module, mode in modes.items():
                 module.training = mode
+            for parameter, learns in learning.items():
+                parameter.requires_grad_(learns)
 
     def real(self, domain: str, count: int) -> Tensor:
         """The first real items of a domain as discriminators are shown them, [<= count, ...]."""
@@ -228,7 +237,10 @@ class Training:
             "machine": self.game.machine.facts(),
             "inexact": self.inexact,
             "torch": torch.__version__,
-            "hooks": {name: hook.save_state() for name, hook in self.watching.items()},
+            "hooks": {
+                name: kept_state(hook, self.plan.hooks[name].component)
+                for name, hook in self.watching.items()
+            },
         }
         try:
             checkpoint.save(
@@ -434,15 +446,20 @@ class Training:
             raise PluginError(
                 f"no gradient flows from the {turn.side}'s losses "
                 f"({', '.join(loss.name for loss in losses)}) to any network that is trained"
+                f"{detaching(self.plan, turn.side)}"
             )
         if self.ranks is None:  # else what all of them gave is looked at
             self._guard.watch(total, values, closely=_reads_gradients(losses, turn.side))
         try:
-            total.backward()  # type: ignore[no-untyped-call]
+            with attributing_errors(*differentiated(self.plan)):
+                total.backward()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            if not lacks_second_derivative(error):
+            if lacks_second_derivative(error):
+                raise TrainingError(self._without_second_derivative(losses, turn.side)) from error
+            fault = None if remembers_no_memory(error) else blamed(self.game, turn, losses, error)
+            if fault is None:
                 raise
-            raise TrainingError(self._without_second_derivative(losses, turn.side)) from error
+            raise fault from error
         if turn.side == "discriminator":
             self._note_scores(turn)
 
@@ -545,7 +562,12 @@ class Training:
             for term, value in terms.items():
                 self.log(f"loss/{name}/{side}" + (f"/{term}" if term != "loss" else ""), value)
             if type(loss).observe is not Loss.observe:
-                for what, value in loss.observe(side, terms).items():
+                component = self.plan.losses[
+                    address.removeprefix("losses.").partition("@")[0]
+                ].component
+                with attributing_errors(component):
+                    told = loss.observe(side, terms)
+                for what, value in observed(told, component).items():
                     self.log(f"{name}/{what}", value)
 
     def _log_name(self, address: str) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import rich
 from rich.text import Text
 
-from ganforge import GanforgeError, Hook, Measurement, Metric, Training
+from ganforge import GanforgeError, Hook, Measurement, Training
 
 
 class Metrics(Hook):
@@ -41,7 +42,7 @@ class Metrics(Hook):
         console = rich.get_console()
         for name, part in training.plan.metrics.items():
             try:
-                metric: Metric = training.registry.load_target(part.component)(part.options)
+                metric = partial(training.registry.load_target(part.component), part.options)
                 with training.looking() as run:
                     measurement = Measurement.take(name, metric, run, part.component)
             except GanforgeError as error:

@@ -82,7 +82,11 @@ def test_the_metrics_of_the_recipe_are_measured_printed_and_written(evaluate, ru
     answer = evaluate("lit")
     assert (answer.status, answer.err) == (0, "")
     mean = float(ganforge.open_run("lit").sample(5).mean())
-    first, second, figure, _, protocol = answer.out.splitlines()
+    *read, first, second, figure, _, protocol = answer.out.splitlines()
+    assert read == [
+        "data  image: 8 x image 3 x 8 x 8  (image-folder)",
+        "      values, of 0 to 255: image 0 to 255 (of 8 pictures)",
+    ]
     assert (first, second, protocol) == ("lit at step 4", "light", "5 samples")
     assert figure.split() == ["mean", f"{mean:.3g}"]
     (line,) = written(runs)
@@ -236,7 +240,7 @@ def test_several_sampling_seeds_give_their_mean_and_a_t_interval(evaluate, two) 
     assert line["sampling_seeds"] == [1, 2, 6]
     assert line["options"] == {"count": 3, "seed": 0}
     assert line["protocol"].startswith("3 samples; seeds from 1000000; mean of 3 such, of sampling")
-    assert answer.out.splitlines()[3].split() == ["seed", "3", "±", "6.572"]
+    assert answer.out.splitlines()[5].split() == ["seed", "3", "±", "6.572"]
 
 
 def test_the_first_sampling_seed_is_what_is_measured_without_one(evaluate, two) -> None:

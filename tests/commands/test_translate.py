@@ -52,7 +52,11 @@ def test_folders_and_files_come_out_under_their_names(ganforge_cli, pets: Path) 
         "translate", "pets", "--to", "dog", "photos", "more/0.png", "--out", "made"
     )
     assert (answer.status, answer.err) == (0, "")
-    assert answer.out == "4 dog pictures of pets at step 2: made\n"
+    assert answer.out == (
+        "data  cat: 4 x image 3 x 8 x 8  (photos, more/0.png)\n"
+        "      values, of 0 to 255: cat 0 to 255 (of 4 pictures)\n"
+        "4 dog pictures of pets at step 2: made\n"
+    )
     made = sorted(p.relative_to("made").as_posix() for p in Path("made").rglob("*.*"))
     assert made == ["0.png", "album/0.png", "album/1.png", "grey.png"]
     for name in ("album/0.png", "album/1.png"):
@@ -67,7 +71,8 @@ def test_pictures_of_a_folder_that_are_left_out_are_counted(ganforge_cli, pets: 
         Path(name).write_text("x")
     Image.new("RGB", (9, 9)).save("photos/photo.jfif")
     answer = ganforge_cli("translate", "pets", "--to", "dog", "photos", "--out", "made")
-    assert answer.out == ("4 dog pictures of pets at step 2: made\nleft out: 2 .txt, 1 .mp4\n")
+    assert "      left out: 2 .txt, 1 .mp4\n" in answer.out
+    assert answer.out.endswith("\n4 dog pictures of pets at step 2: made\n")
     assert Path("made/photo.png").is_file()
 
 
@@ -89,7 +94,7 @@ def test_held_out_pictures_and_pictures_that_are_translated_are_the_same(
 
 def test_the_newest_run_is_meant_where_none_is_named(ganforge_cli, pets: Path) -> None:
     answer = ganforge_cli("translate", "photos/grey.jpg", "--to", "cat", "--out", "made")
-    assert answer.out == "1 cat picture of pets at step 2: made\n"
+    assert answer.out.endswith("\n1 cat picture of pets at step 2: made\n")
     assert np.array_equal(
         pixels_of(Path("made/grey.png")), expected("dog2cat", Path("photos/grey.jpg"))
     )
@@ -137,7 +142,8 @@ def test_a_network_of_one_size_says_so(ganforge_cli, workdir: Path) -> None:
     assert answer.status == 2
     assert answer.err.startswith("error: mlp cannot translate pictures")
     assert "leave --size out" in answer.err
-    assert ganforge_cli(*words).out == "4 dog pictures of cats-and-dogs at step 2: made\n"
+    told = ganforge_cli(*words).out
+    assert told.endswith("\n4 dog pictures of cats-and-dogs at step 2: made\n")
 
 
 def test_the_way_must_be_said_where_there_are_several(ganforge_cli, pets: Path) -> None:
@@ -149,7 +155,7 @@ def test_the_way_must_be_said_where_there_are_several(ganforge_cli, pets: Path) 
     assert "no generator of pets fits --to bird; there are: `--to dog` (from cat)" in answer.err
     assert not Path("made").exists()
     answer = ganforge_cli("translate", "photos", "--out", "made", "--generator", "dog2cat")
-    assert answer.out.startswith("3 cat pictures")
+    assert "\n3 cat pictures" in answer.out
 
 
 def test_no_input_is_written_over(ganforge_cli, pets: Path) -> None:
@@ -165,7 +171,7 @@ def test_equal_names_are_kept_apart(ganforge_cli, pets: Path) -> None:
     answer = ganforge_cli(
         "translate", "--to", "dog", "photos", "photos/album/0.png", "--out", "made"
     )
-    assert answer.out.startswith("5 dog pictures")
+    assert "\n5 dog pictures" in answer.out
     assert (
         f"several have the same name: {Path('photos/grey.jpeg')} is grey.jpeg.png, "
         f"{Path('photos/grey.jpg')} is grey.jpg.png\n"
@@ -208,7 +214,7 @@ def test_a_job_goes_on_past_what_it_cannot_translate_and_lists_it(ganforge_cli, 
     Image.new("RGB", (8, 8)).save(Path("in", long))
     answer = ganforge_cli("translate", "--to", "dog", "in", "--out", "made", "--size", "keep")
     assert answer.status == 2
-    assert answer.out.startswith("3 dog pictures")
+    assert "\n3 dog pictures" in answer.out
     assert "3 of 6 pictures could not be translated:\n" in answer.err
     for name in (
         "1.png is cut off",
@@ -228,7 +234,7 @@ def test_pictures_of_any_ending_are_taken_and_other_files_counted(ganforge_cli, 
     answer = ganforge_cli("translate", "--to", "dog", "in", "--out", "made")
     assert answer.status == 0, answer.err
     assert made_in("made") == ["1.png", "photo.png", "scan.png"]
-    assert "left out: 2 .txt, 1 without an ending\n" in answer.out
+    assert "      left out: 2 .txt, 1 without an ending\n" in answer.out
 
 
 def test_results_of_an_earlier_job_are_replaced_and_that_is_said(ganforge_cli, pets: Path) -> None:
@@ -325,3 +331,22 @@ def test_a_generator_of_noise_translates_nothing(ganforge_cli, workdir: Path) ->
 def test_inputs_are_looked_at_before_torch_is_imported(ganforge_cli, pets: Path) -> None:
     Path("broken.png").write_text("not a picture")
     assert "torch" not in ganforge_cli.imported_by("translate", "pets", "broken.png", "--out", "m")
+
+
+def test_pictures_that_are_likely_not_meant_are_warned_of_and_translated(
+    ganforge_cli, pets
+) -> None:
+    Path("flat").mkdir()
+    for number in range(3):
+        Image.new("RGB", (9, 9), (7, 7, 7)).save(f"flat/{number}.png")
+    answer = ganforge_cli("translate", "pets", "--to", "dog", "flat", "--out", "made")
+    assert answer.status == 0
+    assert answer.err == (
+        "warning: the pictures of 'cat' are nearly constant: values 7, of 0 to 255\n"
+    )
+    answer = ganforge_cli(
+        "translate", "pets", "--to", "dog", "photos", "--size", "keep", "--out", "made"
+    )
+    assert answer.out.startswith(
+        "data  cat: 3 x image of 3 channels, each of its own size  (photos)\n"
+    )
