@@ -223,7 +223,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from playing import training_of
-from ganforge import checkpoint
+from ganforge.storage import checkpoint
 text = Path({text!r}).read_text(encoding="utf-8")
 folder = Path({folder!r})
 training = training_of(folder, text, sets=["train.steps={steps}"])
