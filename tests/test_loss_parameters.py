@@ -179,7 +179,9 @@ def test_parameters_of_a_loss_learn_in_gs_turns_as_the_generator_does(tmp_path, 
     assert all(moved(training, address, before))
 
 
-def test_parameters_of_a_loss_learn_in_ds_turns_as_the_discriminator_does_that_they_are_on(tmp_path):
+def test_parameters_of_a_loss_learn_in_ds_turns_as_the_discriminator_does_that_they_are_on(
+    tmp_path,
+):
     sets = (
         'discriminators.dark.optimizer={ use = "sgd", lr = 0.5 }',
         "discriminators.dark.clip=0.25",
