@@ -20,6 +20,7 @@ from ganforge import (
     TextSpec,
     as_one_hot,
 )
+from ganforge.game.derived_domains import resized
 from ganforge.planning.resolved_recipe import resolved_tables, to_toml
 from ganforge.plugin import (
     Component,
@@ -564,3 +565,10 @@ def test_specs_say_what_is_made_of_vectors(tmp_path):
     assert plan.domains["embedding"].spec == VectorSpec(3)
     assert plan.maker("embedding") == "text" and plan.maker("image") is None
     assert {"caption", "wrong-caption", "image"} <= plan.played_domains()
+
+
+def test_grey_is_the_luma_of_itu_bt_601():
+    red, green, blue = torch.eye(3).view(3, 3, 1, 1).expand(3, 3, 2, 2).split(1)
+    for colour, luma in ((red, 0.299), (green, 0.587), (blue, 0.114)):
+        grey = resized(colour, (1, 2, 2))
+        assert grey.shape == (1, 1, 2, 2) and torch.allclose(grey, torch.tensor(luma))

@@ -14,6 +14,8 @@ from small_recipes import DIGITS, PLAIN, draw_pictures, write_recipe
 
 import ganforge
 from ganforge.interfaces.errors import BrokenRows, RunError
+from ganforge.plugin import DataDescription, ImageSpec
+from ganforge.runs.data_identity import changes, identity_of
 from ganforge.storage import checkpoint
 from ganforge.storage.run_folder import RunFolder
 from ganforge.training.launch import Request, launch
@@ -108,6 +110,36 @@ def test_a_renamed_file_is_told_and_stays_exact_where_the_order_stays(recipe):
     told = "train/image: 1 file renamed: dogs/3.png -> dogs/9.png"
     assert said[0] == f"the data has changed: {told}" and len(said) == 2
     assert state().state["inexact"] == [] and same_weights("runs/it", "runs/other")
+
+
+class MadeUp(ganforge.Dataset):
+    """Rows that are made of their numbers and a seed, and which of them were made."""
+
+    def __init__(self, seed, costly):
+        image = ImageSpec(1, 2, 2)
+        counts = {"train": {"image": 200}, "test": {"image": 5}}
+        description = DataDescription(domains={"image": image}, counts=counts)
+        super().__init__(None, None, description)
+        self.seed, self.costly, self.made = seed, costly, []
+
+    def count(self, split, domain):
+        return self.description.counts[split][domain]
+
+    def item(self, split, domain, index):
+        self.made.append((split, index))
+        return torch.full((1, 2, 2), index + self.seed, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("costly", "most"), [(False, 64), (True, 8)])
+def test_made_up_rows_are_known_by_some_from_all_parts_fewer_where_they_take_long(costly, most):
+    data, same, other = (MadeUp(seed, costly) for seed in (0, 0, 1))
+    identity = identity_of(data)
+    assert changes(identity, identity_of(same)) == []
+    (change,) = changes(identity, identity_of(other))
+    assert change.where == "train/image" and change.other
+    of_train = [index for split, index in data.made if split == "train"]
+    assert len(of_train) == most and max(of_train) - min(of_train) > 160
+    assert [index for split, index in data.made if split == "test"] == [0, 1, 2, 3, 4]
 
 
 def test_rows_that_went_or_came_are_named_and_accepted_only_when_asked(recipe):

@@ -417,12 +417,18 @@ def small(words: list[str]) -> list[str]:
     return words + [word for setting in sets for word in ("--set", setting)]
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where the judge of digits lies that several pages measure with, trained once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def ready(workdir, make_plugin, monkeypatch):
+def ready(workdir, cache, make_plugin, monkeypatch):
     """A folder in which everything that a page speaks of is there before it is read."""
     from making_data import make_mnist
 
-    monkeypatch.setenv("GANFORGE_CACHE", str(workdir / "cache"))
+    monkeypatch.setenv("GANFORGE_CACHE", str(cache))
     make_mnist(workdir / "data" / "mnist")
     shutil.copytree(ROOT / "recipes", workdir / "recipes")
     for fence in (f for f in WHOLE if f.page in (RECIPES, FIRST_PLUGIN)):

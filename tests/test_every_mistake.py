@@ -1,10 +1,14 @@
-"""Mistakes two by two: each is told as it is alone, neither hides the other, and nothing is told
-that would only follow from them."""
+"""Every two mistakes together: each is told as it is alone, neither hides the other, and nothing is
+told that would only follow from them.
+
+Those that change what no other mistake needs, and need nothing themselves, are made many at once:
+a game of them is one of all their pairs.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -222,18 +226,46 @@ def test_each_mistake_is_told_alone(tmp_path: Path, one: Mistake) -> None:
     assert one.told in message
 
 
-@pytest.mark.parametrize("one", MISTAKES, ids=lambda m: m.told)
+ALONE = [m for m in MISTAKES if not m.needs and not m.spoils]
+ENTANGLED = [m for m in MISTAKES if m not in ALONE]
+
+
+def games_of(mistakes: Iterable[Mistake]) -> list[list[Mistake]]:
+    """Mistakes in as few games as may be, of which no two in a game change the same place."""
+    games: list[list[Mistake]] = []
+    for one in mistakes:
+        free = (game for game in games if not any(one.clashes(other) for other in game))
+        game = next(free, None)
+        if game is None:
+            games.append(game := [])
+        game.append(one)
+    return games
+
+
+def assert_all_are_told(folder: Path, *mistakes: Mistake) -> None:
+    spoiled = {m: frozenset().union(*(o.spoils for o in mistakes if o is not m)) for m in mistakes}
+    expected = [m.otherwise if m.needs & spoiled[m] else m.told for m in mistakes]
+    expected = [part for part in expected if part]
+    messages = told(folder, *mistakes)
+    made = [m.told for m in mistakes]
+    assert len(messages) == len(expected), (made, messages)
+    for part in expected:
+        assert any(part in message for message in messages), (made, messages)
+
+
+@pytest.mark.parametrize("one", ALONE, ids=lambda m: m.told)
+def test_mistakes_that_concern_nothing_else_are_all_told_at_once(
+    tmp_path: Path, one: Mistake
+) -> None:
+    others = [other for other in ALONE[ALONE.index(one) + 1 :] if not one.clashes(other)]
+    for game in games_of(others):
+        assert_all_are_told(tmp_path, one, *game)
+
+
+@pytest.mark.parametrize("one", ENTANGLED, ids=lambda m: m.told)
 def test_two_mistakes_are_both_told_and_nothing_else(tmp_path: Path, one: Mistake) -> None:
-    for other in MISTAKES[MISTAKES.index(one) + 1 :]:
-        if one.clashes(other):
-            continue
-        expected = [e for e in (_beside(one, other), _beside(other, one)) if e]
-        messages = told(tmp_path, one, other)
-        assert len(messages) == len(expected), (other.told, messages)
-        for part in expected:
-            assert any(part in message for message in messages), (other.told, messages)
-
-
-def _beside(one: Mistake, other: Mistake) -> str:
-    """What is told of one mistake where another is made too."""
-    return one.otherwise if one.needs & other.spoils else one.told
+    for other in ENTANGLED[ENTANGLED.index(one) + 1 :]:
+        if not one.clashes(other):
+            assert_all_are_told(tmp_path, one, other)
+    for game in games_of(other for other in ALONE if not one.clashes(other)):
+        assert_all_are_told(tmp_path, one, *game)

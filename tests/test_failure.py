@@ -299,6 +299,18 @@ def test_an_average_that_is_no_number_is_never_saved(tmp_path):
         training.save()
 
 
+def test_of_many_tensors_that_are_no_numbers_three_are_named(tmp_path):
+    training = begun(tmp_path, ONE_PAIR, "generator.ema=0.9")
+    training.take_step(1)
+    averages = list(training.game.ema["generators.main"].parameters())
+    assert len(averages) > 3
+    for parameter in averages:
+        parameter.fill_(float("nan"))
+    with pytest.raises(TrainingError) as caught:
+        training.save()
+    assert str(caught.value).count("ema.generators.main/") == 3
+
+
 def test_where_no_snapshot_can_be_written_the_place_is_told_all_the_same(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -357,6 +369,12 @@ def test_what_does_not_come_again_is_an_error(failed, ganforge_cli):
         (lambda folder: (folder / "inputs.safetensors").write_bytes(b"x"), "is damaged"),
         (lambda folder: _edit(folder, lambda s: {"side": "umpire"}), "is not what ganforge writes"),
         (lambda folder: _edit(folder, lambda s: {"step": True}), "is not what ganforge writes"),
+        (lambda folder: _edit(folder, lambda s: {"step": -1}), "is not what ganforge writes"),
+        (lambda folder: _edit(folder, lambda s: {"step": 2**62}), "is not what ganforge writes"),
+        (lambda folder: _edit(folder, lambda s: {"steps": 0}), "is not what ganforge writes"),
+        (lambda folder: _edit(folder, lambda s: {"rates": []}), "is not what ganforge writes"),
+        (lambda folder: _edit_machine(folder, processes=0), "is not what ganforge writes"),
+        (lambda folder: _edit_machine(folder, processes=2**16), "is not what ganforge writes"),
         (lambda folder: _edit(folder, lambda s: {"phase": {}}), "its phase is another"),
         (lambda folder: (folder / "../../resolved.toml").unlink(), "it has no resolved.toml"),
     ],
@@ -384,6 +402,15 @@ def _edit(folder, change):
     state |= change(state)
     state["sha256"]["state"] = checkpoint._sha256_of_state(state)
     path.write_text(json.dumps(state), encoding="utf-8")
+
+
+def _edit_machine(folder, **facts):
+    _edit(folder, lambda state: {"machine": state["machine"] | facts})
+
+
+def test_a_snapshot_of_many_processes_is_read(failed):
+    _edit_machine(failed, processes=1000)
+    assert failed_turn.read(failed).state["machine"]["processes"] == 1000
 
 
 def test_a_folder_that_is_no_snapshot_is_refused(tmp_path):

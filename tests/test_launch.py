@@ -502,6 +502,28 @@ def test_a_run_from_before_there_was_a_choice_of_products_goes_on_as_it_was(monk
     assert said == [f"resuming {Path('runs/dots')} at step 4 of 6"]
 
 
+@pytest.mark.parametrize(("told", "threads"), [("2", 1), ("0", 1), ("many", 1)])
+def test_threads_of_the_recipe_go_before_those_of_the_environment(monkeypatch, told, threads):
+    """Whatever a recipe's file is called: only the one that a run wrote out asks for nothing."""
+    Path("zoo.toml").write_text(ONE_PAIR, encoding="utf-8")
+    sets = (f"train.threads={threads}",)
+    run(Path("zoo.toml"), *sets)
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    said = []
+    again = run(Path("zoo.toml"), *sets, "train.steps=5", said=said)
+    assert said == [f"resuming {Path('runs/dots')} at step 4 of 5"]
+    assert again.folder.resolved_tables()["train"]["threads"] == threads
+
+
+def test_a_number_of_threads_that_is_none_is_not_heeded(monkeypatch):
+    torch.set_num_threads(1)
+    run(AUTO)
+    monkeypatch.setenv("OMP_NUM_THREADS", "0")
+    said = []
+    run(AUTO, "train.steps=5", said=said)
+    assert said == [f"resuming {Path('runs/dots')} at step 4 of 5"]
+
+
 def test_a_device_that_is_gone_is_told_and_the_run_goes_on(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     folder = run(AUTO).folder

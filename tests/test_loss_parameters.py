@@ -4,13 +4,14 @@ import sys
 
 import pytest
 import torch
-from playing import ONE_PAIR, QUIET, training_of
+from playing import CYCLE, ONE_PAIR, QUIET, plan_of, training_of
 from torch import nn
 from torch.nn import functional as F
 
 from ganforge import Discriminator, Loss
 from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component
+from ganforge.recipes.problems import RecipeError
 from ganforge.storage import checkpoint
 
 
@@ -66,6 +67,45 @@ class Classifier(Loss):
         return F.cross_entropy(self.head(fake.flatten(1)), fake_labels, reduction="none")
 
 
+class Weighs(Loss):
+    """A weight of the scores of real data, which D's turns learn."""
+
+    def build(self, context):
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def discriminator(self, real_scores):
+        return (self.scale * real_scores).square().flatten(1).mean(1)
+
+
+class KnowsLabels(Loss):
+    """Reads the labels of the real rows in both turns, on no discriminator."""
+
+    read = ()
+
+    def discriminator(self, real, real_labels):
+        KnowsLabels.read += ((real, real_labels),)
+        return real.flatten(1).mean(1)
+
+    def generator(self, made, real, real_labels):
+        KnowsLabels.read += ((real, real_labels),)
+        return made.flatten(1).mean(1)
+
+
+class ReadsLabelled(Loss):
+    def generator(self, labelled, made):
+        return (made - labelled).flatten(1).mean(1)
+
+
+class ReadsMixed(Loss):
+    def generator(self, mixed):
+        return mixed.flatten(1).mean(1)
+
+
+class ReadsGiven(Loss):
+    def generator(self, made, fake_given):
+        return made.flatten(1).mean(1)
+
+
 class Rows(Discriminator):
     """Compares rows in groups of three, so it cannot judge two"""
 
@@ -89,6 +129,11 @@ PARTS = (
     _component("loss", "features-back", "FeaturesBack"),
     _component("loss", "wrong-side", "WrongSide"),
     _component("loss", "classifier", "Classifier"),
+    _component("loss", "weighs", "Weighs"),
+    _component("loss", "knows-labels", "KnowsLabels"),
+    _component("loss", "reads-labelled", "ReadsLabelled"),
+    _component("loss", "reads-mixed", "ReadsMixed"),
+    _component("loss", "reads-given", "ReadsGiven"),
     _component("discriminator", "rows", "Rows"),
 )
 EXTRA = '\n[losses.extra]\nuse = "{}"\n'
@@ -132,6 +177,55 @@ def test_parameters_of_a_loss_learn_in_gs_turns_as_the_generator_does(tmp_path, 
     training.take_step(1)
     assert after_d == [False]
     assert all(moved(training, address, before))
+
+
+def test_parameters_of_a_loss_learn_in_ds_turns_as_the_discriminator_does_that_they_are_on(
+    tmp_path,
+):
+    sets = (
+        'discriminators.dark.optimizer={ use = "sgd", lr = 0.5 }',
+        "discriminators.dark.clip=0.25",
+        'discriminators.dark.schedule={ use = "constant-then-linear", constant = 0.0 }',
+    )
+    training = training_of(tmp_path, CYCLE + EXTRA.format("weighs"), *PARTS, sets=sets)
+    by_address = {p.address: p for p in training.game.trained_modules}
+    for guard in ("light", "dark"):
+        of_loss, judge = by_address[f"losses.extra@{guard}"], by_address[f"discriminators.{guard}"]
+        assert type(of_loss.optimizer) is type(judge.optimizer)
+        for settings in (of_loss, judge):
+            is_dark = guard == "dark"
+            assert (settings.side, settings.lr) == ("discriminator", 0.5 if is_dark else 0.0002)
+            assert settings.clip == (0.25 if is_dark else None)
+            assert (settings.schedule.use == "constant-then-linear") is is_dark
+    before = weights(training, "losses.extra@dark")
+    training.take_step(1)
+    (step,) = (b - a for a, b in zip(weights(training, "losses.extra@dark"), before, strict=True))
+    assert 0 < step <= 0.5 * 0.25 * 1.001  # at a rate of 0.5, of a gradient of at most 0.25
+
+
+def test_a_loss_on_no_discriminator_reads_the_labels_of_its_real_rows(tmp_path):
+    KnowsLabels.read = ()
+    training = training_of(tmp_path, ONE_PAIR + EXTRA.format("knows-labels"), *PARTS)
+    training.take_step(1)
+    assert len(KnowsLabels.read) == 2
+    for images, labels in KnowsLabels.read:  # the column of a dot tells its class
+        third = images.shape[-1] // 3
+        assert torch.equal(images.amax(dim=(1, 2)).argmax(1) // third, labels)
+
+
+@pytest.mark.parametrize(
+    ("loss", "reason"),
+    [
+        ("knows-labels", "it asks for 'real_labels', but the rows of 'image' have no labels"),
+        ("reads-labelled", "it asks for 'labelled', but only a loss that reads what a disc"),
+        ("reads-mixed", "it asks for 'mixed', but only a loss that reads what a disc"),
+        ("reads-given", "it asks for 'fake_given', but only a loss that reads what a disc"),
+    ],
+)
+def test_what_a_loss_on_no_discriminator_cannot_read_is_refused(tmp_path, loss, reason):
+    text = ONE_PAIR.replace('use = "dots"\n', 'use = "dots"\nlabelled = 12\n', 1)
+    with pytest.raises(RecipeError, match=f"loss 'extra' cannot play on 'main': {reason}"):
+        plan_of(tmp_path, text + EXTRA.format(loss), *PARTS)
 
 
 def test_a_loss_that_reads_no_verdict_is_built_for_what_its_generator_makes(tmp_path):

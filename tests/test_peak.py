@@ -7,11 +7,12 @@ import json
 import pytest
 import torch
 from memory import estimated, taken
+from playing import ONE_PAIR, training_of
 from recipe_text import RecipeText
 from small_recipes import DIGITS, draw_pictures, write_recipe
 
 from ganforge.hardware import resident_memory
-from ganforge.training.memory_estimate import Forecast, Growth, held, in_words
+from ganforge.training.memory_estimate import Forecast, Growth, _fullest_step, held, in_words
 
 MB = 10**6
 
@@ -196,3 +197,20 @@ def test_runs_take_what_was_foretold(batch, generator, discriminator, workdir):
     assert said["peak"] - said["interpreter"] > 150 * MB  # it is about more than Python
     assert 0.7 < said["peak"] / peak < 1.3
     assert 0.6 < (said["peak"] - said["interpreter"]) / (peak - said["interpreter"]) < 1.5
+
+
+def test_the_step_that_is_looked_at_is_one_in_which_most_losses_play(tmp_path):
+    """A loss of G's that begins in the middle and plays every third step, and one of D's that plays
+    every second one: both do in step 7 for the first time."""
+    extra = """
+[losses.of-g]
+use = "feature-matching"
+start = 0.5
+every = 3
+[losses.of-d]
+use = "r1"
+every = 2
+"""
+    training = training_of(tmp_path, ONE_PAIR + extra, sets=("train.steps=12",))
+    (phase,) = training.plan.phases
+    assert _fullest_step(training, phase) == 7

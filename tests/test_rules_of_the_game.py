@@ -11,7 +11,7 @@ import torch
 from playing import CYCLE, ONE_PAIR, training_of
 from safetensors.torch import load_file
 
-from ganforge import Discriminator, Generator, Loss
+from ganforge import Augmentor, Discriminator, Generator, Loss
 from ganforge.game.batch import Batch
 from ganforge.game.turn import Turn
 from ganforge.interfaces.errors import TrainingError
@@ -79,6 +79,43 @@ class Breaks(Loss):
         return level * torch.where(level < -0.05, torch.nan, 1.0)
 
 
+class BreaksAtOnce(Loss):
+    """Not a number from the first step on."""
+
+    def generator(self, made):
+        return made.flatten(1).mean(1) * torch.nan
+
+
+class BreaksInD(Loss):
+    """The same in D's turn."""
+
+    def discriminator(self, real_scores):
+        return real_scores * torch.nan
+
+
+class Dropping(Loss):
+    """Says how much its dropout, which has no parameters, leaves of ones."""
+
+    def build(self, context):
+        self.drop = torch.nn.Dropout(0.5)
+
+    def generator(self, made):
+        left = self.drop(torch.ones(999)).mean()
+        return {"loss": made.flatten(1).mean(1), "kept": 0 * made.flatten(1).mean(1) + left}
+
+
+class Counting(Augmentor):
+    """Shows what there is, and counts how often."""
+
+    def __init__(self, options, spec):
+        super().__init__(options, spec)
+        self.register_buffer("shown", torch.zeros(()))
+
+    def view(self, data, draw):
+        self.shown = self.shown + 1
+        return data
+
+
 def _here(kind, name, cls):
     return Component(kind, name, f"test_rules_of_the_game:{cls}", provider="tests", version="0")
 
@@ -90,6 +127,10 @@ PARTS = [
     _here("loss", "downhill", "Downhill"),
     _here("loss", "of-contests", "OfContests"),
     _here("loss", "breaks", "Breaks"),
+    _here("loss", "breaks-at-once", "BreaksAtOnce"),
+    _here("loss", "breaks-in-d", "BreaksInD"),
+    _here("loss", "dropping", "Dropping"),
+    _here("augmentor", "counting", "Counting"),
 ]
 HEAD, _, REST = ONE_PAIR.partition("[generator]")
 QUIET = REST[REST.index("[hooks]") :]
@@ -192,6 +233,56 @@ def test_what_broke_in_gs_turn_is_kept_with_the_buffers_that_its_fakes_were_made
         training.run()
     kept = load_file(training.folder.failed / "step-00000002" / "networks.safetensors")
     assert kept["generators.main/forwards"] == 1
+
+
+def test_what_broke_in_gs_turn_is_kept_with_what_augmentors_had_counted_before_it(play):
+    text = DESCENT + LEVEL + JUDGE + "[losses.of-contests]\n[losses.breaks]\n"
+    training = play(text + "[augmentors.counting]\n")
+    training.take_step(1)
+    counted = training.game.augmentors["augmentors.counting@main"].shown.item()
+    assert counted == 4  # real ones and fakes, in D's turn and in G's
+    with pytest.raises(TrainingError, match="step 2: not finite"):
+        training.run()
+    kept = load_file(training.folder.failed / "step-00000002" / "networks.safetensors")
+    assert kept["augmentors.counting@main/shown"] == counted + 2
+
+
+def test_what_breaks_after_ds_first_update_may_have_come_of_it(play):
+    """And so a smaller learning rate may help, which nothing says of the first turn of all."""
+    training = play(DESCENT + LEVEL + JUDGE + "[losses.judge-alone]\n[losses.breaks-at-once]\n")
+    with pytest.raises(TrainingError, match=r"step 1: not finite.*`optimizer\.lr`"):
+        training.run()
+    training = play(DESCENT + LEVEL + JUDGE + "[losses.breaks-in-d]\n[losses.downhill]\n")
+    with pytest.raises(TrainingError) as caught:
+        training.run()
+    assert "optimizer.lr" not in str(caught.value)
+
+
+def test_a_loss_without_parameters_is_in_training_mode_too(play):
+    training = play(DESCENT + LEVEL + JUDGE + "[losses.judge-alone]\n[losses.dropping]\n")
+    training.take_step(1)
+    kept = training.gauges()["loss/dropping/generator/kept"]
+    assert 0 < abs(kept - 1) < 0.2  # about half of an odd number of ones, doubled
+
+
+def test_terms_that_a_loss_names_are_logged_by_their_names(play):
+    training = play(DESCENT + LEVEL + JUDGE + "[losses.judge-alone]\n[losses.dropping]\n")
+    training.take_step(1)
+    logged = {name for name in training.gauges() if "dropping" in name}
+    assert logged == {"loss/dropping/generator", "loss/dropping/generator/kept"}
+
+
+def test_a_frozen_discriminator_keeps_no_other_one_from_learning(tmp_path):
+    sets = ("discriminators.light.freeze=true", "discriminators.dark.freeze=false")
+    training = training_of(tmp_path, CYCLE, sets=sets)
+    before = {k: v.clone() for k, v in training.game.state()["networks"].items()}
+    training.take_step(1)
+    after = training.game.state()["networks"]
+    moved = {
+        name.partition("/")[0] for name in before if not torch.equal(before[name], after[name])
+    }
+    learned = {address for address in moved if not address.startswith("augmentors.")}
+    assert learned == {"discriminators.dark", "generators.l2d", "generators.d2l"}
 
 
 def test_what_is_shown_of_a_discriminator_is_what_it_saw_and_said_itself(tmp_path):

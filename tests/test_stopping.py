@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from attrs import evolve
-from playing import ONE_PAIR, QUIET, recipe_file, registry, training_of
+from playing import ONE_PAIR, QUIET, plan_of, recipe_file, registry, training_of
 from small_recipes import DIGITS, PLAIN, write_recipe
 
 import ganforge
 from ganforge import Hook
+from ganforge.hardware import resident_memory
+from ganforge.hardware.machine import decide
 from ganforge.interfaces.errors import BrokenRows, GanforgeError
 from ganforge.plugin import Component
 from ganforge.registry.registry import Registry
 from ganforge.storage import checkpoint
 from ganforge.storage.run_folder import RunFolder
+from ganforge.training import preflight
 from ganforge.training.launch import Request, launch
 
 BARE = ONE_PAIR.replace(QUIET, "\n[hooks]\nprogress = { off = true }\n")
@@ -200,6 +203,22 @@ def test_a_batch_that_no_memory_holds_is_refused_with_the_numbers(dots):
         launch(Request(recipe="recipe.toml", sets=("train.batch=10000000000",)), print)
     parts = str(it.value).rpartition("train.accumulate=")[2].rstrip("`")
     assert int(parts) > 1
+
+
+def test_the_parts_that_are_advised_are_the_fewest_that_leave_most_of_the_memory(dots, monkeypatch):
+    plan = plan_of(dots, ONE_PAIR, sets=("train.batch=4096",))
+    row = 4 * (64 + 2 * 64)  # an image of 8 x 8 px, and a fake with its gradient
+    for free, parts in ((4000 * row, 8), (2000 * row, 16), (900 * row, 32)):
+        monkeypatch.setattr(resident_memory, "available", lambda free=free: free)
+        with pytest.raises(GanforgeError, match=f"`--set train.accumulate={parts}`"):
+            preflight.refuse_vast_batch(plan, decide(plan.train))
+
+
+def test_free_memory_is_the_devices_own_and_unknown_of_others(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 9))
+    monkeypatch.setattr(resident_memory, "available", lambda: 7)
+    free = [preflight._free(torch.device(name)) for name in ("cuda", "cpu", "meta")]
+    assert free == [5, 7, 0]
 
 
 def test_one_row_for_batch_norm_is_refused_before_the_header(workdir, capsys):

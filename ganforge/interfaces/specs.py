@@ -6,6 +6,7 @@ Light: no torch here, so that recipes are checked without it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any, ClassVar, Literal
 
@@ -121,6 +122,12 @@ class AttributeSpec(Spec):
 TextUnit = Literal["word", "character"]
 
 
+@lru_cache(maxsize=16)  # a data set's texts are encoded one by one
+def _number_of(vocabulary: tuple[str, ...]) -> Mapping[str, int]:
+    """Token -> its number."""
+    return {token: place for place, token in enumerate(vocabulary)}
+
+
 @frozen
 class TextSpec(Spec):
     """Texts as token numbers, int64 in [0, len(vocabulary)), [length].
@@ -147,7 +154,7 @@ class TextSpec(Spec):
     def encode(self, text: str) -> list[int]:
         """The token numbers of a text, filled up to `length`. Raises GanforgeError for words that
         the vocabulary lacks, and for a text that is too short or too long."""
-        number = {token: place for place, token in enumerate(self.vocabulary)}
+        number = _number_of(self.vocabulary)
         tokens = tokens_of(text, self.unit)
         unknown = [token for token in dict.fromkeys(tokens) if not number.get(token)]
         if unknown:

@@ -149,7 +149,8 @@ class LossReader(NetworkReader):
             else []
         )
         for need in asked:
-            reason = self.lacking_output(name, need) if of_pairings else ""
+            missing = self.lacking_output if of_pairings else self.lacking_alone
+            reason = missing(name, need)
             for generator in generators:
                 reason = reason or self.lacking_generator_output(generator, need)
             if reason:
@@ -182,6 +183,18 @@ class LossReader(NetworkReader):
         if source == "labelled" and apart and plan.given:
             return f"the labelled rows of '{plan.on}' have no condition (`given = ...`)"
         return ""
+
+    def lacking_alone(self, generator: str, need: str) -> str:
+        """Why a loss that reads no discriminator output cannot have an input."""
+        source, quantity = split(need)
+        if source in ("labelled", "mixed", "mismatched") or quantity == "given":
+            return "only a loss that reads what a discriminator returns is given that"
+        target = self.generators[generator].target
+        domain = self.domains[target]
+        if source != "real" or quantity != "labels" or not all_known(domain.spec):
+            return ""
+        labels = self.data_plan.description.labels_of(domain.of or target)
+        return "" if labels else f"the rows of '{target}' have no labels"
 
     def lacking_generator_output(self, generator: GeneratorPlan, need: str) -> str:
         source, quantity = split(need)

@@ -34,6 +34,7 @@ _VERSION = 1
 _WHOLE = 1_000_000_000  # bytes of files of a domain, up to which each is read as a whole
 _PART = 4096  # bytes at the start, in the middle and at the end of a file, of more
 _ROWS = 64  # rows that are looked at where there are no files
+_COSTLY_ROWS = 8  # the same, where each takes long to make
 _MANY = 256_000_000  # bytes of rows in one tensor, up to which each is looked at
 _SHOWN = 3  # names in a message
 
@@ -218,7 +219,8 @@ def _of_rows(dataset: Dataset, split: str, domain: str, count: int) -> str:
     """Of rows that are made of no files of their own."""
     rows = rows_of(dataset, split, domain, count)
     if rows is None:
-        numbers = [count * n // min(count, _ROWS) for n in range(min(count, _ROWS))]
+        some = min(count, _COSTLY_ROWS if dataset.costly else _ROWS)
+        numbers = [count * n // some for n in range(some)]
         kept = [item for n in numbers if (item := _item(dataset, split, domain, n)) is not None]
         rows = torch.stack(kept) if kept else torch.empty(0)
     elif rows.nbytes > _MANY:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +17,8 @@ from ganforge.hardware.machine import Machine
 from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
-from ganforge.training.benchmark import Timed, Way, together, ways
+from ganforge.training import benchmark
+from ganforge.training.benchmark import Timed, TrainedModule, Way, together, ways
 
 CPU = torch.device("cpu")
 
@@ -113,3 +117,64 @@ def losses_of(folder, sets) -> torch.Tensor:
         gauges = training.gauges()
         rows.append([v for k, v in sorted(gauges.items()) if k.startswith("loss/")])
     return torch.tensor(rows)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """[seconds that have passed], which nothing but a test moves on."""
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def steady(clock: list[float], seconds: float, waiting: float = 0.0) -> SimpleNamespace:
+    """A training whose steps take so many seconds, some of them by waiting for data."""
+    feed = SimpleNamespace(waited=0.0)
+    device, threads = CPU, SimpleNamespace(threads=1)
+    training = SimpleNamespace(
+        step=0, steps=10, game=SimpleNamespace(feed=feed, machine=threads, device=device)
+    )
+
+    def take_step(step: int) -> None:
+        clock[0] += seconds
+        feed.waited += waiting
+        training.step = step
+
+    training.take_step = take_step
+    return training
+
+
+def test_ways_are_compared_by_what_their_steps_take(clock) -> None:
+    usual = TrainedModule(steady(clock, 0.02, waiting=0.005))
+    quick = TrainedModule(steady(clock, 0.01))
+    assert usual.preparing == pytest.approx(benchmark.WARM_UP * 0.02)
+    assert usual.steps == math.ceil(benchmark.TURN / 0.02)
+    found = benchmark._compared(usual, quick, Way(threads=2), budget=0.0)
+    assert found.ratio == pytest.approx(2.0)
+    assert found.milliseconds == pytest.approx(10.0)
+    assert found.rounds == benchmark.LEAST_ROUNDS
+    assert usual.waiting() == pytest.approx(0.25) and quick.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("gaining", "last"),
+    [
+        ({"layout", "threads"}, Way(layout="channels_last", threads=1)),
+        ({"threads"}, Way(threads=1)),  # which was tried already
+    ],
+)
+def test_all_that_gain_together_are_tried_as_well(workdir, monkeypatch, gaining, last) -> None:
+    def compared(baseline: object, other: object, way: Way, budget: float) -> Timed:
+        gains = set(way.lines) <= gaining and way.layout != "contiguous"
+        return Timed(way, 1.0, 1.5 if gains else 1.0, 3)
+
+    played = SimpleNamespace(times=[1.0], preparing=0.0, waiting=lambda: 0.0)
+    stage = SimpleNamespace(trained_module=lambda way: played, close=lambda: None)
+    monkeypatch.setattr(benchmark, "Stage", lambda *_: stage)
+    monkeypatch.setattr(benchmark, "_compared", compared)
+    registry = Registry.load(only=())
+    sets = ("train.threads=2", 'train.products="torch"', 'train.precision="fp32"')
+    plan = compose(load(write_recipe(workdir, DIGITS), sets=sets), registry)
+    _, *found = benchmark.bench(plan, registry, 1.0)
+    assert [timed.way for timed in found].count(last) == 1
+    assert len(last.lines) == 1 or found[-1].way == last

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,36 @@ def test_help_and_list_need_no_torch(tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run([sys.executable, "-c", code], check=False, env=environment, cwd=tmp_path)
     assert done.returncode == 0
+
+
+def test_rows_per_second_are_those_after_the_first_batch(workdir, monkeypatch):
+    from playing import ONE_PAIR, plan_of, registry
+
+    from ganforge.training import data_benchmark
+
+    now = [100.0]
+    asked = []
+
+    class Feed:
+        """Two seconds until the first batch of 6 rows, and half a second for each other one."""
+
+        updates_per_epoch = 8
+
+        def settle(self):
+            now[0] += 1.5
+
+        def follow(self, update):
+            asked.append(update)
+
+        def batch(self, update):
+            now[0] += 0.5
+
+        def close(self):
+            asked.clear()
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(data_benchmark, "build_feed", lambda *_: Feed())
+    plan = plan_of(workdir, ONE_PAIR)
+    found = list(data_benchmark.data_bench(plan, registry(), seconds=2.0, workers=1))
+    assert [loaded.way for loaded in found] == ["held, if it fits", "threads", "1 worker"]
+    assert {(loaded.start, loaded.rows) for loaded in found} == {(2.0, 12.0)}

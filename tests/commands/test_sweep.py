@@ -265,10 +265,12 @@ def test_runs_of_one_seed_begin_with_the_same_draws(swept):
     assert real[0] == real[2] and real[1] == real[3] != real[0]
 
 
-def test_the_same_command_again_plays_nothing(swept):
+def test_the_same_command_again_plays_nothing(swept, ganforge_cli, monkeypatch):
     folder, _ = swept
+    monkeypatch.chdir(folder)
     times = [(folder / "s" / name / "metrics.jsonl").stat().st_mtime_ns for name in RUNS]
-    said = sweep(folder, "--vary", "train.batch=2,4", "--seeds", "0-1")
+    words = ("--vary", "train.batch=2,4", "--seeds", "0-1")
+    said = ganforge_cli("sweep", "recipe.toml", "--out", "s", *words).out
     assert "4 runs, 4 of them already finished; 0 steps to go" in said
     assert said.count("it was already finished") == 4
     assert times == [(folder / "s" / n / "metrics.jsonl").stat().st_mtime_ns for n in RUNS]

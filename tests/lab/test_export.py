@@ -308,7 +308,7 @@ from ganforge.plugin import option
 
 class Resizing(Generator):
     class Options:
-        how: Literal["scale", "size", "area", "adaptive"] = option(help="how it is resized")
+        how: Literal["scale", "size"] = option(help="how it is resized")
 
     def __init__(self, options, sources, target):
         super().__init__(options, sources, target)
@@ -319,12 +319,10 @@ class Resizing(Generator):
         x = torch.tanh(self.dense(noise)).view(-1, 3, 11, 11)
         if self.how == "scale":
             x = F.interpolate(x, scale_factor=0.75, mode="bilinear", antialias=True)
-        elif self.how == "size":
-            x = F.interpolate(x, size=(7, 5), mode="bilinear", antialias=True)
-        elif self.how == "area":
-            x = F.interpolate(x, size=(7, 5), mode="area")
         else:
-            x = F.adaptive_avg_pool2d(x, (7, 5))
+            smooth = F.interpolate(x, size=(7, 5), mode="bilinear", antialias=True)
+            area = F.interpolate(x, size=(7, 5), mode="area")
+            x = smooth - 2 * area + 3 * F.adaptive_avg_pool2d(x, (7, 5))
         return F.interpolate(x, size=(8, 8))
 """
 
@@ -341,10 +339,10 @@ def resizing(ganforge_cli, how: str) -> list[str]:
     return ["export", "digits", "--out", "deep/out", "--plugin-file", "resizing.py"]
 
 
-@pytest.mark.parametrize("how", ["size", "area", "adaptive"])
-def test_onnx_of_what_is_resized_to_odd_sizes_is_tried_and_written(ganforge_cli, workdir, how):
+def test_onnx_of_what_is_resized_to_odd_sizes_is_tried_and_written(ganforge_cli, workdir):
+    """In each of the ways that PyTorch resizes, of which a wrong one would change the sum."""
     pytest.importorskip("onnxruntime", reason="an extra: pip install ganforge[onnx]")
-    answer = ganforge_cli(*resizing(ganforge_cli, how), "--onnx")
+    answer = ganforge_cli(*resizing(ganforge_cli, "size"), "--onnx")
     assert answer.status == 0, answer.err
     assert Path("deep/out/main.onnx").exists()
 

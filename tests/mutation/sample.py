@@ -7,7 +7,8 @@
 cosmic-ray says which mutants there are and makes them. One is drawn for each of `--count` places of
 the modules of modules.toml, and the tests named there are run against it in a copy of the checkout,
 until one fails. OUT holds `results.jsonl`, to which each result is added, so that the same command
-goes on where it stopped, and `survivors.md`. Tests run by `--python`, by default this one.
+goes on where it stopped, and `survivors.md`. A survivor's tests are run again by `--again`.
+Tests run in forks of one process (`tests_in_forks.py`), which has imported what takes longest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -35,6 +35,7 @@ from cosmic_ray.mutating import mutate_code
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("ganforge", "tests", "recipes", "plugins", "docs", "pyproject.toml", "README.md")
+QUICKEST = 6  # tests are tried before all others
 SLOWEST = 5  # times what the tests take without a mutation, after which a mutant counts as noticed
 # No mutation of these is one that a test could see: they are of types, of names alone, or of loops
 # whose end is decided elsewhere.
@@ -96,10 +97,8 @@ def tests_of(table: dict[str, Any], module: str) -> list[str]:
 class Copy:
     """A copy of the checkout, whose modules are mutated in place of the checkout's."""
 
-    def __init__(self, folder: Path, python: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.python = python
-        self.bytecode = folder.with_name("bytecode")
         shutil.rmtree(folder, ignore_errors=True)
         for name in COPIED:
             source = ROOT / name
@@ -108,35 +107,68 @@ class Copy:
                 shutil.copytree(source, folder / name, ignore=ignored)
             else:
                 shutil.copy(source, folder / name)
-
-    def passes(self, tests: Sequence[str], limit: float | None) -> bool | None:
-        """Whether these tests pass; None where they take longer than so many seconds."""
-        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header"]
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
         # Bytecode halves the start, and is of a module's time and size: each mutation has its own.
-        environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.bytecode)}
-        process = subprocess.Popen(
-            [self.python, "-m", "pytest", *options, *tests],
-            cwd=self.folder,
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(folder),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(folder.with_name("bytecode")),
+        }
+        self._forks = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("tests_in_forks.py")],
+            cwd=folder,
             env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        try:
-            return process.wait(limit) == 0
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return None
 
-    def tried(self, mutant: dict[str, Any], tests: Sequence[str], limit: float) -> dict[str, Any]:
+    def passes(self, tests: Sequence[str], limit: float) -> bool | None:
+        """Whether these tests pass; None where they take longer than so many seconds."""
+        passed: bool | None = self._told({"tests": tests, "limit": limit})
+        return passed
+
+    def traced(self, file: str) -> dict[str, dict[str, Any]]:
+        """Of each test of a file, by its id: its `seconds`, and the `lines` that it ran, by module.
+        Under "" are the lines that importing ran, and whatever ran in no test."""
+        kept = self.folder.with_name("traces") / file.replace("/", "-").replace(".py", ".json")
+        if not kept.exists() or kept.stat().st_mtime < (ROOT / file).stat().st_mtime:
+            kept.parent.mkdir(exist_ok=True)
+            if not self._told({"tests": [file], "limit": 3600, "trace": str(kept.absolute())}):
+                sys.exit(f"{file} fails without a mutation")
+        traced: dict[str, dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8"))
+        return traced
+
+    def _told(self, question: dict[str, Any]) -> Any:
+        asked, told = self._forks.stdin, self._forks.stdout
+        assert asked is not None and told is not None
+        asked.write(json.dumps(question) + "\n")
+        asked.flush()
+        return json.loads(told.readline())
+
+    def noticing(self, mutant: dict[str, Any], files: Sequence[str]) -> dict[str, float]:
+        """The tests that run a mutant's lines, quickest first, with the seconds of each; all tests
+        of these files where only importing runs them."""
+        tests = {t: run for file in files for t, run in self.traced(file).items() if t}
+        first, _, last, _ = mutant["place"]
+        lines = set(range(first, last + 1))
+        running = {
+            t: run
+            for t, run in tests.items()
+            if lines & set(run["lines"].get(mutant["module"], ()))
+        }
+        seconds = {t: run["seconds"] for t, run in (running or tests).items()}
+        return dict(sorted(seconds.items(), key=lambda pair: pair[1]))
+
+    def tried(self, mutant: dict[str, Any], files: Sequence[str]) -> dict[str, Any]:
         """A mutant with what became of it: `noticed`, `survived`, `too slow` or `none`."""
+        tests = self.noticing(mutant, files)
         file = self.folder / mutant["module"]
         source = file.read_text(encoding="utf-8")
         operator = plugins.get_operator(mutant["operator"])()
         mutated = mutate_code(source, operator, mutant["occurrence"])
-        if mutated is None or mutated == source:
+        if mutated is None or mutated == source or not _is_python(mutated):
             return {**mutant, "outcome": "none", "diff": ""}
         lines = difflib.unified_diff(
             source.splitlines(), mutated.splitlines(), "", "", lineterm="", n=1
@@ -144,11 +176,24 @@ class Copy:
         diff = "\n".join(list(lines)[2:])
         file.write_text(mutated, encoding="utf-8")
         try:
-            passed = self.passes(tests, limit)
+            # The quickest first, for which few files of tests are imported.
+            for some in (list(tests)[:QUICKEST], list(tests)[QUICKEST:]):
+                limit = SLOWEST * sum(tests[test] for test in some) + 60
+                passed = not some or self.passes(some, limit)
+                if not passed:
+                    break
         finally:
             file.write_text(source, encoding="utf-8")
         outcome = {True: "survived", False: "noticed", None: "too slow"}[passed]
         return {**mutant, "outcome": outcome, "diff": diff}
+
+
+def _is_python(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:  # some operators take the stars of arguments for multiplications
+        return False
+    return True
 
 
 def report(results: Sequence[dict[str, Any]]) -> str:
@@ -177,7 +222,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--only", default="", help="names of modules, with commas between them")
-    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--again", action="store_true", help="try those again that survived")
     parser.add_argument("--table", type=Path, default=Path(__file__).with_name("modules.toml"))
     asked = parser.parse_args()
     table = tomllib.loads(asked.table.read_text(encoding="utf-8"))
@@ -187,9 +232,11 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     kept = asked.out / "results.jsonl"
     done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    if asked.again:
+        done = [result for result in done if result["outcome"] != "survived"]
+        kept.write_text("".join(json.dumps(result) + "\n" for result in done), encoding="utf-8")
     known = {json.dumps([r[k] for k in ("module", "operator", "occurrence")]) for r in done}
-    copy = Copy(asked.out / "copy", asked.python)
-    usual: dict[str, float] = {}
+    copy = Copy((asked.out / "copy").absolute())
     for mutant in drawn(modules, asked.count, asked.seed):
         key = json.dumps([mutant[k] for k in ("module", "operator", "occurrence")])
         if key in known:
@@ -197,13 +244,7 @@ def main() -> None:
         if time.monotonic() > end:
             print("the time is over; the same command goes on")
             break
-        tests = tests_of(table, mutant["module"])
-        if mutant["module"] not in usual:
-            started = time.monotonic()
-            if not copy.passes(tests, None):
-                sys.exit(f"the tests of {mutant['module']} fail without a mutation: {tests}")
-            usual[mutant["module"]] = time.monotonic() - started
-        result = copy.tried(mutant, tests, SLOWEST * usual[mutant["module"]] + 60)
+        result = copy.tried(mutant, tests_of(table, mutant["module"]))
         done.append(result)
         with kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result) + "\n")
