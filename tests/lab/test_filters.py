@@ -368,7 +368,7 @@ def test_the_networks_of_each_recipe_are_looked_into(name, data, tmp_path, seen)
     for address in there:
         found = filters.look(run, address, filters=2, images=8, deeper=1)
         assert found.weights is not None  # every one of them reads or makes pixels
-        for one in (found.compared[0].learns, found.compared[0].untrained):
+        for one in (found.compared[0].trained, found.compared[0].untrained):
             assert one.patches.shape == one.marks.shape and one.marks.isfinite().all()
             assert one.marks.abs().amax() > 0 or found.subject.reads
         assert filters.sheet(found).std() > 5
