@@ -83,7 +83,7 @@ class Forwards:
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
         where = defined_at(plan.component, "forward")
-        what = f"what generator '{name}' ({plan.component.id}) makes"
+        what = f"the output of generator '{name}' ({plan.component.id})"
         _expect(made.data, plan.target_spec, what, where)
         return made
 
