@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -10,7 +10,6 @@ import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from ganforge.data.feed import Feed
 from ganforge.game.derived_domains import derived
 from ganforge.game.error_attribution import attributing_errors
 from ganforge.game.output_checks import (
@@ -41,6 +40,13 @@ class BatchDraws(Protocol):
     def draw_together(self, *address: str) -> Draw: ...
 
 
+class Batches(Protocol):
+    """Where the data of a game comes from: the feed of a run, or one batch that was kept."""
+
+    def batch(self, update: int, rows: slice = ...) -> Mapping[str, Tensor]:
+        """Real data by domain, [N, *spec.shape] each: these rows of an update's batch."""
+
+
 class Forwards:
     """What batches and turns call: one forward at a time, each under its own address in the draws,
     so that what a network draws by itself follows from (seed, address)."""
@@ -49,7 +55,7 @@ class Forwards:
     machine: Machine
     ranks: Ranks | None
     device: torch.device
-    feed: Feed
+    batches: Batches
     draws: Draws
     networks: dict[str, nn.Module]
     augmentors: dict[str, Augmentor]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ganforge.data.feed import Feed
 from ganforge.game import optimizers
 from ganforge.game.error_attribution import attributing_errors
-from ganforge.game.forwards import Forwards
+from ganforge.game.forwards import Batches, Forwards
 from ganforge.game.frozen import Frozen
 from ganforge.game.networks import build_loss, build_networks, build_views, learning_side
 from ganforge.game.single_row_gradients import sound_gradients
@@ -63,7 +63,7 @@ _Read = Callable[[str], Any]  # the value of a name of the vocabulary
 
 
 class Game(Forwards):
-    """Everything that plays. `feed` brings the data, `machine` says where and how precisely.
+    """Everything that plays. `batches` brings the data, `machine` says where and how precisely.
 
     ranks: the processes that play it, where they are several.
     """
@@ -73,14 +73,14 @@ class Game(Forwards):
         plan: Plan,
         registry: Registry,
         machine: Machine,
-        feed: Feed,
+        batches: Batches,
         ranks: Ranks | None = None,
     ) -> None:
         self.plan = plan
         self.machine = machine
         self.ranks = ranks
         self.device = machine.device
-        self.feed = feed
+        self.batches = batches
         self.draws = Draws(plan.train.seed, machine.device.type)
         self.frozen: dict[str, Frozen] = {}  # by address, what the author of a part froze
         self.networks: dict[str, nn.Module] = build_networks(
@@ -103,6 +103,12 @@ class Game(Forwards):
         self._foreign = any(part.component.provider != BUILT_IN for part in parts)
         self.phase: PhasePlan | None = None
         self._open: Side = "discriminator"  # the side that updates
+
+    @property
+    def feed(self) -> Feed:
+        """The feed of a run that trains; a turn that is played again has none."""
+        assert isinstance(self.batches, Feed)
+        return self.batches
 
     # --- building -------------------------------------------------------------------------------
 

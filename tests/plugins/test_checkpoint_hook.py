@@ -73,7 +73,7 @@ def test_a_checkpoint_is_written_after_some_minutes_and_changes_nothing(tmp_path
     )
     seen = []
     for training in (timed, plain):
-        take, average = training.take_step, training.game.average
+        take, average = training.take_step, training.game.update_ema
 
         def average_slowly(step, average=average):
             now[0] += 61.0
@@ -83,7 +83,7 @@ def test_a_checkpoint_is_written_after_some_minutes_and_changes_nothing(tmp_path
             take(step)
             seen.append(training.folder.checkpoint_steps())
 
-        training.game.average, training.take_step = average_slowly, take_and_look
+        training.game.update_ema, training.take_step = average_slowly, take_and_look
         training.run()
     timely = [[], [2], [2], [2, 4], [2, 4], [4, 6], [4, 6], [4, 8], [4, 8], [8, 10], [8, 10]]
     planned = [[]] * 3 + [[4]] * 4 + [[4, 8]] * 4
