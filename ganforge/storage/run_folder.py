@@ -18,6 +18,7 @@ from typing import Any
 from attrs import frozen
 
 from ganforge.interfaces.errors import RunError
+from ganforge.interfaces.logged_names import current_name
 from ganforge.storage import step_names
 
 LOCK = ".lock"
@@ -157,8 +158,10 @@ class RunFolder:
             raise RunError(f"cannot read {self.resolved}: {error}") from error
 
     def metric_lines(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl; a line cut off by a kill is left out."""
-        yield from _lines(self.metrics)
+        """The lines of metrics.jsonl, numbers under the names of today; a line cut off by a kill is
+        left out."""
+        for line in _lines(self.metrics):
+            yield {current_name(name): value for name, value in line.items()}
 
     def evaluation_lines(self) -> Iterator[dict[str, Any]]:
         """The lines of evaluations.jsonl, oldest first; one cut off by a kill is left out."""

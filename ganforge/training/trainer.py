@@ -34,6 +34,7 @@ from ganforge.interfaces.errors import (
     RunError,
     TrainingError,
 )
+from ganforge.interfaces.logged_names import current_name
 from ganforge.planning.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.registry.registry import Registry
 from ganforge.runs.run import Run
@@ -110,6 +111,7 @@ class Training:
     def gauge(self, name: str) -> Tensor | float | None:
         """The newest value of a number that was logged, without waiting for the device; None where
         there is none yet."""
+        name = current_name(name)
         return self._seen().get(name, self._gauges.get(name))
 
     def gauges(self) -> dict[str, float]:
@@ -144,7 +146,8 @@ class Training:
         for name, (real, fake, threshold) in self._scores.items():
             gauges |= _score_gauges(name, real, fake, threshold)
         for name, (real, fake) in self._shown.items():
-            gauges |= {f"spread/real{name}": _spread(real), f"spread/fake{name}": _spread(fake)}
+            gauges[f"pixel_std/real{name}"] = _pixel_std(real)
+            gauges[f"pixel_std/fake{name}"] = _pixel_std(fake)
         return gauges
 
     def generator(self, name: str) -> nn.Module:
@@ -255,7 +258,8 @@ class Training:
         self.step = self.first_step = saved.step
         self.seconds = float(saved.state.get("seconds", 0.0))
         self.lr_factor = float(saved.state.get("lr_factor", 1.0))
-        self._gauges = dict(saved.state.get("gauges", {}))
+        gauges = saved.state.get("gauges", {})
+        self._gauges = {current_name(name): value for name, value in gauges.items()}
         self.inexact = list(saved.state.get("inexact", []))
         for name, state in saved.state.get("hooks", {}).items():
             if name in self.watching:
@@ -622,7 +626,7 @@ def updates_before(plan: Plan, step: int) -> int:
     return done + max(0, beyond) * plan.phases[-1].discriminator_steps
 
 
-def _spread(images: Tensor) -> Tensor:
+def _pixel_std(images: Tensor) -> Tensor:
     """How much images [N, C, H, W] in [-1, 1] differ: the standard deviation of each pixel over the
     batch, mean over the pixels, 0-d."""
     return images.float().std(0).mean()
