@@ -126,47 +126,54 @@ class Forwards:
         with self.machine.autocast(), trained_module.keeping_buffers() if keeps else nullcontext():
             yield
 
-    def views(self, guard: str, data: Tensor, batch: BatchDraws, side: Side) -> dict[str, Tensor]:
+    def views(
+        self, discriminator: str, data: Tensor, batch: BatchDraws, side: Side
+    ) -> dict[str, Tensor]:
         """What a discriminator sees of data, by view; the same draws for real and fake."""
         views = {"plain": data}
-        for name, augmentor in self._augmentors_of(guard, batch):
+        for name, augmentor in self._augmentors_of(discriminator, batch):
             seen: dict[str, Tensor] = {}
             for view, image in views.items():
-                draw = batch.draw("augmentor", name, guard, view, side)
+                draw = batch.draw("augmentor", name, discriminator, view, side)
                 with attributing_errors(self.plan.augmentors[name].component):
                     result = augmentor.view(image, draw)
                 shown = views_of(result, self.plan.augmentors[name].component)
                 seen |= {_view_name(view, key): value for key, value in shown.items()}
             views = seen
-        judged = self.plan.discriminators[guard].judged
+        judged = self.plan.discriminators[discriminator].judged
         for view, value in views.items():
-            _expect(value, judged, f"view '{view}' of discriminator '{guard}'")
+            _expect(value, judged, f"view '{view}' of discriminator '{discriminator}'")
         return views
 
-    def replayed(self, guard: str, fakes: Tensor, batch: BatchDraws) -> Tensor:
+    def replayed(self, discriminator: str, fakes: Tensor, batch: BatchDraws) -> Tensor:
         """What D is shown in place of fresh fakes (the image pool).
 
         Where several processes play, the fakes of all pass the pool of each, so that these stay
         the same, and that of one process.
         """
-        for name, augmentor in self._augmentors_of(guard, batch):
+        for name, augmentor in self._augmentors_of(discriminator, batch):
             if type(augmentor).replay is Augmentor.replay:
                 continue
             component = self.plan.augmentors[name].component
             with attributing_errors(component):
                 if self.ranks is None or not self.ranks.playing:
-                    shown = augmentor.replay(fakes, batch.draw("replay", name, guard))
+                    shown = augmentor.replay(fakes, batch.draw("replay", name, discriminator))
                     fakes = replayed_of(shown, fakes, component)
                     continue
-                whole, draw = self.ranks.whole(fakes), batch.draw_together("replay", name, guard)
+                whole, draw = (
+                    self.ranks.whole(fakes),
+                    batch.draw_together("replay", name, discriminator),
+                )
                 shown = replayed_of(augmentor.replay(whole, draw), whole, component)
                 fakes = shown[self.ranks.share(slice(0, len(shown)))]
         return fakes
 
-    def _augmentors_of(self, guard: str, batch: BatchDraws) -> Iterator[tuple[str, Augmentor]]:
+    def _augmentors_of(
+        self, discriminator: str, batch: BatchDraws
+    ) -> Iterator[tuple[str, Augmentor]]:
         for name, plan in self.plan.augmentors.items():
-            if guard in plan.on and batch.update % plan.every == 0:
-                yield name, self.augmentors[of_augmentor(name, guard)]
+            if discriminator in plan.on and batch.update % plan.every == 0:
+                yield name, self.augmentors[of_augmentor(name, discriminator)]
 
 
 def _expect(data: Tensor, spec: Spec, what: str) -> None:

@@ -115,14 +115,14 @@ class Game(Forwards):
     def _build_augmentors(self, registry: Registry) -> dict[str, Augmentor]:
         """`augmentors.NAME@DISCRIMINATOR` -> instance, in the order of the recipe."""
         built: dict[str, Augmentor] = {}
-        for guard, discriminator in self.plan.discriminators.items():
-            spec = self.plan.domains[discriminator.on].spec
+        for discriminator, judging in self.plan.discriminators.items():
+            spec = self.plan.domains[judging.on].spec
             for name, augmentor in self.plan.augmentors.items():
-                if guard not in augmentor.on:
+                if discriminator not in augmentor.on:
                     continue
                 cls = registry.load_target(augmentor.component)
                 with attributing_errors(augmentor.component):
-                    built[of_augmentor(name, guard)] = cls(augmentor.options, spec)
+                    built[of_augmentor(name, discriminator)] = cls(augmentor.options, spec)
                 views = augmentor.component.views
                 spec = views(augmentor.options, spec).get("plain", spec) if views else spec
         return built
@@ -134,9 +134,9 @@ class Game(Forwards):
             if not loss.of_pairings:
                 built[of_loss(name)] = build_loss(loss, registry, self.draws, self.plan)
                 continue
-            for guard in loss.on:
-                plan = self.plan.discriminators[guard]
-                built[of_loss(name, guard)] = build_loss(
+            for discriminator in loss.on:
+                plan = self.plan.discriminators[discriminator]
+                built[of_loss(name, discriminator)] = build_loss(
                     loss, registry, self.draws, self.plan, plan, self.networks[plan.address]
                 )
         for address, instance in built.items():
@@ -201,11 +201,13 @@ class Game(Forwards):
         """How the parameters of a loss are moved: as the network is that it plays on, and of
         several the first one."""
         loss = Address.parse(address)
-        guard = loss.discriminator
+        discriminator = loss.discriminator
         if side == "discriminator" and self.plan.discriminators:
             plans = self.plan.discriminators
-            return (plans[guard] if guard else next(iter(plans.values()))).settings
-        made = self.plan.pairings(guard) if guard else self.plan.losses[loss.name].on
+            return (plans[discriminator] if discriminator else next(iter(plans.values()))).settings
+        made = (
+            self.plan.pairings(discriminator) if discriminator else self.plan.losses[loss.name].on
+        )
         return self.plan.generators[made[0]].settings
 
     def _build_trained_module(
@@ -229,10 +231,10 @@ class Game(Forwards):
         themselves. A discriminator whose gradient losses read is left out, since what is compiled
         cannot be differentiated twice."""
         reading = [
-            guard
+            discriminator
             for loss in self.plan.losses.values()
             if any(name.endswith("_gradient") for names in loss.needs.values() for name in names)
-            for guard in loss.on
+            for discriminator in loss.on
         ]
         for trained_module in self.trained_modules:
             part = Address.parse(trained_module.address)
@@ -350,15 +352,15 @@ class Game(Forwards):
                 1,
             )
             return
-        for guard in loss.on:
-            if turn.side == "discriminator" and not self._judge_learns(guard):
+        for discriminator in loss.on:
+            if turn.side == "discriminator" and not self._judge_learns(discriminator):
                 continue
-            address = of_loss(loss.name, guard)
+            address = of_loss(loss.name, discriminator)
             plays = turn.side == "discriminator" or self._owner_learns(address, turn.side)
-            sources = self.plan.pairings(guard)
+            sources = self.plan.pairings(discriminator)
             calls: list[_Read] = [
-                partial(turn.pairing, guard, g, view)
-                for view in turn.views(guard)
+                partial(turn.pairing, discriminator, g, view)
+                for view in turn.views(discriminator)
                 for g in sources
                 if plays or self._learns(g)
             ]
@@ -379,17 +381,19 @@ class Game(Forwards):
         trained_module = self._trained_modules.get(address)
         return trained_module is not None and trained_module.learns and trained_module.side == side
 
-    def _judge_learns(self, guard: str) -> bool:
+    def _judge_learns(self, discriminator: str) -> bool:
         own = any(
-            Address.parse(p.address).discriminator == guard
+            Address.parse(p.address).discriminator == discriminator
             and p.learns
             and p.side == "discriminator"
             for p in self.trained_modules
         )
-        encoders = (self._trained_modules[of_generator(name)] for name in self.plan.encoders(guard))
+        encoders = (
+            self._trained_modules[of_generator(name)] for name in self.plan.encoders(discriminator)
+        )
         return (
             own
-            or self._trained_modules[of_discriminator(guard)].learns
+            or self._trained_modules[of_discriminator(discriminator)].learns
             or any(trained_module.learns for trained_module in encoders)
         )
 
@@ -477,10 +481,12 @@ class Game(Forwards):
             return whole, whole
         return whole, whole - sum(p.numel() for p in self.frozen[address].trainable(module))
 
-    def decision_threshold(self, guard: str) -> float | None:
+    def decision_threshold(self, discriminator: str) -> float | None:
         """The score above which this discriminator says "real", by the first loss that knows."""
         instances = (
-            loss for a, loss in self.losses.items() if Address.parse(a).discriminator == guard
+            loss
+            for a, loss in self.losses.items()
+            if Address.parse(a).discriminator == discriminator
         )
         return next(
             (i.decision_threshold for i in instances if i.decision_threshold is not None), None

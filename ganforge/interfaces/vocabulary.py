@@ -7,7 +7,7 @@ A name is `<input>` or `<input>_<quantity>`; translations have names of their ow
 from __future__ import annotations
 
 INPUTS = {
-    "real": "real data of the domain that the discriminator guards",
+    "real": "real data of the domain that the discriminator judges",
     "labelled": "real data whose labels are known: rows of their own where the data has such, else "
     "the same as real",
     "fake": "what a generator made for that domain",

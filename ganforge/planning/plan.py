@@ -99,7 +99,7 @@ class GeneratorPlan(Part):
 
 @frozen
 class DiscriminatorPlan(Part):
-    """A guard of the domain `on`; `judged` is what it sees, after the augmentors.
+    """A discriminator of the domain `on`; `judged` is what it sees, after the augmentors.
 
     labels: the spec of the classes of what it judges, where the data has labels for some rows.
     """
@@ -195,7 +195,7 @@ class Plan:
         return next(name for name, g in self.generators.items() if g.target == domain)
 
     def labelled(self, discriminator: str) -> str | None:
-        """The domain of labelled rows beside those that this discriminator guards, where the data
+        """The domain of labelled rows beside those that this discriminator judges, where the data
         keeps them apart."""
         domain = self.domains[self.discriminators[discriminator].on]
         return self.data.description.labelled.get(domain.of or domain.name)

@@ -279,13 +279,13 @@ class Run:
             built[key] = build_network(plan, self.registry, draws, others)
         return built[key]
 
-    def _loss(self, plan: LossPlan, guard: DiscriminatorPlan) -> Loss:
+    def _loss(self, plan: LossPlan, discriminator: DiscriminatorPlan) -> Loss:
         """A loss as it plays on one discriminator, with the parameters that it owns."""
-        address = of_loss(plan.name, guard.name)
+        address = of_loss(plan.name, discriminator.name)
         if address not in self._loaded:
-            blank = self._blank(guard.address, False, {})
+            blank = self._blank(discriminator.address, False, {})
             draws = Draws(self.plan.train.seed)
-            loss = build_loss(plan, self.registry, draws, self.plan, guard, blank)
+            loss = build_loss(plan, self.registry, draws, self.plan, discriminator, blank)
             self._loaded[address] = self._filled(loss, address, plan)
         return cast(Loss, self._loaded[address].eval())
 
@@ -318,7 +318,7 @@ class Run:
     def class_scores(self, images: Tensor, discriminator: str | None = None) -> Tensor:
         """What a discriminator, or a classifier that a loss hung on it, says of the classes.
 
-        images: [N, C, H, W] of the domain that it guards, or of that which this is resized from;
+        images: [N, C, H, W] of the domain that it judges, or of that which this is resized from;
         unaugmented. Returns logits [N, classes] on the CPU; a further output for fakes is left out.
         Raises GanforgeError where nothing classifies.
         """
@@ -547,12 +547,14 @@ class Run:
         return torch.cat(made)
 
 
-def owns(loss: LossPlan, guard: DiscriminatorPlan) -> bool:
+def owns(loss: LossPlan, discriminator: DiscriminatorPlan) -> bool:
     """Whether a loss has an instance of its own for this discriminator."""
-    return loss.of_pairings and guard.name in loss.on
+    return loss.of_pairings and discriminator.name in loss.on
 
 
-def _classes(output: Tensor | DiscriminatorOutput, owners: Sequence[Loss], guard: str) -> Tensor:
+def _classes(
+    output: Tensor | DiscriminatorOutput, owners: Sequence[Loss], discriminator: str
+) -> Tensor:
     output = (
         output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(scores=output)
     )
@@ -562,7 +564,7 @@ def _classes(output: Tensor | DiscriminatorOutput, owners: Sequence[Loss], guard
         scores = loss.class_scores(output)
         if scores is not None:
             return scores
-    raise GanforgeError(f"neither discriminator '{guard}' nor a loss on it classifies")
+    raise GanforgeError(f"neither discriminator '{discriminator}' nor a loss on it classifies")
 
 
 P = TypeVar("P")

@@ -493,9 +493,9 @@ class Training:
     def _without_second_derivative(self, losses: list[LossPlan], side: Side) -> str:
         """The line to show where a gradient that losses read cannot be differentiated again."""
         reading = [loss for loss in losses if _reads_gradients([loss], side)]
-        guards = dict.fromkeys(name for loss in reading for name in loss.on)
+        judging = dict.fromkeys(name for loss in reading for name in loss.on)
         plans = self.plan.discriminators
-        who = ", ".join(f"'{n}' ({plans[n].component.id})" for n in guards if n in plans)
+        who = ", ".join(f"'{n}' ({plans[n].component.id})" for n in judging if n in plans)
         by = ", ".join(f"'{loss.name}'" for loss in reading)
         return (
             f"discriminator {who or 'of this turn'} has no second derivative on "
@@ -560,11 +560,11 @@ class Training:
 
     def _note_scores(self, turn: Turn) -> None:
         """Keep D's last scores and images; they are reduced only when somebody reads them."""
-        for guard in self.plan.discriminators:
-            name = f"/{guard}" if len(self.plan.discriminators) > 1 else ""
-            scores, data = turn.known_scores(guard), turn.known_data(guard)
+        for discriminator in self.plan.discriminators:
+            name = f"/{discriminator}" if len(self.plan.discriminators) > 1 else ""
+            scores, data = turn.known_scores(discriminator), turn.known_data(discriminator)
             if scores is not None:
-                self._scores[name] = (*scores, self.game.decision_threshold(guard))
+                self._scores[name] = (*scores, self.game.decision_threshold(discriminator))
             if data is not None and data[0].dim() == 4 and min(map(len, data)) >= _FEWEST:
                 self._shown[name] = data
 
