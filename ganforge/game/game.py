@@ -128,7 +128,7 @@ class Game(Forwards):
         return built
 
     def _build_losses(self, registry: Registry) -> dict[str, Loss]:
-        """`losses.NAME@DISCRIMINATOR` for losses of contests, else `losses.NAME`."""
+        """`losses.NAME@DISCRIMINATOR` for losses of pairings, else `losses.NAME`."""
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
             if not loss.of_pairings:
@@ -158,12 +158,12 @@ class Game(Forwards):
             module.to(self.device)
 
     def _build_ema(self) -> dict[str, nn.Module]:
-        """Exponential moving averages of generators, by the generator's address.
+        """The EMA (exponential moving average) of each generator that has one, by its address.
 
         One that keeps another network by a `Ref` without registering it as its part sees that
         one's average, or that one itself where it has none.
         """
-        averages: dict[str, nn.Module] = {}
+        ema: dict[str, nn.Module] = {}
         waiting = [plan for plan in self.plan.generators.values() if plan.ema is not None]
         while waiting:  # what `Ref`s name first
             later = {plan.address for plan in waiting}
@@ -172,13 +172,13 @@ class Game(Forwards):
             network = self.networks[plan.address]
             kept = {id(part) for part in network.modules()}
             beside = {
-                id(other): averages.get(address, other)
+                id(other): ema.get(address, other)
                 for address, other in self.networks.items()
                 if id(other) not in kept
             }
-            average = copy.deepcopy(network, beside).eval()
-            averages[plan.address] = average.requires_grad_(False)
-        return averages
+            smoothed = copy.deepcopy(network, beside).eval()
+            ema[plan.address] = smoothed.requires_grad_(False)
+        return ema
 
     def _build_trained_modules(self) -> Iterator[TrainedModule]:
         for plan in self.plan.networks.values():
@@ -325,7 +325,7 @@ class Game(Forwards):
     def terms(self, loss: LossPlan, turn: Turn) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """(instance address, its named terms, each a 0-d mean), as the loss defines them.
 
-        A loss of contests: mean over the sources of fakes, sum over views and discriminators.
+        A loss of pairings: mean over the sources of fakes, sum over views and discriminators.
         Any other: once per generator.
         """
         for address, calls, mean_over in self._calls(loss, turn):

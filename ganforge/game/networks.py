@@ -101,7 +101,7 @@ def build_loss(
     discriminator: DiscriminatorPlan | None = None,
     network: nn.Module | None = None,
 ) -> Loss:
-    """An instance of a loss: of contests, that of one discriminator, whose network is given; of any
+    """An instance of a loss: of pairings, that of one discriminator, whose network is given; of any
     other, the only one."""
     cls = registry.load_target(plan.component)
     with attributing_errors(plan.component):

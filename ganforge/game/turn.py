@@ -39,7 +39,7 @@ class Turn:
         self.step = step
         self.wants = frozenset(wants)
         self._inputs: dict[tuple[str, str, str], DiscriminatorInput] = {}
-        self._journeys: dict[str, Translation] = {}
+        self._translations: dict[str, Translation] = {}
 
     def input_of(self, discriminator: str, kind: str, generator: str) -> DiscriminatorInput:
         """The input `kind` before `discriminator`; real data is the same for all fakes."""
@@ -52,9 +52,9 @@ class Turn:
 
     def translation(self, generator: str) -> Translation:
         """What concerns one generator alone."""
-        if generator not in self._journeys:
-            self._journeys[generator] = Translation(self, generator)
-        return self._journeys[generator]
+        if generator not in self._translations:
+            self._translations[generator] = Translation(self, generator)
+        return self._translations[generator]
 
     def pairing(self, discriminator: str, generator: str, view: str, name: str) -> Any:
         """The value of a vocabulary name in one pairing."""
@@ -87,7 +87,7 @@ class Turn:
         return (data["real"], data["fake"]) if len(data) == 2 else None
 
     def batched_together(self, discriminator: str, view: str) -> list[DiscriminatorForward]:
-        """The sightings of one view that one forward makes: in D's turn, real and fakes before a
+        """The forwards of one view that one forward makes: in D's turn, real and fakes before a
         discriminator that judges each row by itself; not where a gradient with respect to one of
         them is read, since that would go through all."""
         if self.side == "generator" or not self.game.judges_rows_apart(discriminator):
@@ -316,7 +316,7 @@ class DiscriminatorInput:
         return None
 
     def forward_of(self, view: str) -> DiscriminatorForward:
-        """What the discriminator says of this input in one view."""
+        """What the discriminator returns for this input in one view."""
         if view not in self._forwards:
             address = (self._kind, self._generator, view, self._turn.side, *self._batch.address)
             self._forwards[view] = DiscriminatorForward(
