@@ -1,4 +1,4 @@
-"""What a run will need of memory, foretold from a small part of its batch."""
+"""What a run will need of memory, estimated from a small part of its batch."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def test_bytes_for_people(size, words):
 
 
 def test_memory_that_is_used_is_occupied():
-    before = resident_memory.occupied()
+    before = resident_memory.resident()
     if not before:
         pytest.skip("this system does not say")
     kept = torch.ones(20_000_000)
-    assert resident_memory.occupied() - before > 70 * MB
+    assert resident_memory.resident() - before > 70 * MB
     assert kept.sum() and resident_memory.available() > 100 * MB
 
 
@@ -186,7 +186,7 @@ use = "non-saturating"
     ],
     ids=["activations", "weights"],
 )
-def test_runs_take_what_was_foretold(batch, generator, discriminator, workdir):
+def test_runs_take_what_was_estimated(batch, generator, discriminator, workdir):
     draw_pictures(workdir / "pictures", count=300, size=(32, 32))
     text = LARGE.replace("BATCH", str(batch)).replace("GENERATOR", generator)
     text = text.replace("DISCRIMINATOR", discriminator)

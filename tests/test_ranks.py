@@ -97,7 +97,7 @@ def test_two_processes_play_the_game_of_one(name, played, tmp_path):
     assert first["error"] == second["error"] == ""
     figures = alone.gauges()
     for key, value in first["gauges"].items():
-        if not key.startswith("spread/"):  # which is within the rows of each
+        if not key.startswith("pixel_std/"):  # which is within the rows of each
             assert figures[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
 
 

@@ -178,3 +178,22 @@ def test_a_run_folder_below_a_file_is_refused_in_one_line(tmp_path):
     (tmp_path / "letter").write_text("dear", encoding="utf-8")
     with pytest.raises(RunError, match=r"^cannot write the run folder .*--out DIR`$"):
         RunFolder(tmp_path / "letter" / Path("run")).create("", "")
+
+
+def test_what_lies_in_a_run_is_found_by_its_step_and_nothing_half_written_is(tmp_path):
+    folder = RunFolder(tmp_path)
+    for path in (folder.samples, folder.snapshots):
+        path.mkdir()
+    for path in (folder.sheet(500), folder.sheet(2_000_000), folder.snapshot(20)):
+        path.touch()
+    for name in ("real.png", "step-000900.png.partial", "progress.gif"):
+        (folder.samples / name).touch()
+    (folder.snapshots / ".step-000030.safetensors.partial").touch()
+    assert list(folder.sheets_by_step()) == [500, 2_000_000]
+    assert folder.snapshots_by_step() == {20: folder.snapshot(20)}
+
+
+def test_numbers_that_were_logged_under_a_former_name_are_read_under_the_one_of_today(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text('{"step": 3, "spread/fake": 0.5, "accuracy": 1.0}\n')
+    assert list(folder.metric_lines()) == [{"step": 3, "pixel_std/fake": 0.5, "accuracy": 1.0}]

@@ -15,6 +15,8 @@ from arithmetic import arithmetic
 from PIL import Image
 from safetensors.torch import load_file
 
+from ganforge.interfaces.logged_names import current_name
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of names that were renamed
 
 KEPT = Path(__file__).parent / "data" / "runs_0_1_0"
@@ -57,6 +59,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 def state(folder: Path) -> dict:
     found = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    found["gauges"] = {current_name(name): value for name, value in found["gauges"].items()}
     return {key: value for key, value in found.items() if key not in OF_ITS_TIME}
 
 

@@ -343,3 +343,12 @@ def test_a_checkpoint_asked_for_by_the_first_hook_holds_what_later_hooks_do(tmp_
     training.run()
     saved = checkpoint.load(training.folder.checkpoints, 2)
     assert saved.state["hooks"]["diary"]["lines"][-1] == "2 ended"
+
+
+def test_a_number_is_found_by_its_former_name(tmp_path):
+    training = training_of(tmp_path, ONE_PAIR)
+    training.take_step(1)
+    std = training.gauge("pixel_std/fake")
+    assert std is not None and std > 0
+    assert training.gauge("spread/fake") == std
+    assert "spread/fake" not in training.gauges()

@@ -695,20 +695,13 @@ def fit_images(
         scale = min(height / down, width / across)
         size = max(1, round(down * scale)), max(1, round(across * scale))
     if images.shape[2:] != size:
+        from ganforge.data.resampling import resampled
+
         parts = torch.split(images, _AT_ONCE)
-        images = torch.cat([_resized(part, size, resample) for part in parts])
+        images = torch.cat([resampled(part, size, resample) for part in parts])
     above, before = (height - size[0]) // 2, (width - size[1]) // 2
     sides = before, width - size[1] - before, above, height - size[0] - above
     return pad(images, sides) if any(sides) else images
-
-
-def _resized(images: Tensor, size: tuple[int, int], resample: Resample) -> Tensor:
-    from torch.nn.functional import interpolate
-
-    if resample == "nearest":
-        return interpolate(images, size, mode="nearest-exact")
-    sized = interpolate(images.float(), size, mode="bilinear", antialias=True)
-    return sized.round_().clamp_(0, 255).byte()
 
 
 def _to_array(picture: Image.Image) -> np.ndarray:

@@ -50,7 +50,7 @@ class Batch:
     def __getitem__(self, domain: str) -> Tensor:
         """Real data of a domain, [N, *spec.shape]."""
         if self._data is None:
-            self._data = dict(self.game.feed.batch(self.update, self.rows))
+            self._data = dict(self.game.batches.batch(self.update, self.rows))
         if domain not in self._data:
             of = self.game.plan.domains[domain].of
             self._data[domain] = self.game.derived(domain, self[of], self.draw("view", domain))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ganforge.data.resampling import resized
 from ganforge.game.error_attribution import attributing_errors
 from ganforge.interfaces.components import Augmentor
 from ganforge.interfaces.draws import Draw
-from ganforge.interfaces.manifest import Resample
 from ganforge.planning.plan import DomainPlan
 
 
@@ -25,16 +24,3 @@ def derived(domain: DomainPlan, images: Tensor, view: Augmentor | None, draw: Dr
     with torch.no_grad(), attributing_errors(domain.view.component):
         made = view.view(images, draw)
     return made if isinstance(made, Tensor) else next(iter(made.values()))
-
-
-def resized(images: Tensor, shape: tuple[int, ...], resample: Resample = "smooth") -> Tensor:
-    """Images at another size, and in grey where fewer channels are asked for."""
-    channels, height, width = shape
-    if channels == 1 and images.shape[1] == 3:
-        weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601
-        images = (images * weights).sum(1, keepdim=True)
-    if images.shape[2:] == (height, width):
-        return images
-    if resample == "nearest":
-        return F.interpolate(images, (height, width), mode="nearest-exact")
-    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)

@@ -18,7 +18,7 @@ from ganforge.registry.plugin_loader import BUILT_IN
 
 WHOLE = "GANFORGE_TRACEBACK"  # set to 1, a plugin's error comes with its traceback
 
-# What is said of operations that can be differentiated once only.
+# What PyTorch says of operations that can be differentiated once only.
 _ONCE_DIFFERENTIABLE = (
     ("derivative for aten::", "_backward is not implemented"),
     ("differentiate twice", "once_differentiable"),
@@ -42,8 +42,8 @@ def needs_more_items(error: BaseException) -> bool:
 
 def lacks_second_derivative(error: BaseException) -> bool:
     """Whether an error means that PyTorch cannot differentiate the gradient of some operation."""
-    said = str(error)
-    return any(all(part in said for part in sign) for sign in _ONCE_DIFFERENTIABLE)
+    message = str(error)
+    return any(all(part in message for part in sign) for sign in _ONCE_DIFFERENTIABLE)
 
 
 @contextmanager
@@ -59,12 +59,12 @@ def attributing_errors(*components: Component) -> Iterator[None]:
     except GanforgeError:
         raise
     except (Exception, SystemExit, GeneratorExit) as error:
-        told = remembers_no_memory(error) or needs_more_items(error)
+        reported_elsewhere = remembers_no_memory(error) or needs_more_items(error)
         whole = os.environ.get(WHOLE, "") not in ("", "0")
         theirs = [c for c in components if c.provider != BUILT_IN]
         if len(components) > 1:
             theirs = [c for c in theirs if _place(c, error)]
-        if told or whole or not theirs:
+        if reported_elsewhere or whole or not theirs:
             raise
         component = theirs[0]
         raise PluginError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -10,7 +10,6 @@ import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from ganforge.data.feed import Feed
 from ganforge.game.derived_domains import derived
 from ganforge.game.error_attribution import attributing_errors, defined_at
 from ganforge.game.output_checks import (
@@ -42,6 +41,13 @@ class BatchDraws(Protocol):
     def draw_together(self, *address: str) -> Draw: ...
 
 
+class Batches(Protocol):
+    """Where the data of a game comes from: the feed of a run, or one batch that was kept."""
+
+    def batch(self, update: int, rows: slice = ...) -> Mapping[str, Tensor]:
+        """Real data by domain, [N, *spec.shape] each: these rows of an update's batch."""
+
+
 class Forwards:
     """What batches and turns call: one forward at a time, each under its own address in the draws,
     so that what a network draws by itself follows from (seed, address)."""
@@ -50,7 +56,7 @@ class Forwards:
     machine: Machine
     ranks: Ranks | None
     device: torch.device
-    feed: Feed
+    batches: Batches
     draws: Draws
     networks: dict[str, nn.Module]
     augmentors: dict[str, Augmentor]
@@ -133,49 +139,56 @@ class Forwards:
         with self.machine.autocast(), trained_module.keeping_buffers() if keeps else nullcontext():
             yield
 
-    def views(self, guard: str, data: Tensor, batch: BatchDraws, side: Side) -> dict[str, Tensor]:
+    def views(
+        self, discriminator: str, data: Tensor, batch: BatchDraws, side: Side
+    ) -> dict[str, Tensor]:
         """What a discriminator sees of data, by view; the same draws for real and fake."""
         views, shown_by = {"plain": data}, ""
-        for name, augmentor in self._augmentors_of(guard, batch):
+        for name, augmentor in self._augmentors_of(discriminator, batch):
             seen: dict[str, Tensor] = {}
             shown_by = defined_at(self.plan.augmentors[name].component, "view")
             for view, image in views.items():
-                draw = batch.draw("augmentor", name, guard, view, side)
+                draw = batch.draw("augmentor", name, discriminator, view, side)
                 component = self.plan.augmentors[name].component
                 with attributing_errors(component), unchanged(component, "view", {"data": image}):
                     result = augmentor.view(image, draw)
                 shown = views_of(result, len(image), component)
                 seen |= {_view_name(view, key): value for key, value in shown.items()}
             views = seen
-        judged = self.plan.discriminators[guard].judged
+        judged = self.plan.discriminators[discriminator].judged
         for view, value in views.items():
-            _expect(value, judged, f"view '{view}' of discriminator '{guard}'", shown_by)
+            _expect(value, judged, f"view '{view}' of discriminator '{discriminator}'", shown_by)
         return views
 
-    def replayed(self, guard: str, fakes: Tensor, batch: BatchDraws) -> Tensor:
+    def replayed(self, discriminator: str, fakes: Tensor, batch: BatchDraws) -> Tensor:
         """What D is shown in place of fresh fakes (the image pool).
 
         Where several processes play, the fakes of all pass the pool of each, so that these stay
         the same, and that of one process.
         """
-        for name, augmentor in self._augmentors_of(guard, batch):
+        for name, augmentor in self._augmentors_of(discriminator, batch):
             if type(augmentor).replay is Augmentor.replay:
                 continue
             component = self.plan.augmentors[name].component
             with attributing_errors(component):
                 if self.ranks is None or not self.ranks.playing:
-                    shown = augmentor.replay(fakes, batch.draw("replay", name, guard))
+                    shown = augmentor.replay(fakes, batch.draw("replay", name, discriminator))
                     fakes = replayed_of(shown, fakes, component)
                     continue
-                whole, draw = self.ranks.whole(fakes), batch.draw_together("replay", name, guard)
+                whole, draw = (
+                    self.ranks.whole(fakes),
+                    batch.draw_together("replay", name, discriminator),
+                )
                 shown = replayed_of(augmentor.replay(whole, draw), whole, component)
                 fakes = shown[self.ranks.share(slice(0, len(shown)))]
         return fakes
 
-    def _augmentors_of(self, guard: str, batch: BatchDraws) -> Iterator[tuple[str, Augmentor]]:
+    def _augmentors_of(
+        self, discriminator: str, batch: BatchDraws
+    ) -> Iterator[tuple[str, Augmentor]]:
         for name, plan in self.plan.augmentors.items():
-            if guard in plan.on and batch.update % plan.every == 0:
-                yield name, self.augmentors[of_augmentor(name, guard)]
+            if discriminator in plan.on and batch.update % plan.every == 0:
+                yield name, self.augmentors[of_augmentor(name, discriminator)]
 
 
 def _expect(data: Tensor, spec: Spec, what: str, where: str) -> None:

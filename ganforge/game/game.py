@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ganforge.data.feed import Feed
 from ganforge.game import optimizers
 from ganforge.game.error_attribution import attributing_errors
-from ganforge.game.forwards import Forwards
+from ganforge.game.forwards import Batches, Forwards
 from ganforge.game.frozen import Frozen
 from ganforge.game.networks import build_loss, build_networks, build_views, learning_side
 from ganforge.game.output_checks import loss_terms, unchanged
@@ -64,7 +64,7 @@ _Read = Callable[[str], Any]  # the value of a name of the vocabulary
 
 
 class Game(Forwards):
-    """Everything that plays. `feed` brings the data, `machine` says where and how precisely.
+    """Everything that plays. `batches` brings the data, `machine` says where and how precisely.
 
     ranks: the processes that play it, where they are several.
     """
@@ -74,14 +74,14 @@ class Game(Forwards):
         plan: Plan,
         registry: Registry,
         machine: Machine,
-        feed: Feed,
+        batches: Batches,
         ranks: Ranks | None = None,
     ) -> None:
         self.plan = plan
         self.machine = machine
         self.ranks = ranks
         self.device = machine.device
-        self.feed = feed
+        self.batches = batches
         self.draws = Draws(plan.train.seed, machine.device.type)
         self.frozen: dict[str, Frozen] = {}  # by address, what the author of a part froze
         self.networks: dict[str, nn.Module] = build_networks(
@@ -105,33 +105,39 @@ class Game(Forwards):
         self.phase: PhasePlan | None = None
         self._open: Side = "discriminator"  # the side that updates
 
+    @property
+    def feed(self) -> Feed:
+        """The feed of a run that trains; a turn that is played again has none."""
+        assert isinstance(self.batches, Feed)
+        return self.batches
+
     # --- building -------------------------------------------------------------------------------
 
     def _build_augmentors(self, registry: Registry) -> dict[str, Augmentor]:
         """`augmentors.NAME@DISCRIMINATOR` -> instance, in the order of the recipe."""
         built: dict[str, Augmentor] = {}
-        for guard, discriminator in self.plan.discriminators.items():
-            spec = self.plan.domains[discriminator.on].spec
+        for discriminator, judging in self.plan.discriminators.items():
+            spec = self.plan.domains[judging.on].spec
             for name, augmentor in self.plan.augmentors.items():
-                if guard not in augmentor.on:
+                if discriminator not in augmentor.on:
                     continue
                 cls = registry.load_target(augmentor.component)
                 with attributing_errors(augmentor.component):
-                    built[of_augmentor(name, guard)] = cls(augmentor.options, spec)
+                    built[of_augmentor(name, discriminator)] = cls(augmentor.options, spec)
                 views = augmentor.component.views
                 spec = views(augmentor.options, spec).get("plain", spec) if views else spec
         return built
 
     def _build_losses(self, registry: Registry) -> dict[str, Loss]:
-        """`losses.NAME@DISCRIMINATOR` for losses of contests, else `losses.NAME`."""
+        """`losses.NAME@DISCRIMINATOR` for losses of pairings, else `losses.NAME`."""
         built: dict[str, Loss] = {}
         for name, loss in self.plan.losses.items():
             if not loss.of_pairings:
                 built[of_loss(name)] = build_loss(loss, registry, self.draws, self.plan)
                 continue
-            for guard in loss.on:
-                plan = self.plan.discriminators[guard]
-                built[of_loss(name, guard)] = build_loss(
+            for discriminator in loss.on:
+                plan = self.plan.discriminators[discriminator]
+                built[of_loss(name, discriminator)] = build_loss(
                     loss, registry, self.draws, self.plan, plan, self.networks[plan.address]
                 )
         for address, instance in built.items():
@@ -153,12 +159,12 @@ class Game(Forwards):
             module.to(self.device)
 
     def _build_ema(self) -> dict[str, nn.Module]:
-        """Exponential moving averages of generators, by the generator's address.
+        """The EMA (exponential moving average) of each generator that has one, by its address.
 
         One that keeps another network by a `Ref` without registering it as its part sees that
         one's average, or that one itself where it has none.
         """
-        averages: dict[str, nn.Module] = {}
+        ema: dict[str, nn.Module] = {}
         waiting = [plan for plan in self.plan.generators.values() if plan.ema is not None]
         while waiting:  # what `Ref`s name first
             later = {plan.address for plan in waiting}
@@ -167,13 +173,13 @@ class Game(Forwards):
             network = self.networks[plan.address]
             kept = {id(part) for part in network.modules()}
             beside = {
-                id(other): averages.get(address, other)
+                id(other): ema.get(address, other)
                 for address, other in self.networks.items()
                 if id(other) not in kept
             }
-            average = copy.deepcopy(network, beside).eval()
-            averages[plan.address] = average.requires_grad_(False)
-        return averages
+            smoothed = copy.deepcopy(network, beside).eval()
+            ema[plan.address] = smoothed.requires_grad_(False)
+        return ema
 
     def _build_trained_modules(self) -> Iterator[TrainedModule]:
         for plan in self.plan.networks.values():
@@ -196,11 +202,13 @@ class Game(Forwards):
         """How the parameters of a loss are moved: as the network is that it plays on, and of
         several the first one."""
         loss = Address.parse(address)
-        guard = loss.discriminator
+        discriminator = loss.discriminator
         if side == "discriminator" and self.plan.discriminators:
             plans = self.plan.discriminators
-            return (plans[guard] if guard else next(iter(plans.values()))).settings
-        made = self.plan.pairings(guard) if guard else self.plan.losses[loss.name].on
+            return (plans[discriminator] if discriminator else next(iter(plans.values()))).settings
+        made = (
+            self.plan.pairings(discriminator) if discriminator else self.plan.losses[loss.name].on
+        )
         return self.plan.generators[made[0]].settings
 
     def _build_trained_module(
@@ -224,10 +232,10 @@ class Game(Forwards):
         themselves. A discriminator whose gradient losses read is left out, since what is compiled
         cannot be differentiated twice."""
         reading = [
-            guard
+            discriminator
             for loss in self.plan.losses.values()
             if any(name.endswith("_gradient") for names in loss.needs.values() for name in names)
-            for guard in loss.on
+            for discriminator in loss.on
         ]
         for trained_module in self.trained_modules:
             part = Address.parse(trained_module.address)
@@ -318,7 +326,7 @@ class Game(Forwards):
     def terms(self, loss: LossPlan, turn: Turn) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """(instance address, its named terms, each a 0-d mean), as the loss defines them.
 
-        A loss of contests: mean over the sources of fakes, sum over views and discriminators.
+        A loss of pairings: mean over the sources of fakes, sum over views and discriminators.
         Any other: once per generator.
         """
         for address, calls, mean_over in self._calls(loss, turn):
@@ -345,15 +353,15 @@ class Game(Forwards):
                 1,
             )
             return
-        for guard in loss.on:
-            if turn.side == "discriminator" and not self._judge_learns(guard):
+        for discriminator in loss.on:
+            if turn.side == "discriminator" and not self._judge_learns(discriminator):
                 continue
-            address = of_loss(loss.name, guard)
+            address = of_loss(loss.name, discriminator)
             plays = turn.side == "discriminator" or self._owner_learns(address, turn.side)
-            sources = self.plan.pairings(guard)
+            sources = self.plan.pairings(discriminator)
             calls: list[_Read] = [
-                partial(turn.pairing, guard, g, view)
-                for view in turn.views(guard)
+                partial(turn.pairing, discriminator, g, view)
+                for view in turn.views(discriminator)
                 for g in sources
                 if plays or self._learns(g)
             ]
@@ -374,17 +382,19 @@ class Game(Forwards):
         trained_module = self._trained_modules.get(address)
         return trained_module is not None and trained_module.learns and trained_module.side == side
 
-    def _judge_learns(self, guard: str) -> bool:
+    def _judge_learns(self, discriminator: str) -> bool:
         own = any(
-            Address.parse(p.address).discriminator == guard
+            Address.parse(p.address).discriminator == discriminator
             and p.learns
             and p.side == "discriminator"
             for p in self.trained_modules
         )
-        encoders = (self._trained_modules[of_generator(name)] for name in self.plan.encoders(guard))
+        encoders = (
+            self._trained_modules[of_generator(name)] for name in self.plan.encoders(discriminator)
+        )
         return (
             own
-            or self._trained_modules[of_discriminator(guard)].learns
+            or self._trained_modules[of_discriminator(discriminator)].learns
             or any(trained_module.learns for trained_module in encoders)
         )
 
@@ -461,10 +471,12 @@ class Game(Forwards):
             return whole, whole
         return whole, whole - sum(p.numel() for p in self.frozen[address].trainable(module))
 
-    def decision_threshold(self, guard: str) -> float | None:
+    def decision_threshold(self, discriminator: str) -> float | None:
         """The score above which this discriminator says "real", by the first loss that knows."""
         instances = (
-            loss for a, loss in self.losses.items() if Address.parse(a).discriminator == guard
+            loss
+            for a, loss in self.losses.items()
+            if Address.parse(a).discriminator == discriminator
         )
         return next(
             (i.decision_threshold for i in instances if i.decision_threshold is not None), None

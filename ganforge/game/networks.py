@@ -122,30 +122,32 @@ def build_loss(
     registry: Registry,
     draws: Draws,
     game: Plan,
-    guard: DiscriminatorPlan | None = None,
+    discriminator: DiscriminatorPlan | None = None,
     network: nn.Module | None = None,
 ) -> Loss:
-    """An instance of a loss: of contests, that of one discriminator, whose network is given; of any
+    """An instance of a loss: of pairings, that of one discriminator, whose network is given; of any
     other, the only one."""
     cls = registry.load_target(plan.component)
     with attributing_errors(plan.component):
         loss: Loss = cls(plan.options)
     if type(loss).build is not Loss.build:
-        context = _context(plan, game, guard, network)
-        draws.seed_networks("init", addresses.of_loss(plan.name, guard.name if guard else ""))
+        context = _context(plan, game, discriminator, network)
+        draws.seed_networks(
+            "init", addresses.of_loss(plan.name, discriminator.name if discriminator else "")
+        )
         with attributing_errors(plan.component):
             loss.build(context)
     return loss
 
 
 def _context(
-    plan: LossPlan, game: Plan, guard: DiscriminatorPlan | None, network: nn.Module | None
+    plan: LossPlan, game: Plan, discriminator: DiscriminatorPlan | None, network: nn.Module | None
 ) -> LossContext:
-    names = plan.on if guard is None else game.pairings(guard.name)
+    names = plan.on if discriminator is None else game.pairings(discriminator.name)
     made = {name: game.generators[name] for name in names}
     sources = {name: edge.source_specs for name, edge in made.items()}
     targets = {name: edge.target_spec for name, edge in made.items()}
-    if guard is None or network is None:
+    if discriminator is None or network is None:
         first = made[plan.on[0]]
         return LossContext(
             discriminator="",
@@ -157,10 +159,10 @@ def _context(
         )
     rows = game.train.batch // min(game.train.accumulate, game.train.batch)
     return LossContext(
-        discriminator=guard.name,
-        judged=guard.judged,
-        output=meta_output(network, guard, rows),
-        labels=guard.labels,
+        discriminator=discriminator.name,
+        judged=discriminator.judged,
+        output=meta_output(network, discriminator, rows),
+        labels=discriminator.labels,
         sources=sources,
         targets=targets,
     )

@@ -39,58 +39,58 @@ class Turn:
         self.step = step
         self.wants = frozenset(wants)
         self._inputs: dict[tuple[str, str, str], DiscriminatorInput] = {}
-        self._journeys: dict[str, Translation] = {}
+        self._translations: dict[str, Translation] = {}
 
-    def input_of(self, guard: str, kind: str, generator: str) -> DiscriminatorInput:
-        """The input `kind` before discriminator `guard`; real data is the same for all fakes."""
-        if kind == "labelled" and self.game.plan.labelled(guard) is None:
+    def input_of(self, discriminator: str, kind: str, generator: str) -> DiscriminatorInput:
+        """The input `kind` before `discriminator`; real data is the same for all fakes."""
+        if kind == "labelled" and self.game.plan.labelled(discriminator) is None:
             kind = "real"
-        key = (guard, kind, "" if kind in ("real", "labelled", "mismatched") else generator)
+        key = (discriminator, kind, "" if kind in ("real", "labelled", "mismatched") else generator)
         if key not in self._inputs:
-            self._inputs[key] = DiscriminatorInput(self, guard, kind, key[2])
+            self._inputs[key] = DiscriminatorInput(self, discriminator, kind, key[2])
         return self._inputs[key]
 
     def translation(self, generator: str) -> Translation:
         """What concerns one generator alone."""
-        if generator not in self._journeys:
-            self._journeys[generator] = Translation(self, generator)
-        return self._journeys[generator]
+        if generator not in self._translations:
+            self._translations[generator] = Translation(self, generator)
+        return self._translations[generator]
 
-    def pairing(self, guard: str, generator: str, view: str, name: str) -> Any:
+    def pairing(self, discriminator: str, generator: str, view: str, name: str) -> Any:
         """The value of a vocabulary name in one pairing."""
         if name == "turn":
             return self
         if name in TRANSLATION or name in FORCED:
             return getattr(self.translation(generator), name)
         source, quantity = split(name)
-        judged_input = self.input_of(guard, source, generator)
+        judged_input = self.input_of(discriminator, source, generator)
         if quantity in DISCRIMINATOR_OUTPUT:
             return getattr(judged_input.forward_of(view), quantity)
         return getattr(judged_input, quantity)
 
-    def known_scores(self, guard: str) -> tuple[Tensor, Tensor] | None:
+    def known_scores(self, discriminator: str) -> tuple[Tensor, Tensor] | None:
         """(scores of real, scores of fakes) that this turn's losses have read, detached."""
         scores: dict[str, Tensor] = {}
         for (name, kind, _), judged_input in self._inputs.items():
-            if name == guard and kind in ("real", "fake"):
+            if name == discriminator and kind in ("real", "fake"):
                 found = judged_input.known_scores()
                 if found is not None:
                     scores[kind] = found
         return (scores["real"], scores["fake"]) if len(scores) == 2 else None
 
-    def known_data(self, guard: str) -> tuple[Tensor, Tensor] | None:
+    def known_data(self, discriminator: str) -> tuple[Tensor, Tensor] | None:
         """(real data, fakes) that this turn's losses have put before a discriminator, detached."""
         data: dict[str, Tensor] = {}
         for (name, kind, _), judged_input in self._inputs.items():
-            if name == guard and kind in ("real", "fake") and "data" in vars(judged_input):
+            if name == discriminator and kind in ("real", "fake") and "data" in vars(judged_input):
                 data[kind] = judged_input.data.detach()
         return (data["real"], data["fake"]) if len(data) == 2 else None
 
-    def batched_together(self, guard: str, view: str) -> list[DiscriminatorForward]:
-        """The sightings of one view that one forward makes: in D's turn, real and fakes before a
+    def batched_together(self, discriminator: str, view: str) -> list[DiscriminatorForward]:
+        """The forwards of one view that one forward makes: in D's turn, real and fakes before a
         discriminator that judges each row by itself; not where a gradient with respect to one of
         them is read, since that would go through all."""
-        if self.side == "generator" or not self.game.judges_rows_apart(guard):
+        if self.side == "generator" or not self.game.judges_rows_apart(discriminator):
             return []
         kinds = {
             k
@@ -100,16 +100,16 @@ class Turn:
         if any(f"{kind}_gradient" in self.wants for kind in kinds & set(_BATCHED_TOGETHER)):
             return []
         inputs = [
-            self.input_of(guard, kind, generator)
+            self.input_of(discriminator, kind, generator)
             for kind in _BATCHED_TOGETHER
             if kind in kinds
-            for generator in self.game.plan.pairings(guard)
+            for generator in self.game.plan.pairings(discriminator)
         ]
         return [judged_input.forward_of(view) for judged_input in dict.fromkeys(inputs)]
 
-    def views(self, guard: str) -> tuple[str, ...]:
+    def views(self, discriminator: str) -> tuple[str, ...]:
         """The views that a discriminator has of its data."""
-        return tuple(self.input_of(guard, "real", "").views)
+        return tuple(self.input_of(discriminator, "real", "").views)
 
 
 class Translation:
@@ -195,11 +195,11 @@ class Translation:
 class DiscriminatorInput:
     """One input before one discriminator, whatever the view."""
 
-    def __init__(self, turn: Turn, guard: str, kind: str, generator: str) -> None:
+    def __init__(self, turn: Turn, discriminator: str, kind: str, generator: str) -> None:
         self._turn = turn
         self._batch = turn.batch
         self._game = turn.game
-        self._guard = turn.game.plan.discriminators[guard]
+        self._discriminator = turn.game.plan.discriminators[discriminator]
         self._kind = kind
         self._generator = generator
         self._forwards: dict[str, DiscriminatorForward] = {}
@@ -213,61 +213,61 @@ class DiscriminatorInput:
         return data.detach().requires_grad_() if read and not data.requires_grad else data
 
     def _real(self) -> Tensor:
-        return as_judged(self._batch[self._guard.on], self._spec)
+        return as_judged(self._batch[self._discriminator.on], self._spec)
 
     def _labelled(self) -> Tensor:
-        domain = self._game.plan.labelled(self._guard.name)
+        domain = self._game.plan.labelled(self._discriminator.name)
         assert domain is not None, "such an input is the real one"
         data = self._batch[domain]
-        plan = self._game.plan.domains[self._guard.on]
+        plan = self._game.plan.domains[self._discriminator.on]
         if plan.origin == "derived":
             data = self._game.derived(plan.name, data, self._batch.draw("view", domain))
         return as_judged(data, self._spec)
 
     def _mismatched(self) -> Tensor:
-        return as_judged(self._batch[self._guard.on], self._spec)
+        return as_judged(self._batch[self._discriminator.on], self._spec)
 
     @property
     def _spec(self) -> Spec:
-        """Of what it guards, before the augmentors."""
-        return self._game.plan.domains[self._guard.on].spec
+        """Of what it judges, before the augmentors."""
+        return self._game.plan.domains[self._discriminator.on].spec
 
     def _fake(self, purpose: str = "made") -> Tensor:
         made = self._batch.made(self._generator, purpose).data
         if self._turn.side == "generator":
             return made
-        return self._game.replayed(self._guard.name, made.detach(), self._batch)
+        return self._game.replayed(self._discriminator.name, made.detach(), self._batch)
 
     def _second(self) -> Tensor:
         return self._fake("second")
 
     def _mixed(self) -> Tensor:
         """Points on the lines between real and fake (WGAN-GP, arXiv:1704.00028, algorithm 1)."""
-        real = self._turn.input_of(self._guard.name, "real", "").data.detach()
-        fake = self._turn.input_of(self._guard.name, "fake", self._generator).data.detach()
-        draw = self._batch.draw("mixed", self._guard.name, self._generator)
+        real = self._turn.input_of(self._discriminator.name, "real", "").data.detach()
+        fake = self._turn.input_of(self._discriminator.name, "fake", self._generator).data.detach()
+        draw = self._batch.draw("mixed", self._discriminator.name, self._generator)
         share = draw.uniform(*[1] * (real.dim() - 1))
         return torch.lerp(fake, real, share)
 
     @cached_property
     def views(self) -> Mapping[str, Tensor]:
         """The data after the augmentors, by view; real and fake get the same draws."""
-        return self._game.views(self._guard.name, self.data, self._batch, self._turn.side)
+        return self._game.views(self._discriminator.name, self.data, self._batch, self._turn.side)
 
     @cached_property
     def labels(self) -> Tensor:
         """Class numbers: the rows' own for real data, those asked for of a generator."""
         if self._kind in ("real", "mismatched"):
-            return real_labels(self._batch, self._guard.on)
+            return real_labels(self._batch, self._discriminator.on)
         if self._kind == "labelled":
-            return real_labels(self._batch, str(self._game.plan.labelled(self._guard.name)))
+            return real_labels(self._batch, str(self._game.plan.labelled(self._discriminator.name)))
         plan = self._game.plan.generators[self._generator]
         return labels_among(plan, self._batch.sources(self._generator))
 
     @cached_property
     def given(self) -> tuple[Tensor, ...] | None:
         """The condition: of the same row, of another row, or what the generator was given."""
-        return tuple(self._condition(domain) for domain in self._guard.given) or None
+        return tuple(self._condition(domain) for domain in self._discriminator.given) or None
 
     def _condition(self, domain: str) -> Tensor:
         condition = None
@@ -316,11 +316,11 @@ class DiscriminatorInput:
         return None
 
     def forward_of(self, view: str) -> DiscriminatorForward:
-        """What the discriminator says of this input in one view."""
+        """What the discriminator returns for this input in one view."""
         if view not in self._forwards:
             address = (self._kind, self._generator, view, self._turn.side, *self._batch.address)
             self._forwards[view] = DiscriminatorForward(
-                self, self._guard.name, view, address, self._turn
+                self, self._discriminator.name, view, address, self._turn
             )
         return self._forwards[view]
 
@@ -331,13 +331,13 @@ class DiscriminatorForward:
     def __init__(
         self,
         judged_input: DiscriminatorInput,
-        guard: str,
+        discriminator: str,
         view: str,
         address: tuple[str | int, ...],
         turn: Turn,
     ) -> None:
         self._input = judged_input
-        self._guard = guard
+        self._discriminator = discriminator
         self._view = view
         self._address = address
         self._turn = turn
@@ -350,13 +350,13 @@ class DiscriminatorForward:
     def output(self) -> DiscriminatorOutput:
         """What the discriminator returned for this input alone, also where others passed it in the
         same forward; then each of them has its part."""
-        forwards = self._turn.batched_together(self._guard, self._view)
+        forwards = self._turn.batched_together(self._discriminator, self._view)
         together = self in forwards
         if not together:
             forwards = [self]
         address = ("together", self._view, self._turn.side, *self._turn.batch.address)
         output = self._turn.game.judge(
-            self._guard,
+            self._discriminator,
             _joined([forward.seen for forward in forwards]),
             _joined_conditions([forward._input.given for forward in forwards]),
             address=address if together else self._address,

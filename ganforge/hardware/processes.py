@@ -1,4 +1,4 @@
-"""Several processes that play one game, and what they tell one another.
+"""Several processes that play one game, and what they send one another.
 
 `torchrun` starts them and says who is who; `torch.distributed` carries everything. Each process
 (a rank) holds the whole game and plays its share of every batch: rank r of R the r-th of R equal
@@ -124,15 +124,15 @@ class Ranks:
             dist.all_reduce(brought, dist.ReduceOp.MAX)
         return [float(value) for value in brought.tolist()[1:]]
 
-    def tell(self, words: Mapping[str, Any]) -> None:
-        """The leader tells all others something that JSON can hold."""
+    def broadcast(self, words: Mapping[str, Any]) -> None:
+        """The leader sends all others something that JSON can hold."""
         text = torch.frombuffer(bytearray(json.dumps(words).encode()), dtype=torch.uint8)
         with self._contact():
             dist.broadcast(torch.tensor([text.numel()]), 0)
             dist.broadcast(text, 0)
 
-    def hear(self) -> dict[str, Any]:
-        """What the leader tells."""
+    def receive(self) -> dict[str, Any]:
+        """What the leader sent."""
         length = torch.zeros(1, dtype=torch.int64)
         with self._contact():
             dist.broadcast(length, 0)
@@ -142,7 +142,7 @@ class Ranks:
         return heard
 
     def collect(self, text: str) -> list[str]:
-        """What each process says, in their order."""
+        """The text of each process, in their order."""
         said = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
         lengths = self._gather(torch.tensor([said.numel()]))
         padded = torch.zeros(int(lengths.max()), dtype=torch.uint8)

@@ -17,11 +17,11 @@ _GROUPS = (
 )
 
 
-def occupied() -> int:
-    """Bytes of main memory that this process occupies; 0 where the system does not say.
+def resident() -> int:
+    """Bytes of main memory that this process holds; 0 where the system does not say.
 
     What was freed goes back to the system first, as far as the C library can do that. On macOS it
-    is the most that it occupied so far.
+    is the most that it held so far.
     """
     if platform.system() == "Linux":
         if platform.libc_ver()[0] == "glibc":

@@ -20,6 +20,7 @@ from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
 from ganforge.interfaces.errors import GanforgeError, RunError
+from ganforge.interfaces.logged_names import current_name
 from ganforge.recipes.suggestions import nearest
 from ganforge.storage.run_folder import RunFolder
 
@@ -168,7 +169,7 @@ def chosen_panels(logs: Sequence[Log], patterns: Iterable[str]) -> list[Panel]:
     names = list(dict.fromkeys(name for log in logs for name in log.series))
     panels = []
     for pattern in patterns:
-        found = [name for name in names if fnmatchcase(name, pattern)]
+        found = [name for name in names if fnmatchcase(name, current_name(pattern))]
         if not found:
             close = nearest(pattern, names) or _alike(pattern, names) or names[:5]
             runs = " and ".join(log.name for log in logs)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from attrs import frozen
 from torch import Tensor
-from torch.nn import functional as F
 
 from ganforge.data.images import grid, tiled
+from ganforge.data.resampling import averaged_down
 from ganforge.interfaces.errors import GanforgeError
 from ganforge.lab.filter_networks import IMAGES, Subject, subjects
 from ganforge.lab.filter_responses import Answers, Layer, answers, layers_of, peaks, weights_of
@@ -173,7 +173,6 @@ def _tiles(images: Tensor) -> Tensor:
     """Small ones enlarged by whole numbers, large ones averaged down."""
     longest = max(images.shape[2:])
     if longest > _LARGE:
-        size = [max(1, round(side * _LARGE / longest)) for side in images.shape[2:]]
-        return F.interpolate(images, size, mode="area")
+        return averaged_down(images, _LARGE)
     times = max(1, round(_SMALL / longest))
     return images.repeat_interleave(times, 2).repeat_interleave(times, 3)

@@ -119,7 +119,7 @@ class DiscriminatorPlan(Part):
 
 @frozen
 class LossPlan(Part):
-    """A loss: `on` names the discriminators (of contests) or generators it plays on.
+    """A loss: `on` names the discriminators (of pairings) or generators it plays on.
 
     needs: side -> vocabulary names. start, stop: shares of the run between which it plays.
     """

@@ -272,17 +272,17 @@ class Change:
     def __str__(self) -> str:
         """`train/image: 40 -> 39 rows, 1 file gone: b.png`"""
         before, now = self.counts
-        said = [f"{before:,} -> {now:,} rows"] if before != now else []
+        parts = [f"{before:,} -> {now:,} rows"] if before != now else []
         for names, what in (
             (self.gone, "gone"),
             (self.new, "new"),
             (self.replaced, "replaced"),
             ([f"{old} -> {name}" for old, name in self.renamed], "renamed"),
         ):
-            said += [f"{_files(len(names))} {what}: {_named(names)}"] if names else []
-        if before == now and not said:
-            said = ["rows are not what they were" if self.other else "files are in another order"]
-        return f"{self.where}: " + ", ".join(said)
+            parts += [f"{_files(len(names))} {what}: {_named(names)}"] if names else []
+        if before == now and not parts:
+            parts = ["rows are not what they were" if self.other else "files are in another order"]
+        return f"{self.where}: " + ", ".join(parts)
 
 
 def changes(before: Identity, now: Identity) -> list[Change]:
@@ -347,25 +347,25 @@ def refuse_unlike(ranks: Ranks | None, identity: Identity) -> None:
     if len(set(ranks.collect(own))) == 1:
         return
     if ranks.leads:
-        ranks.tell({"host": platform.node(), **identity.as_json()})
+        ranks.broadcast({"host": platform.node(), **identity.as_json()})
         unlike = ""
     else:
-        unlike = _unlike(ranks, ranks.hear(), identity)
-    told = [text for text in ranks.collect(unlike) if text]
+        unlike = _unlike(ranks, ranks.receive(), identity)
+    unlike_texts = [text for text in ranks.collect(unlike) if text]
     if not ranks.leads:
         raise Elsewhere("the first process says what differs")
-    more = f"; and {len(told) - 1} more processes" if len(told) > 1 else ""
-    raise DataError(f"{told[0]}{more}: all processes of a run need the same data")
+    more = f"; and {len(unlike_texts) - 1} more processes" if len(unlike_texts) > 1 else ""
+    raise DataError(f"{unlike_texts[0]}{more}: all processes of a run need the same data")
 
 
-def _unlike(ranks: Ranks, told: Mapping[str, Any], identity: Identity) -> str:
+def _unlike(ranks: Ranks, leaders: Mapping[str, Any], identity: Identity) -> str:
     """`process 1 (on node2) has other data than process 0 (on node1): ...`; "" where it has not."""
-    found = changes(Identity.of_json(told), identity)
+    found = changes(Identity.of_json(leaders), identity)
     if not found:
         return ""
     return (
         f"process {ranks.rank} (on {platform.node()}) has other data than process 0 (on "
-        f"{told['host']}): {'; '.join(map(str, found))}"
+        f"{leaders['host']}): {'; '.join(map(str, found))}"
     )
 
 

@@ -14,12 +14,14 @@ from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
+from attrs import frozen
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ganforge.data.feed import held_out_rows, held_out_split, read_rows
-from ganforge.game.derived_domains import derived, resized
+from ganforge.data.resampling import resized
+from ganforge.game.derived_domains import derived
 from ganforge.game.error_attribution import attributing_errors
 from ganforge.game.networks import build_loss, build_network, build_views
 from ganforge.game.output_checks import generator_output
@@ -61,8 +63,24 @@ def open_run(
     return Run(find_run(run), step=step, device=where, plugin_files=plugin_files, sets=sets)
 
 
+@frozen
+class Live:
+    """A training in progress, to be looked at in place of what its folder holds.
+
+    modules: networks and losses by their address, generators averaged where the recipe averages.
+    """
+
+    step: int
+    plan: Plan
+    dataset: Dataset
+    modules: Mapping[str, nn.Module]
+
+
 class Run:
-    """One run, looked at: nothing here changes it."""
+    """One run, looked at: nothing here changes it.
+
+    live: the training that it is, where it is in progress; then its networks are those that train.
+    """
 
     def __init__(
         self,
@@ -73,31 +91,29 @@ class Run:
         plugin_files: Sequence[str | Path] = (),
         registry: Registry | None = None,
         sets: Sequence[str] = (),
+        live: Live | None = None,
     ) -> None:
         self._sets = tuple(sets)  # KEY=VALUE, on top of what was played: where the data is now
+        self._live = live
         self.folder = folder
         self.device = device or torch.device("cpu")
         self.registry = registry or Registry.load(plugin_files=[*map(Path, plugin_files)])
-        self.step = self._find_step(step)
-        self._live: Mapping[str, nn.Module] = {}
-        self._loaded: dict[str, nn.Module] = {}
+        self.step = self._find_step(step) if live is None else live.step
+        self._loaded = {} if live is None else dict(live.modules)
 
     @classmethod
     def during(cls, training: Any) -> Run:
         """The run of a training in progress, with the generators as they are now."""
-        run = cls.__new__(cls)
-        run.folder = training.folder
-        run.device = training.game.device
-        run.registry = training.registry
-        run.step = training.step
-        game = training.game
-        plans = training.plan.generators.values()
-        generators = {plan.address: training.generator(plan.name) for plan in plans}
-        run._live = {**game.networks, **game.losses, **generators}
-        run._loaded = {}
-        run.__dict__["plan"] = training.plan
-        run.__dict__["_dataset"] = game.feed.dataset
-        return run
+        game, plan = training.game, training.plan
+        generators = {g.address: training.generator(g.name) for g in plan.generators.values()}
+        live = Live(
+            step=training.step,
+            plan=plan,
+            dataset=game.feed.dataset,
+            modules={**game.networks, **game.losses, **generators},
+        )
+        folder, registry = training.folder, training.registry
+        return cls(folder, device=game.device, registry=registry, live=live)
 
     def __repr__(self) -> str:
         return f"<run {self.folder.name} at step {self.step}>"
@@ -127,15 +143,16 @@ class Run:
         number = int(step) if str(step).isdecimal() else -1
         if number in steps or self.folder.snapshot(number).exists():
             return number
-        kept = {int(path.stem[5:]) for path in self.folder.snapshots.glob("step-*.safetensors")}
         raise RunError(
             f"{self.folder.path} has no checkpoint of step {step}; "
-            f"there are: {', '.join(map(str, sorted({*steps, *kept})))}, last"
+            f"there are: {', '.join(map(str, self.folder.kept_steps()))}, last"
         )
 
     @cached_property
     def plan(self) -> Plan:
         """What was played."""
+        if self._live is not None:
+            return self._live.plan
         recipe = load(self.folder.resolved, sets=self._sets)
         return compose(recipe, self.registry, offline=True)
 
@@ -145,6 +162,8 @@ class Run:
 
     @cached_property
     def _dataset(self) -> Dataset:
+        if self._live is not None:
+            return self._live.dataset
         data = self.plan.data
         built: Dataset = self.registry.load_target(data.component)(
             data.options, data.image, data.description
@@ -221,11 +240,9 @@ class Run:
         return _TRANSLATED if translates else _BATCH
 
     def _network(self, plan: GeneratorPlan | DiscriminatorPlan) -> nn.Module:
-        if plan.address in self._live:
-            return self._live[plan.address].eval()
         if plan.address not in self._loaded:
             self._loaded[plan.address] = self._opened(plan)
-        return self._loaded[plan.address]
+        return self._loaded[plan.address].eval()
 
     def _opened(self, plan: GeneratorPlan | DiscriminatorPlan) -> nn.Module:
         """A network with its weights of this step, and with them what it keeps by its `Ref`s.
@@ -262,17 +279,15 @@ class Run:
             built[key] = build_network(plan, self.registry, draws, others)
         return built[key]
 
-    def _loss(self, plan: LossPlan, guard: DiscriminatorPlan) -> Loss:
+    def _loss(self, plan: LossPlan, discriminator: DiscriminatorPlan) -> Loss:
         """A loss as it plays on one discriminator, with the parameters that it owns."""
-        address = of_loss(plan.name, guard.name)
-        if address in self._live:
-            return cast(Loss, self._live[address].eval())
+        address = of_loss(plan.name, discriminator.name)
         if address not in self._loaded:
-            blank = self._blank(guard.address, False, {})
+            blank = self._blank(discriminator.address, False, {})
             draws = Draws(self.plan.train.seed)
-            loss = build_loss(plan, self.registry, draws, self.plan, guard, blank)
+            loss = build_loss(plan, self.registry, draws, self.plan, discriminator, blank)
             self._loaded[address] = self._filled(loss, address, plan)
-        return cast(Loss, self._loaded[address])
+        return cast(Loss, self._loaded[address].eval())
 
     def _filled(
         self, module: nn.Module, address: str, part: Part, *, averaged: bool = True
@@ -303,7 +318,7 @@ class Run:
     def class_scores(self, images: Tensor, discriminator: str | None = None) -> Tensor:
         """What a discriminator, or a classifier that a loss hung on it, says of the classes.
 
-        images: [N, C, H, W] of the domain that it guards, or of that which this is resized from;
+        images: [N, C, H, W] of the domain that it judges, or of that which this is resized from;
         unaugmented. Returns logits [N, classes] on the CPU; a further output for fakes is left out.
         Raises GanforgeError where nothing classifies.
         """
@@ -533,12 +548,14 @@ class Run:
         return torch.cat(made)
 
 
-def owns(loss: LossPlan, guard: DiscriminatorPlan) -> bool:
+def owns(loss: LossPlan, discriminator: DiscriminatorPlan) -> bool:
     """Whether a loss has an instance of its own for this discriminator."""
-    return loss.of_pairings and guard.name in loss.on
+    return loss.of_pairings and discriminator.name in loss.on
 
 
-def _classes(output: Tensor | DiscriminatorOutput, owners: Sequence[Loss], guard: str) -> Tensor:
+def _classes(
+    output: Tensor | DiscriminatorOutput, owners: Sequence[Loss], discriminator: str
+) -> Tensor:
     output = (
         output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(scores=output)
     )
@@ -548,7 +565,7 @@ def _classes(output: Tensor | DiscriminatorOutput, owners: Sequence[Loss], guard
         scores = loss.class_scores(output)
         if scores is not None:
             return scores
-    raise GanforgeError(f"neither discriminator '{guard}' nor a loss on it classifies")
+    raise GanforgeError(f"neither discriminator '{discriminator}' nor a loss on it classifies")
 
 
 P = TypeVar("P")

@@ -24,6 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganforge.interfaces.errors import RunError
+from ganforge.storage.step_names import checkpoint_steps as steps
+from ganforge.storage.step_names import folder_name
 
 # What the system says when a disk is full, read-only, failing or over its quota.
 DISK_TROUBLE = (
@@ -45,11 +47,6 @@ class Checkpoint:
     @property
     def step(self) -> int:
         return int(self.state["step"])
-
-
-def folder_name(step: int) -> str:
-    """`step-00005000`"""
-    return f"step-{step:08d}"
 
 
 def save(
@@ -102,14 +99,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         allowed = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
     save_file(dict(tensors), path)
     path.chmod(allowed)
-
-
-def steps(checkpoints: Path) -> list[int]:
-    """The steps that have a checkpoint, ascending."""
-    if not checkpoints.is_dir():
-        return []
-    names = (p.name for p in checkpoints.iterdir() if (p / "state.json").is_file())
-    return sorted(int(n[5:]) for n in names if n.startswith("step-") and n[5:].isdigit())
 
 
 def load(checkpoints: Path, step: int) -> Checkpoint:

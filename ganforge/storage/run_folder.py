@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +18,8 @@ from typing import Any
 from attrs import frozen
 
 from ganforge.interfaces.errors import RunError
+from ganforge.interfaces.logged_names import current_name
+from ganforge.storage import step_names
 
 LOCK = ".lock"
 LOG = "log.txt"
@@ -157,8 +158,10 @@ class RunFolder:
             raise RunError(f"cannot read {self.resolved}: {error}") from error
 
     def metric_lines(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl; a line cut off by a kill is left out."""
-        yield from _lines(self.metrics)
+        """The lines of metrics.jsonl, numbers under the names of today; a line cut off by a kill is
+        left out."""
+        for line in _lines(self.metrics):
+            yield {current_name(name): value for name, value in line.items()}
 
     def evaluation_lines(self) -> Iterator[dict[str, Any]]:
         """The lines of evaluations.jsonl, oldest first; one cut off by a kill is left out."""
@@ -173,14 +176,7 @@ class RunFolder:
 
     def checkpoint_steps(self) -> list[int]:
         """The steps that have a whole checkpoint, ascending."""
-        if not self.checkpoints.is_dir():
-            return []
-        found = (
-            re.fullmatch(r"step-(\d+)", p.name)
-            for p in self.checkpoints.iterdir()
-            if (p / "state.json").is_file()
-        )
-        return sorted(int(match[1]) for match in found if match)
+        return step_names.checkpoint_steps(self.checkpoints)
 
     def kept(self) -> str:
         """What a run that has to stop can go on from, in words."""
@@ -189,18 +185,27 @@ class RunFolder:
 
     def kept_steps(self) -> list[int]:
         """The steps whose generators are kept, in checkpoints or snapshots, ascending."""
-        found = (
-            re.fullmatch(r"step-(\d+)", path.stem) for path in self.snapshots.glob("*.safetensors")
-        )
-        return sorted({*self.checkpoint_steps(), *(int(match[1]) for match in found if match)})
+        return sorted({*self.checkpoint_steps(), *self.snapshots_by_step()})
 
     def sheets(self) -> list[Path]:
         """The sample sheets, oldest first."""
-        return sorted(self.samples.glob("step-*.png"), key=lambda path: (len(path.name), path.name))
+        return list(self.sheets_by_step().values())
 
     def snapshot(self, step: int) -> Path:
         """The generators that made the sheet of a step, where they were kept."""
-        return self.snapshots / f"step-{step:06d}.safetensors"
+        return self.snapshots / step_names.snapshot_name(step)
+
+    def sheet(self, step: int) -> Path:
+        """The sample sheet of a step, where it was drawn."""
+        return self.samples / step_names.sheet_name(step)
+
+    def sheets_by_step(self) -> dict[int, Path]:
+        """The sample sheets, oldest first, by their step."""
+        return step_names.steps_of(self.samples, "*.png")
+
+    def snapshots_by_step(self) -> dict[int, Path]:
+        """The generators that are kept beside sheets, oldest first, by their step."""
+        return step_names.steps_of(self.snapshots, "*.safetensors")
 
     def best(self) -> int | None:
         """The step that best.json names; None where it names none."""

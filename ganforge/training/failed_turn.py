@@ -22,7 +22,6 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from ganforge.data.feed import Feed
 from ganforge.game.batch import Batch
 from ganforge.game.game import Game
 from ganforge.game.nan_examination import Findings, examine
@@ -35,6 +34,7 @@ from ganforge.planning.plan import SIDES, PhasePlan, Plan
 from ganforge.registry.registry import Registry
 from ganforge.storage import checkpoint
 from ganforge.storage.run_folder import RunFolder
+from ganforge.storage.step_names import folder_name
 
 _FILES = ("networks.safetensors", "optimizers.safetensors", "inputs.safetensors")
 _ENCODED = "encoded/"  # in inputs.safetensors, before NETWORK/PURPOSE
@@ -67,8 +67,8 @@ def keep(
     findings = examine(game, at, encoded)
     if broken.kind == "weight" and broken.exact:
         findings = attrs.evolve(findings, updated=broken.names)
-    folder = run.failed / checkpoint.folder_name(at.step)
-    inputs = dict(game.feed.batch(at.update))
+    folder = run.failed / folder_name(at.step)
+    inputs = dict(game.batches.batch(at.update))
     beside = {f"{_ENCODED}{name}/{purpose}": made.data for (name, purpose), made in encoded.items()}
     try:
         checkpoint.write(
@@ -231,7 +231,7 @@ def build(failure: Failure, plan: Plan, registry: Registry, device: str | None) 
     decided = machine.decide(train)
     decided.processes = state["machine"].get("processes", 1)  # whose shares are played in turn
     inputs, _ = _inputs(failure, decided.device)
-    game = Game(plan, registry, decided, _OneBatch(inputs))
+    game = Game(plan, registry, decided, _KeptBatch(inputs))
     game.enter(_phase(failure, plan))
     try:
         game.load(failure.networks, failure.optimizers)
@@ -279,7 +279,7 @@ def _inputs(
     return data, encoded
 
 
-class _OneBatch(Feed):
+class _KeptBatch:
     """The batch that was kept, whichever is asked for."""
 
     def __init__(self, data: Mapping[str, Tensor]) -> None:

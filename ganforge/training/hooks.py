@@ -51,11 +51,11 @@ class _Hooks(pluggy.PluginManager):
     """Takes every public method of a hook for an implementation, so authors need no marker."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        return {"optionalhook": False} if _is_moment(type(plugin), name) else None
+        return {"optionalhook": False} if _is_event(type(plugin), name) else None
 
 
-def _is_moment(cls: type, name: str) -> bool:
-    """Whether an attribute of a hook is a method that is called at some moment. A class is none:
+def _is_event(cls: type, name: str) -> bool:
+    """Whether an attribute of a hook is a method that is called at some event. A class is none:
     in a plugin file, a hook's options are its inner `class Options`."""
     value = getattr(cls, name, None)
     own = not name.startswith("_") and not hasattr(Hook, name)
@@ -66,24 +66,24 @@ def manager_of(hooks: Mapping[str, Hook]) -> pluggy.PluginManager:
     """A fresh manager. pluggy calls the last registered first, so hooks go in backwards."""
     manager = _Hooks("ganforge")
     manager.add_hookspecs(TrainingSpecs)
-    moments = [name for name in vars(TrainingSpecs) if not name.startswith("_")]
+    events = [name for name in vars(TrainingSpecs) if not name.startswith("_")]
     for name, hook in reversed(list(hooks.items())):
         for method in dir(type(hook)):
-            if _is_moment(type(hook), method) and method not in moments:
-                close = nearest(method, moments)
-                hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(moments)}"
+            if _is_event(type(hook), method) and method not in events:
+                close = nearest(method, events)
+                hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(events)}"
                 raise PluginError(f"hook '{name}' has an unknown method '{method}'; {hint}")
-            if method in moments:
+            if method in events:
                 _refuse_unknown_arguments(name, hook, method)
         manager.register(hook, name)
     return manager
 
 
-def _refuse_unknown_arguments(name: str, hook: Hook, moment: str) -> None:
-    known = list(inspect.signature(getattr(TrainingSpecs, moment)).parameters)[1:]
-    for argument in inspect.signature(getattr(hook, moment)).parameters:
+def _refuse_unknown_arguments(name: str, hook: Hook, event: str) -> None:
+    known = list(inspect.signature(getattr(TrainingSpecs, event)).parameters)[1:]
+    for argument in inspect.signature(getattr(hook, event)).parameters:
         if argument not in known:
             raise PluginError(
-                f"hook '{name}': {moment}() asks for '{argument}', which is not known at that "
+                f"hook '{name}': {event}() asks for '{argument}', which is not known at that "
                 f"moment; known: {', '.join(known)}"
             )

@@ -58,11 +58,11 @@ from ganforge.training.preflight import is_too_few, refuse_unguarded_script, ref
 from ganforge.training.terminal import lasting
 from ganforge.training.trainer import Training
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class Wait(Protocol):
-    """Shows how far something is that takes a while; what it yields is told (done, total)."""
+    """Shows how far something is that takes a while; yields what is called with (done, total)."""
 
     def __call__(
         self, what: str, *, bytes_: bool = False
@@ -104,7 +104,7 @@ class Outcome:
 
 def launch(
     request: Request,
-    say: Say,
+    report: Report,
     checked: tuple[Registry, Recipe, Plan] | None = None,
     wait: Wait = unseen,
 ) -> Outcome:
@@ -117,7 +117,7 @@ def launch(
     if checked is None:
         registry = Registry.load(plugin_files=request.plugin_files, without=request.without)
         checked = (registry, *_composed(request, registry))
-    with joined() as ranks, _prepared(request, ranks, *checked, say, wait) as training:
+    with joined() as ranks, _prepared(request, ranks, *checked, report, wait) as training:
         if isinstance(training, Outcome):  # there is nothing left to train
             return training
         with explaining_errors(training):
@@ -139,7 +139,7 @@ def _prepared(
     registry: Registry,
     recipe: Recipe,
     plan: Plan,
-    say: Say,
+    report: Report,
     wait: Wait,
 ) -> Iterator[Training | Outcome]:
     """A training that is ready to go on, in a folder that is held for it; an outcome where the run
@@ -153,9 +153,9 @@ def _prepared(
     with lasting(folder.log):
         if folder.exists():
             with folder.held():
-                yield _resume(request, plan, folder, registry, say, wait, ranks)
+                yield _resume(request, plan, folder, registry, report, wait, ranks)
             return
-        with _begun(request, recipe, plan, folder, registry, say, wait, ranks) as training:
+        with _begun(request, recipe, plan, folder, registry, report, wait, ranks) as training:
             yield training
 
 
@@ -166,17 +166,17 @@ def _begun(
     plan: Plan,
     folder: RunFolder,
     registry: Registry,
-    say: Say,
+    report: Report,
     wait: Wait,
     ranks: Ranks | None,
 ) -> Iterator[Training]:
     """A run at its first step, alone or as the process that decides and writes."""
     _refuse_missing_weights(plan)
-    plan, stand_in = with_data(request, registry, plan, say, wait)
+    plan, stand_in = with_data(request, registry, plan, report, wait)
     decided = machine.decide(plan.train, ranks)
-    _say_crowded(decided, say)
-    _tell(ranks, folder, decided, stand_in)
-    dataset, identity = open_data(plan, registry, None, say, wait)
+    _report_crowded(decided, report)
+    _share_decisions(ranks, folder, decided, stand_in)
+    dataset, identity = open_data(plan, registry, None, report, wait)
     refuse_unlike(ranks, identity)
     training = build_training(plan, registry, decided, folder, wait, ranks, dataset)
     _initialise(training)
@@ -190,10 +190,10 @@ def _begun(
         yield training
 
 
-def _say_crowded(decided: Machine, say: Say) -> None:
+def _report_crowded(decided: Machine, report: Report) -> None:
     line = machine.crowded(decided)
     if line:
-        say(line)
+        report(line)
 
 
 def _composed(request: Request, registry: Registry, *more: str) -> tuple[Recipe, Plan]:
@@ -209,13 +209,13 @@ def _composed(request: Request, registry: Registry, *more: str) -> tuple[Recipe,
 # --- several processes ----------------------------------------------------------------------------
 
 
-def _tell(
+def _share_decisions(
     ranks: Ranks | None, folder: RunFolder, decided: Machine, stand_in: str, step: int | None = None
 ) -> None:
-    """Tell the others what was found and decided, and which checkpoint to go on from."""
+    """Send the others what was found and decided, and which checkpoint to go on from."""
     if ranks is not None:
         words = {"folder": str(folder.path), "stand_in": stand_in, "step": step}
-        ranks.tell({**words, "train": decided.locked()})
+        ranks.broadcast({**words, "train": decided.locked()})
         ranks.agree()  # so that the data is on every machine
 
 
@@ -231,24 +231,24 @@ def _refuse(request: Request, plan: Plan, ranks: Ranks) -> None:
 
 def _follow(request: Request, ranks: Ranks, registry: Registry, plan: Plan) -> Training | Outcome:
     """The training of the run that the first process has found or begun."""
-    told = ranks.hear()
-    folder, stand_in = RunFolder(Path(told["folder"])), told["stand_in"]
-    if "train" not in told:  # it is finished
-        return Outcome(folder=folder, plan=plan, step=told["step"], trained=False)
+    decided_by_leader = ranks.receive()
+    folder, stand_in = RunFolder(Path(decided_by_leader["folder"])), decided_by_leader["stand_in"]
+    if "train" not in decided_by_leader:  # it is finished
+        return Outcome(folder=folder, plan=plan, step=decided_by_leader["step"], trained=False)
     if stand_in:
         _, plan = _composed(request, registry, *_stand_in(plan))
         plan = attrs.evolve(plan, lock={**plan.lock, "stand_in": stand_in})
     if ranks.local == 0:
         _fetch(plan, lambda line: None, unseen)
     ranks.agree()
-    decided = machine.decide(with_options(plan.train, **told["train"]), ranks)
+    decided = machine.decide(with_options(plan.train, **decided_by_leader["train"]), ranks)
     dataset, identity = open_data(plan, registry, read_identity(folder))
     refuse_unlike(ranks, identity)
     training = build_training(plan, registry, decided, folder, unseen, ranks, dataset)
-    if told["step"] is None:
+    if decided_by_leader["step"] is None:
         _initialise(training)
     else:
-        training.resume(checkpoint.load(folder.checkpoints, told["step"]))
+        training.resume(checkpoint.load(folder.checkpoints, decided_by_leader["step"]))
     return training
 
 
@@ -278,27 +278,27 @@ def _folder(request: Request, plan: Plan) -> RunFolder:
 
 
 def with_data(
-    request: Request, registry: Registry, plan: Plan, say: Say, wait: Wait
+    request: Request, registry: Registry, plan: Plan, report: Report, wait: Wait
 ) -> tuple[Plan, str]:
     """The plan with its data at hand, and, where its stand-in was taken, why."""
     try:
-        _fetch(plan, say, wait)
+        _fetch(plan, report, wait)
     except DataError as error:
         fallback = getattr(plan.data.options, "fallback", None)
         if fallback is None:
             raise
         reason = f"{fallback} stands in for {plan.data.component.name}: {error}"
-        say(reason)
+        report(reason)
         _, plan = _composed(request, registry, *_stand_in(plan))
         return attrs.evolve(plan, lock={**plan.lock, "stand_in": reason}), reason
     return plan, plan.lock.get("stand_in", "")  # where the recipe is a run's resolved.toml
 
 
-def _fetch(plan: Plan, say: Say, wait: Wait) -> None:
+def _fetch(plan: Plan, report: Report, wait: Wait) -> None:
     """Bring the data where the recipe names an archive and it is not there."""
     options = plan.data.options
     if isinstance(options, FetchOptions) and options.must_fetch():
-        say(f"fetching {options.fetch} into {options.root}")
+        report(f"fetching {options.fetch} into {options.root}")
         with wait(f"fetching {options.fetch}", bytes_=True) as on_progress:
             prepare(options, on_progress=on_progress)
 
@@ -371,7 +371,7 @@ def open_data(
     plan: Plan,
     registry: Registry,
     before: Identity | None,
-    say: Say = lambda line: None,
+    report: Report = lambda line: None,
     wait: Wait = unseen,
 ) -> tuple[Dataset, Identity]:
     """The data set of a plan, and what it is made of. before: what the run has kept of that."""
@@ -384,13 +384,13 @@ def open_data(
     identity = identity_of(dataset, before)
     for (split, domain), names in (identity.broken or {}).items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
-        say(f"left out of {split}/{domain}, since they cannot be read: {shown}")
+        report(f"left out of {split}/{domain}, since they cannot be read: {shown}")
     return dataset, identity
 
 
 @contextmanager
 def _skippable(plan: Plan) -> Iterator[None]:
-    """Say what else can be done about rows that cannot be read."""
+    """Report what else can be done about rows that cannot be read."""
     try:
         yield
     except BrokenRows as error:
@@ -404,7 +404,7 @@ def fitting(
     what: str = "the data or the networks do not fit into memory; a smaller `data.size`, "
     "`noise.dim` or network width does",
 ) -> Iterator[None]:
-    """Tell in one line, this one, when something does not fit into memory."""
+    """Raise one line, this one, when something does not fit into memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -511,7 +511,7 @@ def too_few_items(training: Training) -> str:
 
 @contextmanager
 def _writing(folder: RunFolder) -> Iterator[None]:
-    """Tell in one line when the disk is full or the run folder cannot be written to."""
+    """Raise one line when the disk is full or the run folder cannot be written to."""
     try:
         yield
     except OSError as error:
@@ -532,7 +532,7 @@ def _resume(
     plan: Plan,
     folder: RunFolder,
     registry: Registry,
-    say: Say,
+    report: Report,
     wait: Wait,
     ranks: Ranks | None,
 ) -> Training | Outcome:
@@ -559,18 +559,18 @@ def _resume(
             "(a new folder beside it) or --replace (moves this one aside)"
         )
     for complaint in complaints:
-        say(f"{complaint}; taking an older checkpoint")
+        report(f"{complaint}; taking an older checkpoint")
     if saved is not None and saved.step >= plan.steps:
         if ranks is not None:
-            ranks.tell({"folder": str(folder.path), "stand_in": stand_in, "step": saved.step})
+            ranks.broadcast({"folder": str(folder.path), "stand_in": stand_in, "step": saved.step})
         return Outcome(folder=folder, plan=plan, step=saved.step, trained=False, stand_in=stand_in)
-    _fetch(plan, say, wait)
+    _fetch(plan, report, wait)
     own = Path(request.recipe) == folder.resolved
-    decided = _decided_before(plan, before.get("train", {}), say, ranks, own)
-    _say_crowded(decided, say)
-    _tell(ranks, folder, decided, stand_in, None if saved is None else saved.step)
+    decided = _decided_before(plan, before.get("train", {}), report, ranks, own)
+    _report_crowded(decided, report)
+    _share_decisions(ranks, folder, decided, stand_in, None if saved is None else saved.step)
     kept = read_identity(folder)
-    dataset, identity = open_data(plan, registry, kept, say, wait)
+    dataset, identity = open_data(plan, registry, kept, report, wait)
     found = [] if kept is None or saved is None else changes(kept, identity)
     if not request.accept_data:
         refuse_other_rows(folder.path, found, identity.left_out())
@@ -578,7 +578,7 @@ def _resume(
     training = build_training(plan, registry, decided, folder, wait, ranks, dataset)
     with _writing(folder):
         if saved is None:
-            say(f"{folder.path} has no checkpoint yet; beginning at its first step")
+            report(f"{folder.path} has no checkpoint yet; beginning at its first step")
             _initialise(training)
             folder.cut_metrics(0)
         else:
@@ -586,15 +586,17 @@ def _resume(
             inexact = _inexact(saved, decided, plan, before.get("lock", {}))
             if inexact:
                 training.inexact.append({"step": saved.step, "changed": inexact})
-                told = ", ".join(inexact)
-                say(f"not bit-exact from here on, since sums are rounded otherwise: {told}")
-            _note_data(training, saved.step, found, say)
-            say(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
+                changed_now = ", ".join(inexact)
+                report(
+                    f"not bit-exact from here on, since sums are rounded otherwise: {changed_now}"
+                )
+            _note_data(training, saved.step, found, report)
+            report(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
         write_whole(folder.resolved, _resolved(plan, decided))
         if identity != kept:
             identity.write(folder)
     if stand_in:
-        say(stand_in)
+        report(stand_in)
     return training
 
 
@@ -606,15 +608,15 @@ def _of_data_alone(changed: Sequence[tuple[str, str, str]], plan: Plan, folder: 
     return ""
 
 
-def _note_data(training: Training, step: int, found: Sequence[Change], say: Say) -> None:
-    """Tell how the data has changed, and keep in later checkpoints from where on."""
+def _note_data(training: Training, step: int, found: Sequence[Change], report: Report) -> None:
+    """Report how the data has changed, and keep in later checkpoints from where on."""
     if not found:
         return
-    say(f"the data has changed: {'; '.join(map(str, found))}")
+    report(f"the data has changed: {'; '.join(map(str, found))}")
     inexact = [f"data {change}" for change in found if not change.exact]
     if inexact:
         training.inexact.append({"step": step, "changed": inexact})
-        say(f"not bit-exact from step {step:,} on, since other data is learned from")
+        report(f"not bit-exact from step {step:,} on, since other data is learned from")
 
 
 def _resolved(plan: Plan, decided: Machine) -> str:
@@ -623,7 +625,7 @@ def _resolved(plan: Plan, decided: Machine) -> str:
 
 
 def _decided_before(
-    plan: Plan, locked: Mapping[str, Any], say: Say, ranks: Ranks | None, own: bool
+    plan: Plan, locked: Mapping[str, Any], report: Report, ranks: Ranks | None, own: bool
 ) -> Machine:
     """The machine as it was decided at the first start, where the recipe leaves it to `auto`.
 
@@ -643,10 +645,12 @@ def _decided_before(
         for key in ("device", "precision", "threads", "layout", "products")
         if key in locked and getattr(asked, key) in ("auto", None)
     }
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if "threads" in kept and told.isdecimal() and int(told) not in (0, kept["threads"]):
-        say(f"OMP_NUM_THREADS is {told}: {told} threads from here on, {kept['threads']} before")
-        kept["threads"] = int(told)
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if "threads" in kept and wanted.isdecimal() and int(wanted) not in (0, kept["threads"]):
+        report(
+            f"OMP_NUM_THREADS is {wanted}: {wanted} threads from here on, {kept['threads']} before"
+        )
+        kept["threads"] = int(wanted)
     try:
         return machine.decide(with_options(asked, **kept), ranks)
     except GanforgeError as error:
@@ -654,14 +658,14 @@ def _decided_before(
             raise
         kept.pop("device")
         decided = machine.decide(with_options(asked, **kept), ranks)
-        say(f"{error}; going on with {decided.device}")
+        report(f"{error}; going on with {decided.device}")
         return decided
 
 
 def _inexact(
     saved: checkpoint.Checkpoint, decided: Machine, plan: Plan, before: Mapping[str, Any]
 ) -> list[str]:
-    """Why this sitting cannot continue bit for bit: `torch 2.13.0 -> 2.14.1`."""
+    """Why this session cannot continue bit for bit: `torch 2.13.0 -> 2.14.1`."""
     import torch
 
     was = {**before.get("versions", {}), **saved.state.get("machine", {})}

@@ -1,4 +1,4 @@
-"""How much memory a run will need at its peak, foretold from a small part of its batch.
+"""How much memory a run will need at its peak, estimated from a small part of its batch.
 
 A step is played with few rows of the batch, twice, by the recipe's own networks and losses, and
 PyTorch tells of every tensor that it makes and frees on the way. From few rows to more, each moment
@@ -82,7 +82,7 @@ class Forecast:
     """Bytes that a run needs.
 
     interpreter: Python, PyTorch, and what the data set keeps beside the data; 0 where it is the
-    memory of a GPU that is foretold. data: held decoded.
+    memory of a GPU that is estimated. data: held decoded.
     networks: weights, buffers, averages, moments, pools of images. gradients: of all networks.
     copied: by a checkpoint. steps: of each phase, beside networks. looks: (growth, items) of what
     generators make for sheets and metrics. rows, parts: of the batch, and how it is split.
@@ -144,12 +144,12 @@ class Forecast:
 
     def advice(self, room: int) -> str:
         """What to do where only so many bytes are there."""
-        said = f"{in_words(room)} of memory are free, less than that"
+        why = f"{in_words(room)} of memory are free, less than that"
         parts = self._parts_for(room)
         if parts is None:
-            return f"{said}: a smaller `data.size`, `train.batch` or network width needs less"
+            return f"{why}: a smaller `data.size`, `train.batch` or network width needs less"
         batch = max(1, self.rows * self.parts // parts)
-        return f"{said}: `--set train.accumulate={parts}`, or `--set train.batch={batch}`, fits"
+        return f"{why}: `--set train.accumulate={parts}`, or `--set train.batch={batch}`, fits"
 
     def _parts_for(self, room: int) -> int | None:
         """The fewest parts, doubling, with which the run fits; None where none does, or where a
@@ -176,11 +176,11 @@ def forecast(plan: Plan, registry: Registry, decided: Machine, wait: Wait = unse
     networks, gradients, copied = stage.standing()
     frozen = stage.frozen()
     stage.leave()
-    occupied = resident_memory.occupied()
+    resident = resident_memory.resident()
     on_host = decided.device.type == "cpu"
     data = feed.held_bytes - feed.absent_bytes if on_host else 0
     feed.close()
-    interpreter = occupied - data if occupied else _USUAL
+    interpreter = resident - data if resident else _USUAL
     return Forecast(
         interpreter=interpreter if on_host else 0,
         data=feed.held_bytes,

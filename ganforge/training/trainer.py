@@ -39,6 +39,7 @@ from ganforge.interfaces.errors import (
     RunError,
     TrainingError,
 )
+from ganforge.interfaces.logged_names import current_name
 from ganforge.planning.plan import LossPlan, PhasePlan, Plan, Side
 from ganforge.registry.registry import Registry
 from ganforge.runs.run import Run
@@ -62,7 +63,7 @@ class Training:
     """A run in progress, as hooks see it.
 
     step: steps done. steps: steps of the whole run. seconds: training time so far, over all
-    sittings. `watching` lists the hooks by their name in the recipe.
+    sessions. `watching` lists the hooks by their name in the recipe.
     """
 
     def __init__(self, plan: Plan, game: Game, folder: RunFolder, registry: Registry) -> None:
@@ -79,7 +80,7 @@ class Training:
         self.stop_reason = ""
         self.interrupted = False  # by Ctrl-C or SIGTERM
         self._signal = 0  # which of them
-        self.inexact: list[dict[str, Any]] = []  # {step, changed} where sittings were not bit-exact
+        self.inexact: list[dict[str, Any]] = []  # {step, changed} where sessions were not bit-exact
         self.watching = build_hooks(plan, registry, all_=self.leads)
         self._hooks = manager_of(self.watching)
         self._gauges: dict[str, Tensor | float] = {}
@@ -101,7 +102,7 @@ class Training:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training up to now, over all sittings."""
+        """Seconds of training up to now, over all sessions."""
         return self.seconds + time.perf_counter() - self._clock
 
     @property
@@ -116,6 +117,7 @@ class Training:
     def gauge(self, name: str) -> Tensor | float | None:
         """The newest value of a number that was logged, without waiting for the device; None where
         there is none yet."""
+        name = current_name(name)
         return self._seen().get(name, self._gauges.get(name))
 
     def gauges(self) -> dict[str, float]:
@@ -135,7 +137,7 @@ class Training:
             if trained_module.learns and trained_module.address not in self.game.losses:
                 factor = optimizers.factor(trained_module.schedule, progress)
                 gauges[f"lr/{trained_module.address}"] = trained_module.lr * factor * self.lr_factor
-        gauges.pop("wait/data", None)  # of a sitting that streamed its data
+        gauges.pop("wait/data", None)  # of a session that streamed its data
         if self.game.feed.streams:
             gauges["wait/data"] = self.game.feed.waiting()
         return {name: float(value) for name, value in gauges.items()}
@@ -150,11 +152,12 @@ class Training:
         for name, (real, fake, threshold) in self._scores.items():
             gauges |= _score_gauges(name, real, fake, threshold)
         for name, (real, fake) in self._shown.items():
-            gauges |= {f"spread/real{name}": _spread(real), f"spread/fake{name}": _spread(fake)}
+            gauges[f"pixel_std/real{name}"] = _pixel_std(real)
+            gauges[f"pixel_std/fake{name}"] = _pixel_std(fake)
         return gauges
 
     def generator(self, name: str) -> nn.Module:
-        """The generator to sample from: averaged where the recipe averages; in eval mode."""
+        """The generator to sample from: the EMA where the recipe has one; in eval mode."""
         return self.game.best_generator(name)
 
     @contextmanager
@@ -184,22 +187,22 @@ class Training:
 
     def computed(self, metrics: Mapping[str, float]) -> None:
         """Tell every hook that metrics were computed; keys are `metric/NAME/FIGURE`."""
-        self._tell("metrics_computed", step=self.step, metrics=metrics)
+        self._call_hooks("metrics_computed", step=self.step, metrics=metrics)
 
-    def _tell(self, moment: str, **what: Any) -> None:
-        """Call the hooks that attend a moment, in the order of the recipe."""
+    def _call_hooks(self, event: str, **what: Any) -> None:
+        """Call the hooks that attend an event, in the order of the recipe."""
         with attributing_errors(*(part.component for part in self.plan.hooks.values())):
-            getattr(self._hooks.hook, moment)(training=self, **what)
+            getattr(self._hooks.hook, event)(training=self, **what)
 
-    def _tell_each(self, moment: str, **what: Any) -> Exception | None:
-        """The same, and where a hook fails the others are still told. Returns the first error."""
+    def _call_each_hook(self, event: str, **what: Any) -> Exception | None:
+        """The same, and where a hook fails the others are still called. Returns the first error."""
         errors = []
-        told = {"training": self, **what}
+        arguments = {"training": self, **what}
         try:
             with attributing_errors(*(part.component for part in self.plan.hooks.values())):
-                for hook in reversed(getattr(self._hooks.hook, moment).get_hookimpls()):
+                for hook in reversed(getattr(self._hooks.hook, event).get_hookimpls()):
                     try:
-                        hook.function(*(told[name] for name in hook.argnames))
+                        hook.function(*(arguments[name] for name in hook.argnames))
                     except Exception as error:
                         errors.append(error)
                 if errors:
@@ -267,7 +270,8 @@ class Training:
         self.step = self.first_step = saved.step
         self.seconds = float(saved.state.get("seconds", 0.0))
         self.lr_factor = float(saved.state.get("lr_factor", 1.0))
-        self._gauges = dict(saved.state.get("gauges", {}))
+        gauges = saved.state.get("gauges", {})
+        self._gauges = {current_name(name): value for name, value in gauges.items()}
         self.inexact = list(saved.state.get("inexact", []))
         for name, state in saved.state.get("hooks", {}).items():
             if name in self.watching:
@@ -283,7 +287,7 @@ class Training:
         self._clock = time.perf_counter()
         try:
             with self._stoppable(), _little_garbage():
-                self._tell("run_started")
+                self._call_hooks("run_started")
                 while self.step < self.steps:
                     unread = self._read_ahead()
                     if self._stops(unread is not None):
@@ -302,7 +306,7 @@ class Training:
         finally:
             self.seconds += time.perf_counter() - self._clock
             self._clock = time.perf_counter()
-            self._tell("run_ended", error=error)
+            self._call_hooks("run_ended", error=error)
 
     def _read_ahead(self) -> DataError | None:
         """Read the rows of the next step that are not held, while the game is whole; what was wrong
@@ -342,7 +346,7 @@ class Training:
     def take_step(self, step: int) -> None:
         """Play one step: D's turns, a fresh batch each, G's turn over the last of them, the EMA."""
         phase = self._phase_of(step)
-        self._tell("step_started", step=step)
+        self._call_hooks("step_started", step=step)
         first = updates_before(self.plan, step)
         for update in range(first, first + phase.discriminator_steps):
             last = update == first + phase.discriminator_steps - 1
@@ -381,7 +385,7 @@ class Training:
     def _end_step(self, step: int) -> None:
         """Let the hooks see the step, and save where one of them asked for it."""
         self._in_step_ended = True
-        error = self._tell_each("step_ended", step=step)
+        error = self._call_each_hook("step_ended", step=step)
         self._in_step_ended = False
         if error is not None:
             self._save_after(error)
@@ -402,11 +406,11 @@ class Training:
         self._guard.open(TurnPosition(side, step, count, batches[0].update))
         try:
             values = self._differentiate(side, step, losses, trained_modules, batches)
-            self._tell("before_update", step=step, side=side)
+            self._call_hooks("before_update", step=step, side=side)
             self._update(trained_modules)
         except Broken as broken:
             raise self._explained(broken, batches) from None
-        self._tell("after_update", step=step, side=side)
+        self._call_hooks("after_update", step=step, side=side)
         self._observe(side, values)
 
     def _differentiate(
@@ -506,9 +510,9 @@ class Training:
     def _without_second_derivative(self, losses: list[LossPlan], side: Side) -> str:
         """The line to show where a gradient that losses read cannot be differentiated again."""
         reading = [loss for loss in losses if _reads_gradients([loss], side)]
-        guards = dict.fromkeys(name for loss in reading for name in loss.on)
+        judging = dict.fromkeys(name for loss in reading for name in loss.on)
         plans = self.plan.discriminators
-        who = ", ".join(f"'{n}' ({plans[n].component.id})" for n in guards if n in plans)
+        who = ", ".join(f"'{n}' ({plans[n].component.id})" for n in judging if n in plans)
         by = ", ".join(f"'{loss.name}'" for loss in reading)
         return (
             f"discriminator {who or 'of this turn'} has no second derivative on "
@@ -578,11 +582,11 @@ class Training:
 
     def _note_scores(self, turn: Turn) -> None:
         """Keep D's last scores and images; they are reduced only when somebody reads them."""
-        for guard in self.plan.discriminators:
-            name = f"/{guard}" if len(self.plan.discriminators) > 1 else ""
-            scores, data = turn.known_scores(guard), turn.known_data(guard)
+        for discriminator in self.plan.discriminators:
+            name = f"/{discriminator}" if len(self.plan.discriminators) > 1 else ""
+            scores, data = turn.known_scores(discriminator), turn.known_data(discriminator)
             if scores is not None:
-                self._scores[name] = (*scores, self.game.decision_threshold(guard))
+                self._scores[name] = (*scores, self.game.decision_threshold(discriminator))
             if data is not None and data[0].dim() == 4 and min(map(len, data)) >= _FEWEST:
                 self._shown[name] = data
 
@@ -618,7 +622,7 @@ class Training:
 
 def _stopping_signals() -> set[signal.Signals]:
     """Those that this system has. SIGHUP is one where there is no `nohup` and no terminal, whose
-    loss it would tell (terminal.py)."""
+    loss it would report (terminal.py)."""
     numbers = {getattr(signal, name) for name in _STOPS if hasattr(signal, name)}
     hang_up = getattr(signal, "SIGHUP", None)
     if hang_up and not has_terminal() and signal.getsignal(hang_up) is not signal.SIG_IGN:
@@ -644,7 +648,7 @@ def updates_before(plan: Plan, step: int) -> int:
     return done + max(0, beyond) * plan.phases[-1].discriminator_steps
 
 
-def _spread(images: Tensor) -> Tensor:
+def _pixel_std(images: Tensor) -> Tensor:
     """How much images [N, C, H, W] in [-1, 1] differ: the standard deviation of each pixel over the
     batch, mean over the pixels, 0-d."""
     return images.float().std(0).mean()

@@ -41,8 +41,8 @@ class CollapseAlarm(Hook):
             kind, _, rest = name.partition("/")
             if kind == "accuracy" and value >= 1:
                 yield name
-            if kind == "spread" and rest.startswith("fake"):
-                real = figures[f"spread/real{rest.removeprefix('fake')}"]
+            if kind == "pixel_std" and rest.startswith("fake"):
+                real = figures[f"pixel_std/real{rest.removeprefix('fake')}"]
                 if value < self.options.spread * real:
                     yield f"spread{rest.removeprefix('fake')}"
 

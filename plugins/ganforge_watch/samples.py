@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +38,8 @@ class Samples(Hook):
     """Draws a sheet before the first step, each `every` steps and after the last one."""
 
     def run_started(self, training: Training) -> None:
-        _forget_after(training.folder.samples, training.step)
-        _forget_after(training.folder.snapshots, training.step)
+        _forget_after(training.folder.sheets_by_step(), training.step)
+        _forget_after(training.folder.snapshots_by_step(), training.step)
         if not (training.folder.samples / "real.png").exists():
             self._write_real(training)
         if self._due(training) and not _sheet(training).exists():
@@ -175,20 +174,14 @@ def _alike(images: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _sheet(training: Training) -> Path:
-    return training.folder.samples / f"step-{training.step:06d}.png"
+    return training.folder.sheet(training.step)
 
 
-def _step_of(path: Path) -> int | None:
-    match = re.fullmatch(r"step-(\d+)", path.stem)
-    return int(match[1]) if match else None
-
-
-def _forget_after(folder: Path, step: int) -> None:
+def _forget_after(written: Mapping[int, Path], step: int) -> None:
     """Remove what a killed run wrote after the checkpoint that is gone on from: those steps are
     taken again."""
-    for path in folder.glob("step-*"):
-        number = _step_of(path)
-        if number is not None and number > step:
+    for number, path in written.items():
+        if number > step:
             path.unlink(missing_ok=True)
 
 
@@ -201,7 +194,7 @@ def _write_snapshot(training: Training, count: int) -> None:
         prefix = f"ema.{plan.address}" if averaged else plan.address
         for parameter, tensor in network.state_dict().items():
             tensors[f"{prefix}/{parameter}"] = tensor.detach().cpu().contiguous().clone()
-    path = training.folder.snapshots / f"step-{training.step:06d}.safetensors"
+    path = training.folder.snapshot(training.step)
     part = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,13 +205,12 @@ def _write_snapshot(training: Training, count: int) -> None:
         raise GanforgeError(
             f"cannot write the snapshot {path}: {error}; {training.folder.kept()}"
         ) from error
-    _thin(path.parent, count)
+    _thin(training.folder.snapshots_by_step(), count)
 
 
-def _thin(folder: Path, count: int) -> None:
+def _thin(found: Mapping[int, Path], count: int) -> None:
     """Remove snapshots until `count` are left: always the one whose neighbours are closest, so
     that those that stay are spread evenly, never the first and the last."""
-    found = {step: path for path in folder.glob("step-*") if (step := _step_of(path)) is not None}
     steps = sorted(found)
     while len(steps) > count:
         gaps = [after - before for before, after in zip(steps, steps[2:], strict=False)]

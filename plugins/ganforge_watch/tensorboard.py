@@ -51,8 +51,7 @@ class Tensorboard(Hook):
 
     def _write_sheets(self, training: Training) -> None:
         """Add the sheets that are new; the hook that draws them may come after this one."""
-        for path in training.folder.sheets():
-            step = int(path.stem.removeprefix("step-"))
+        for step, path in training.folder.sheets_by_step().items():
             if step > self._sheet:
                 self._sheet = step
                 with Image.open(path) as image:

@@ -5,6 +5,7 @@ whether all passed, or null where they took longer. With "trace", the name of a 
 took and which lines of ganforge it ran are written to that.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -63,10 +64,8 @@ def _run(tests: list[str], trace: str | None) -> None:
 
 
 def _end(group: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 class Trace:

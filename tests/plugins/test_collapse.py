@@ -23,8 +23,8 @@ def fed(training, looks):
     for step, (accuracy, fake, real) in enumerate(looks, start=training.step + 1):
         training.step = step
         training.log("accuracy", accuracy)
-        training.log("spread/fake", fake)
-        training.log("spread/real", real)
+        training.log("pixel_std/fake", fake)
+        training.log("pixel_std/real", real)
         alarm.step_ended(training, step)
 
 
@@ -97,10 +97,10 @@ def test_the_spread_is_the_deviation_of_each_pixel_over_the_batch(tmp_path):
     training.take_step(1)
     real, fake = training._shown[""]
     figures = training.gauges()
-    assert figures["spread/real"] == pytest.approx(real.std(0).mean().item())
-    assert figures["spread/fake"] == pytest.approx(fake.std(0).mean().item())
+    assert figures["pixel_std/real"] == pytest.approx(real.std(0).mean().item())
+    assert figures["pixel_std/fake"] == pytest.approx(fake.std(0).mean().item())
     assert torch.equal(real, training.game.feed.batch(0)["image"])
-    assert float(training.gauge("spread/fake")) == pytest.approx(figures["spread/fake"])
+    assert float(training.gauge("pixel_std/fake")) == pytest.approx(figures["pixel_std/fake"])
     assert float(training.gauge("accuracy")) == figures["accuracy"]
 
 

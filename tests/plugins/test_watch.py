@@ -284,10 +284,12 @@ def test_a_resumed_run_has_the_sheets_of_an_uninterrupted_one(tmp_path):
 
 
 def test_snapshots_stay_evenly_spread(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.snapshots.mkdir()
     for step in range(0, 10_001, 100):
-        (tmp_path / f"step-{step:06d}.safetensors").write_bytes(b"")
-        samples._thin(tmp_path, 6)
-    steps = sorted(int(path.stem[5:]) for path in tmp_path.iterdir())
+        folder.snapshot(step).write_bytes(b"")
+        samples._thin(folder.snapshots_by_step(), 6)
+    steps = list(folder.snapshots_by_step())
     assert len(steps) == 6
     assert (steps[0], steps[-1]) == (0, 10_000)
     gaps = np.diff(steps)

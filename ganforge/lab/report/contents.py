@@ -14,6 +14,7 @@ from ganforge.interfaces.errors import RunError
 from ganforge.lab.charts import Log, read_log
 from ganforge.planning.resolved_recipe import leaves
 from ganforge.storage.run_folder import RunFolder
+from ganforge.storage.step_names import folder_name
 
 _WATCHING = ("progress", "metrics", "checkpoint", "samples", "tensorboard", "collapse-alarm")
 _NO_SEED = ("name", "lock", "metrics", "train.device", "train.threads", "train.seed")
@@ -80,7 +81,7 @@ def read(folder: RunFolder, name: str) -> Entry:
     """Read a run. Raises RunError where it is none; a run that is training may be read."""
     tables = folder.resolved_tables()
     saved = folder.checkpoint_steps()
-    state = _json(folder.checkpoints / f"step-{saved[-1]:08d}" / "state.json") if saved else {}
+    state = _json(folder.checkpoints / folder_name(saved[-1]) / "state.json") if saved else {}
     logged = _Logged(folder)
     try:
         log = read_log(folder, name, logged)

@@ -6,13 +6,13 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
 from ganforge.storage.run_folder import RunFolder
+from ganforge.storage.step_names import step_of
 
 # What is tried in turn until the sheets of a run fit: (sheets, longest side in px, quality).
 # Quality 0 keeps the files as they are, 100 is WebP without loss, less is WebP with some.
@@ -46,7 +46,7 @@ class Sheets:
 def sheets_of(folder: RunFolder, room: int) -> Sheets:
     """The sheets of a run in at most so many bytes (of the pictures, before they are written as
     text), or as few and small as this gets; a file that is not a picture is left out."""
-    files = {step: path for path in folder.sheets() if (step := _step(path)) is not None}
+    files = {step: path for path in folder.sheets() if (step := step_of(path)) is not None}
     real = folder.samples / "real.png"
     for count, side, quality in _LEVELS:
         steps = spread(sorted(files), count)
@@ -144,11 +144,6 @@ def _note(there: int, count: int, side: int, quality: int) -> str:
     if side:
         parts.append(f"at most {side:,} px a side, as WebP of quality {quality}")
     return "; ".join(parts)
-
-
-def _step(path: Path) -> int | None:
-    match = re.fullmatch(r"step-(\d+)", path.stem)
-    return int(match[1]) if match else None
 
 
 def _size(path: Path) -> int:
