@@ -400,7 +400,7 @@ def test_the_display_is_put_away_when_the_run_breaks(tmp_path, monkeypatch):
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     monkeypatch.setattr("rich.get_console", lambda: console)
     training = training_of(tmp_path, BARE)
-    monkeypatch.setattr(training.game, "average", lambda step: 1 / 0)
+    monkeypatch.setattr(training.game, "update_ema", lambda step: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         training.run()
     assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h")
