@@ -67,7 +67,10 @@ def test_pictures_of_a_folder_that_are_left_out_are_counted(ganforge_cli, pets: 
         Path(name).write_text("x")
     Image.new("RGB", (9, 9)).save("photos/photo.jfif")
     answer = ganforge_cli("translate", "pets", "--to", "dog", "photos", "--out", "made")
-    assert answer.out == ("4 dog pictures of pets at step 2: made\nleft out: 2 .txt, 1 .mp4\n")
+    assert answer.out == (
+        "4 dog pictures of pets at step 2: made\n"
+        "left out because they are not pictures: 2 .txt, 1 .mp4\n"
+    )
     assert Path("made/photo.png").is_file()
 
 
