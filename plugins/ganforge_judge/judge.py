@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,10 +106,15 @@ def judge_for(data: Labelled, device: torch.device) -> Judge:
     _refuse_one_class(data, training)
     name = f"{data.name}-{_hash(data, training, held_out)}"
     network = blank(data.spec, data.classes.classes)
-    facts = store.read(name, network)
+    facts = None
+    try:
+        facts = store.read(name, network)
+    except store.Damaged as damage:
+        store.say(str(damage))
     if facts is None:
         with store.held(name, f"the judge of {data.name}"):
-            facts = store.read(name, network)  # of who held it before
+            with suppress(store.Damaged):  # reported above
+                facts = store.read(name, network)  # of who held it before
             if facts is None:
                 network, facts = _trained(data, training, held_out, device)
                 facts = store.write(name, network, facts)

@@ -23,9 +23,13 @@ def cache_folder() -> Path:
     return cache_below("judges")
 
 
+class Damaged(Exception):
+    """A judge in the cache cannot be used; the message says why."""
+
+
 def read(name: str, network: nn.Module) -> dict[str, Any] | None:
     """Load the weights of this name into the network. Returns what is known about them, or None
-    if there is no intact judge of this name; the network is to be trained then."""
+    if there is no judge of this name. Raises Damaged if there is one that cannot be used."""
     path = cache_folder() / f"{name}.json"
     if not path.is_file():
         return None
@@ -37,8 +41,7 @@ def read(name: str, network: nn.Module) -> dict[str, Any] | None:
         facts["accuracy"] = float(facts["accuracy"])
         network.load_state_dict(load(weights))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        say(f"{path} cannot be used ({error}): the judge is trained again")
-        return None
+        raise Damaged(f"{path} cannot be used ({error}): the judge is trained again") from error
     return facts
 
 

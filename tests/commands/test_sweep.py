@@ -98,7 +98,7 @@ def test_seeds_are_numbers_and_spans():
         ("a", "it takes 0-4"),
         ("", "it takes 0-4"),
         ("-1", "it takes 0-4"),
-        ("1,1", "there twice"),
+        ("1,1", "given twice"),
         ("0-99999", "at most 10,000"),
     ],
 )

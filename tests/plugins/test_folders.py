@@ -607,7 +607,7 @@ def test_real_photographs_have_their_folders_as_labels(tmp_path):
 
 
 def test_a_folder_is_listed_once_while_it_stays_as_it_is(tmp_path, monkeypatch):
-    from ganforge import images
+    from ganforge.data import images
 
     save(tmp_path / "a", *numbered(3))
     save(tmp_path / "b", *numbered(2))
@@ -628,7 +628,7 @@ def test_a_folder_is_listed_once_while_it_stays_as_it_is(tmp_path, monkeypatch):
 
 
 def test_of_many_files_so_many_are_looked_at(tmp_path, monkeypatch):
-    from ganforge import images
+    from ganforge.data import images
 
     save(tmp_path, *numbered(50))
     monkeypatch.setattr(images, "LOOKED_AT", 10)
