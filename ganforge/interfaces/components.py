@@ -79,6 +79,10 @@ class Generator(Network):
     sources: the specs of what `forward` is given, in order. target: the spec of what it returns.
     An option of type `Ref` arrives as a keyword argument of the option's name.
 
+    keeps_range: whether its images stay in [-1, 1] whatever its weights are, as behind tanh or a
+    clamp. False, as for StyleGAN2's linear output: losses and discriminators get what it makes as
+    it is, and what saves or shows pictures cuts it off at black and white.
+
     draws_itself: whether it draws random numbers of its own also when it is sampled from (dropout
     that stays on, discrete choices). Then it is asked for one item at a time, each under its seed.
 
@@ -88,6 +92,7 @@ class Generator(Network):
     real data: then it returns the log-probabilities of these.
     """
 
+    keeps_range: ClassVar[bool] = True
     draws_itself: bool = False
 
     def __init__(self, options: Any, sources: Sequence[Spec], target: Spec) -> None:
@@ -97,7 +102,8 @@ class Generator(Network):
         self.target = target
 
     def forward(self, *sources: Tensor) -> Tensor | GeneratorOutput:
-        """One tensor [N, *spec.shape] per source -> data [N, *target.played], images in [-1, 1]."""
+        """One tensor [N, *spec.shape] per source -> data [N, *target.played], images in [-1, 1]
+        unless `keeps_range` is False."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def join(self, sources: Sequence[Tensor]) -> Tensor:

@@ -56,6 +56,17 @@ class Both(Generator):
         return torch.tanh(left * self.share + right * (1 - self.share))
 
 
+class Bright(Generator):
+    keeps_range = False
+
+    def __init__(self, options, sources, target):
+        super().__init__(options, sources, target)
+        self.level = torch.nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, *sources):
+        return self.level * torch.ones(len(sources[0]), *self.target.shape)
+
+
 class Wrong(Metric):
     def measure(self, run):
         return {"figure": [][1]}
@@ -177,3 +188,13 @@ def test_a_metric_that_raises_is_named_and_not_the_hook_that_measures(ganforge_c
     told = ganforge_cli("evaluate", "made", "--metric", "wrong", *FILE)
     assert told.status != 0
     assert named in told.err and "bug in ganforge" not in told.err
+
+
+def test_images_beyond_black_and_white_are_cut_off_where_they_are_shown(ganforge_cli, workdir):
+    answer = trained(ganforge_cli, "planes = 3", 'use = "bright"\nto = "thing"')
+    assert answer.status == 0, answer.err
+    assert ganforge_cli("sample", "made", "--out", "sheet.png", *FILE).status == 0
+    assert ganforge.open_run("made", plugin_files=["own.py"]).sample(2).min() > 2.9
+    for sheet in ("sheet.png", "runs/made/samples/step-000002.png"):
+        with Image.open(sheet) as picture:
+            assert np.array(picture).min() == 255

@@ -27,6 +27,8 @@ def results(kind: str, name: str) -> dict[str, str]:
     """Check -> its result, those apart that are alike for every component of a test."""
     found = outcomes_of(kind, name)
     assert found.pop("light").reason == "a plugin file has no manifest"
+    if "frozen" in found and found["frozen"].reason == "it freezes nothing":
+        del found["frozen"]
     return {check: outcome.result for check, outcome in found.items()}
 
 
@@ -34,6 +36,7 @@ def results(kind: str, name: str) -> dict[str, str]:
     ("kind", "name"),
     [
         ("generator", "Clamped"),
+        ("generator", "SaysSo"),
         ("generator", "Tall"),
         ("generator", "Published"),
         ("discriminator", "Spectral"),

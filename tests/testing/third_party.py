@@ -37,6 +37,12 @@ class Unbounded(Generator):
         return self.to_rgb(hidden).unflatten(1, self.target.played)
 
 
+class SaysSo(Unbounded):
+    """The same, and says that it does not keep [-1, 1]."""
+
+    keeps_range = False
+
+
 class Clamped(Unbounded):
     """The same, cut off at black and white."""
 
