@@ -1264,7 +1264,7 @@ def test_a_loss_is_told_what_labelled_rows_cannot_give_it(tmp_path, text, on, as
 
 def test_labelled_rows_are_no_second_target_and_are_fed_where_a_loss_reads_them(tmp_path):
     text = FEW + '[losses.extra]\nuse = "odd"\n'
-    plan = plan_of(tmp_path, text, needy(discriminator=("labelled", "labelled_labels")))
+    plan = plan_of(tmp_path, text, needy(discriminator=("labelled_scores", "labelled_labels")))
     assert plan.generators["main"].target == "image" == plan.discriminators["main"].on
     assert plan.discriminators["main"].labels == LabelSpec(3)
     assert plan.labelled("main") == "labelled-image"
@@ -1276,7 +1276,7 @@ def test_labelled_rows_are_no_second_target_and_are_fed_where_a_loss_reads_them(
 def test_the_labels_beside_a_derived_domain_are_those_of_its_labelled_rows(tmp_path):
     text = altered(FEW, ("[discriminator]", 'to = "small"\n[discriminator]'))
     text += '[domains.small]\nof = "image"\nsize = 4\n[losses.extra]\nuse = "odd"\n'
-    plan = plan_of(tmp_path, text, needy(discriminator=("labelled_labels",)))
+    plan = plan_of(tmp_path, text, needy(discriminator=("labelled_scores", "labelled_labels")))
     assert plan.labelled("main") == "labelled-image"
     assert plan.discriminators["main"].labels == LabelSpec(3)
 

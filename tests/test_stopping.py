@@ -16,7 +16,7 @@ import ganforge
 from ganforge import Hook
 from ganforge.hardware import resident_memory
 from ganforge.hardware.machine import decide
-from ganforge.interfaces.errors import BrokenRows, GanforgeError
+from ganforge.interfaces.errors import BrokenRows, GanforgeError, RunError
 from ganforge.plugin import Component
 from ganforge.registry.registry import Registry
 from ganforge.storage import checkpoint
@@ -237,6 +237,33 @@ def test_a_script_that_is_not_guarded_is_told_so_in_a_line(workdir):
     last = done.stderr.strip().splitlines()[-1]
     assert "script.py:2 trains with worker processes" in last, done.stderr
     assert '`if __name__ == "__main__":`' in last and done.stderr.count("Traceback") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("__main__", "\ntrain()\n", True),
+        ("__main__", 'if __name__ == "__main__":\n    train()\n', False),
+        ("__main__", 'if __name__ == "__main__":\n    pass\ntrain()\n', True),
+        ("job", "train()\n", False),  # a module that a script imports
+    ],
+)
+def test_only_the_script_itself_has_to_be_guarded(tmp_path, name, text, told):
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    code = compile(text, str(script), "exec")
+    start = {"__name__": name, "train": preflight.refuse_unguarded_script}
+    if not told:
+        exec(code, start)
+        return
+    line = 1 + text[: text.index("train()")].count("\n")
+    with pytest.raises(RunError, match=f"script.py:{line} trains with worker processes"):
+        exec(code, start)
+
+
+def test_what_is_typed_in_has_no_file_to_guard():
+    code = compile("train()", "<stdin>", "exec")
+    exec(code, {"__name__": "__main__", "train": preflight.refuse_unguarded_script})
 
 
 def test_a_busy_port_is_told_in_a_line(workdir, ganforge_cli):

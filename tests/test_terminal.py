@@ -1,5 +1,6 @@
 """What becomes of a run whose output nobody can take any more."""
 
+import math
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from playing import ONE_PAIR, training_of
 from small_recipes import PLAIN, write_recipe
 
 from ganforge.storage.run_folder import RunFolder
-from ganforge.training import terminal
+from ganforge.training import terminal, trainer
 from ganforge.training.terminal import lasting
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX descriptors and signals")
@@ -45,7 +46,7 @@ def test_what_cannot_be_written_any_more_goes_on_in_the_log(tmp_path):
     process.stdin.close()
     errors = process.stderr.read()
     process.stderr.close()
-    assert process.wait(60) == 0
+    assert process.wait(600) == 0
     assert errors == f"\nthe output is lost and goes on in {log}\n"
     assert log.read_text() == "later 0\nlater 1\nlater 2\nafter\n"
 
@@ -96,7 +97,7 @@ def test_a_training_outlives_its_terminal(workdir):
     while b"generator" not in said:  # the header
         said += os.read(master, 4096)
     os.close(master)
-    assert process.wait(120) == 0
+    assert process.wait(600) == 0
     folder = RunFolder(Path("run"))
     assert folder.checkpoint_steps()[-1] == 60
     log = folder.log.read_text()
@@ -138,13 +139,12 @@ def test_every_signal_that_asks_to_stop_saves_the_step(tmp_path, monkeypatch, na
 
 def test_signals_that_come_together_stop_once_and_lose_nothing(tmp_path, monkeypatch):
     """As a terminal and a parent both tell, or a scheduler warns and then ends."""
+    monkeypatch.setattr(trainer, "_BOUNCE", math.inf)  # however busy the machine is
     training = interrupted(tmp_path, monkeypatch, "SIGINT", "SIGINT", "SIGUSR1", "SIGTERM")
     assert training.folder.checkpoint_steps() == [3]
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path, monkeypatch):
-    from ganforge.training import trainer
-
     monkeypatch.setattr(trainer, "_BOUNCE", -1.0)
     with pytest.raises(KeyboardInterrupt):
         interrupted(tmp_path, monkeypatch, "SIGINT", "SIGINT")

@@ -15,7 +15,6 @@ from ganforge import Hook, Loss
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component
 from ganforge.storage import checkpoint
-from ganforge.training import trainer
 from ganforge.training.trainer import updates_before
 
 
@@ -217,25 +216,6 @@ def test_updates_are_counted_across_phases(tmp_path):
     )
     plan = training_of(tmp_path, text).plan
     assert [updates_before(plan, step) for step in (1, 2, 3, 4, 5)] == [0, 5, 10, 11, 12]
-
-
-def test_losing_the_terminal_stops_a_run_only_where_there_is_none(monkeypatch):
-    hang_up = getattr(signal, "SIGHUP", None)
-    if hang_up is None:
-        pytest.skip("this system has no SIGHUP")
-    before = signal.getsignal(hang_up)
-    try:
-        for terminal, handler, stops in (
-            (False, signal.SIG_DFL, True),
-            (True, signal.SIG_DFL, False),
-            (False, signal.SIG_IGN, False),  # `nohup`
-        ):
-            signal.signal(hang_up, handler)
-            monkeypatch.setattr(trainer, "has_terminal", lambda terminal=terminal: terminal)
-            assert (hang_up in trainer._stopping_signals()) is stops
-            assert signal.SIGTERM in trainer._stopping_signals()
-    finally:
-        signal.signal(hang_up, before)
 
 
 RESUME = """

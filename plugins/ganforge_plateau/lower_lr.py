@@ -26,7 +26,7 @@ class LowerLr(Windows):
         was = f"{mean:.6g} over {self.options.window:,} steps, {before:.6g} over those before"
         if self._of_metric:
             was = f"{mean:.6g}, {before:.6g} before"
-        self._say(
+        self._warn(
             training,
             f"{self.options.watch} was {was}; learning rates are now x {training.lr_factor:g}",
         )

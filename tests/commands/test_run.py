@@ -281,25 +281,6 @@ def test_sigterm_saves_too_and_the_line_that_is_said_goes_on(
     assert f"resuming {folder} at step 3 of 4" in ganforge_cli(*words[1:]).out
 
 
-@POSIX
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=lambda n: str(n)
-)
-def test_a_signal_that_comes_twice_at_once_saves_as_one_does(
-    ganforge_cli, plain: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
-) -> None:
-    """A scheduler repeats itself; of a Ctrl-C a parent process hands on its own."""
-
-    def twice() -> None:
-        os.kill(os.getpid(), number)
-        os.kill(os.getpid(), number)
-
-    at_step(monkeypatch, 3, twice)
-    answer = ganforge_cli("run", plain)
-    assert answer.status == status
-    assert state_of(Path("runs/digits"))[0] == 3
-
-
 def test_a_second_ctrl_c_leaves_at_once(
     ganforge_cli, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ whether all passed, or null where they took longer. With "trace", the name of a 
 took and which lines of ganforge it ran are written to that.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click.testing  # noqa: F401
@@ -26,7 +26,7 @@ import torch.optim
 import torch.utils.data  # noqa: F401
 from PIL import Image  # noqa: F401
 
-OPTIONS = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header")
+OPTIONS = ("-q", "-n", "0", "-p", "no:cacheprovider", "--no-header")
 
 
 def passed(tests: list[str], limit: float, trace: str | None = None) -> bool | None:
@@ -48,14 +48,16 @@ def passed(tests: list[str], limit: float, trace: str | None = None) -> bool | N
 
 def _run(tests: list[str], trace: str | None) -> None:
     os.setsid()
-    forgets = os.open(os.environ.get("J_LOG", os.devnull), os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    forgets = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(forgets, number)
     status = 1
     try:
         sys.argv = ["pytest"]
-        plugins = [Trace(Path(trace))] if trace else []
-        status = int(pytest.main([*OPTIONS, *tests], plugins))
+        if trace:
+            status = int(pytest.main([*OPTIONS, *tests], [Trace(Path(trace))]))
+        else:
+            status = int(pytest.main([*OPTIONS, "-x", *tests]))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -64,7 +66,7 @@ def _run(tests: list[str], trace: str | None) -> None:
 
 
 def _end(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
 
@@ -74,6 +76,7 @@ class Trace:
     def __init__(self, kept: Path) -> None:
         self._kept = kept
         self._seconds: dict[str, float] = {}
+        self._failed: set[str] = set()
         self._coverage = coverage.Coverage(data_file=None, include=["ganforge/*"])
         self._coverage.start()
 
@@ -87,9 +90,11 @@ class Trace:
             self._coverage.switch_context("")
             self._seconds[item.nodeid] = time.monotonic() - started
 
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        if exitstatus:
-            return
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._failed.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
         self._coverage.stop()
         data = self._coverage.get_data()
         lines: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -98,7 +103,11 @@ class Trace:
             for line, tests in data.contexts_by_lineno(file).items():
                 for test in tests:
                     lines[test][module].append(line)
-        told = {t: {"seconds": s, "lines": lines[t]} for t, s in self._seconds.items()}
+        told = {
+            test: {"seconds": seconds, "lines": lines[test]}
+            for test, seconds in self._seconds.items()
+            if test not in self._failed
+        }
         self._kept.write_text(json.dumps(told), encoding="utf-8")
 
 
