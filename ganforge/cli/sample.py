@@ -11,6 +11,7 @@ import click
 
 from ganforge.cli.run_options import look_options, open_folder, placed, say_made
 from ganforge.interfaces.errors import GanforgeError
+from ganforge.storage.part_files import beside
 from ganforge.storage.run_folder import find_run
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _write_tensor(out: Path, made: _Request) -> None:
     if labels is not None:
         tensors["labels"] = labels
     told: dict[str, Any] = {"run": made.run.folder.name, "step": made.run.step, "seed": made.seed}
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    part = beside(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         try:

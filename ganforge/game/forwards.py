@@ -78,7 +78,7 @@ class Forwards:
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
         where = defined_at(plan.component, "forward")
-        what = f"what generator '{name}' ({plan.component.id}) makes"
+        what = f"generator '{name}' ({plan.component.id})"
         _expect(made.data, plan.target_spec, what, where)
         return made
 
