@@ -262,3 +262,19 @@ def test_a_domain_made_of_a_mask_is_not_blended_either(workdir) -> None:
         rows = run.held_out("small", 3)
     assert rows.shape[2:] == (7, 7)
     assert set((rows * 127.5 + 127.5).round().int().unique().tolist()) <= held
+
+
+@pytest.mark.parametrize("command", ["nearest", "evaluate"])
+def test_other_data_than_the_runs_is_warned_of(ganforge_cli, photos, command) -> None:
+    ganforge_cli("run", "digits.toml")
+    Path("one.py").write_text(METRIC, encoding="utf-8")
+    more = ["--metric", "one", "--plugin-file", "one.py"] if command == "evaluate" else []
+    photos.rename("moved")
+    answer = ganforge_cli(command, "digits", "--data", "moved", *more)
+    assert (answer.status, answer.err) == (0, "")
+    draw_pictures(Path("moved/Train/cats"), 6, size=(9, 9))
+    answer = ganforge_cli(command, "digits", "--data", "moved", *more)
+    assert answer.status == 0
+    assert "warning: this is not the data that digits learned from: train/image: 6 files" in (
+        answer.err
+    )

@@ -14,6 +14,7 @@ from ganforge.interfaces.errors import PluginError
 from ganforge.plugin import Component
 from ganforge.storage import checkpoint
 from ganforge.testing import Failed, NotTried, cases_of
+from ganforge.training.launch import _note_frozen
 
 
 @pytest.fixture(autouse=True)
@@ -256,6 +257,14 @@ def test_a_checkpoint_that_has_moments_of_frozen_parameters_is_gone_on_from(tmp_
         return load_file(tmp_path / "old.safetensors")
 
     again = resumed(tmp_path, whole.folder, as_older_versions_wrote)
+    assert again.frozen_since == {"generators.main/first.0.weight"}
+    told = []
+    _note_frozen(again, 10, told.append)
+    assert told == [
+        "trained up to step 10 and frozen from here on, as its author says: "
+        "generators.main/first.0.weight; the run stays with the values that they have now"
+    ]
+    assert again.inexact == [{"step": 10, "changed": ["1 parameters frozen"]}]
     for step in range(11, 21):
         again.take_step(step)
     assert not moved(copied(whole), again)

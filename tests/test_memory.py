@@ -1,13 +1,16 @@
 """Out of memory: one line that names the largest batch that fits."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from playing import ONE_PAIR, train, training_of
 
+import ganforge
 from ganforge import Discriminator, Loss
 from ganforge.game.error_attribution import remembers_no_memory
+from ganforge.game.game import Game
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component, option, options
 
@@ -178,3 +181,18 @@ def test_the_largest_batch_is_found_where_only_one_side_has_losses(tmp_path, hun
     training = training_of(tmp_path, text, HUNGRY, *ONE_SIDED, sets=sets)
     with pytest.raises(TrainingError, match="largest batch that fits is about 2"):
         train(training)
+
+
+@pytest.mark.parametrize("name", ["times", "times_likelihood", "times_reinforce"])
+def test_the_largest_batch_of_the_sequence_recipes_is_found(workdir, monkeypatch, name):
+    whole = Game.total
+
+    def total(self, turn, losses, values):
+        if turn.batch.rows.stop - turn.batch.rows.start > 5:
+            raise MemoryError
+        return whole(self, turn, losses, values)
+
+    monkeypatch.setattr(Game, "total", total)
+    recipe = Path(__file__).parents[1] / "recipes" / f"sequence_{name}.toml"
+    with pytest.raises(TrainingError, match="largest batch that fits is about 4"):
+        ganforge.train(recipe, preview=True, out="run", set={"train.device": "cpu"})

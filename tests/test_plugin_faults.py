@@ -245,7 +245,7 @@ FAULTS = {
         "generator",
         "class Odd(Maker):\n    def forward(self, *sources):  # here\n"
         "        return super().forward(*sources)[:, :, :3]\n",
-        "the output of generator 'main' (odd.py/odd) has shape [3, 3, 16] per item",
+        "generator 'main' (odd.py/odd) has shape [3, 3, 16] per item",
     ),
     "views of fewer items": (
         "augmentors",

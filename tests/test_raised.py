@@ -102,4 +102,5 @@ def test_the_traceback_can_be_asked_for(workdir, ganforge_cli, monkeypatch, capf
 def test_what_is_no_tensor_is_told(workdir, ganforge_cli):
     text = LOSS.format(body="1.0")
     answer = run(ganforge_cli, workdir, text, "--set", "losses.adversarial.use=broken")
-    assert "loss 'mine.py/broken' returned float for 'loss'; return one value per" in answer.err
+    assert "loss 'broken' of mine.py returned a float for 'loss' (" in answer.err
+    assert "return one value per sample, a tensor [N, ...]" in answer.err

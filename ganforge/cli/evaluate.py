@@ -23,6 +23,7 @@ from ganforge.cli.options import (
     print_warnings,
     warn,
 )
+from ganforge.cli.run_options import say_other_data
 from ganforge.cli.tables import print_tables
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.manifest import Impossible, with_options
@@ -104,6 +105,9 @@ def command(
         for folder, plan in zip(folders, plans, strict=True)
         for run in _opened(folder, registry, plan, steps, device)
     ]
+    if data is not None:
+        for run in {one.run.folder.path: one.run for one in todo}.values():
+            say_other_data(run)
     _evaluate(todo, as_json, force)
 
 

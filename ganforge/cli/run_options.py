@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ganforge.cli.options import data_at, data_option, open_registry, plugin_options
+from ganforge.cli.options import data_at, data_option, open_registry, plugin_options, warn
 from ganforge.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -55,7 +55,21 @@ def open_folder(
     from ganforge.runs.run import Run
 
     where = find_device(device)
-    return Run(folder, step=step, device=where, registry=registry, sets=data_at(data))
+    run = Run(folder, step=step, device=where, registry=registry, sets=data_at(data))
+    if data is not None:
+        say_other_data(run)
+    return run
+
+
+def say_other_data(run: Run) -> None:
+    """Warn where the data that somebody named is not what the run learned from."""
+    from ganforge.runs.data_identity import changes, identity_of, read_identity
+
+    kept = read_identity(run.folder)
+    found = [] if kept is None else changes(kept, identity_of(run.dataset(), kept))
+    if found:
+        told = "; ".join(map(str, found))
+        warn(f"this is not the data that {run.folder.name} learned from: {told}")
 
 
 def placed(out: Path | None, usual: Path, write: Callable[[Path], None]) -> tuple[Path, int]:

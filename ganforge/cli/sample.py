@@ -11,6 +11,7 @@ import click
 
 from ganforge.cli.run_options import look_options, open_folder, placed, report_output
 from ganforge.interfaces.errors import GanforgeError
+from ganforge.storage.part_files import beside
 from ganforge.storage.run_folder import find_run
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def _write_tensor(out: Path, made: _Request) -> None:
         "step": made.run.step,
         "seed": made.seed,
     }
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    part = beside(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         try:

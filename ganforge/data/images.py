@@ -13,7 +13,6 @@ import os
 import re
 import time
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from attrs import frozen
 from ganforge.interfaces.errors import BrokenRows, DataError, GanforgeError
 from ganforge.interfaces.manifest import ImageOptions, Impossible, Resample
 from ganforge.interfaces.specs import ImageSpec
+from ganforge.storage.part_files import beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -887,8 +887,7 @@ def write_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> No
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write` with a name beside `path`, then move the file to its place."""
-    # Not called after the file, since its name may be as long as a name can be.
-    part = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.part")
+    part = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -89,7 +89,7 @@ class Forwards:
         if made.data.is_floating_point():
             made = evolve(made, data=made.data.float())
         where = defined_at(plan.component, "forward")
-        what = f"the output of generator '{name}' ({plan.component.id})"
+        what = f"generator '{name}' ({plan.component.id})"
         _expect(made.data, plan.target_spec, what, where)
         return made
 

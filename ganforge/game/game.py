@@ -420,8 +420,10 @@ class Game(Forwards):
             states |= optimizers.state_tensors(trained_module.optimizer, trained_module.names())
         return {"networks": networks, "optimizers": states}
 
-    def load(self, networks: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
-        """Take back what `state` gave. Raises TrainingError when it is another game's."""
+    def load(self, networks: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> set[str]:
+        """Take back what `state` gave. Returns the addresses of parameters that were trained then
+        and are frozen now. Raises TrainingError when it is another game's."""
+        still: set[str] = set()
         for address, module in self._modules():
             own = {
                 key.removeprefix(f"{address}/"): value
@@ -435,7 +437,9 @@ class Game(Forwards):
         for trained_module in self.trained_modules:
             prefix = f"{trained_module.address}/"
             own = {k: v for k, v in states.items() if k.startswith(prefix)}
-            optimizers.load_state_tensors(trained_module.optimizer, trained_module.names(), own)
+            names = trained_module.names()
+            still |= optimizers.load_state_tensors(trained_module.optimizer, names, own)
+        return still
 
     def _modules(self) -> Iterator[tuple[str, nn.Module]]:
         yield from self.networks.items()

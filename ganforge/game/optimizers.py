@@ -76,8 +76,9 @@ def load_state_tensors(
     optimizer: torch.optim.Optimizer,
     names: Mapping[nn.Parameter, str],
     tensors: Mapping[str, Tensor],
-) -> None:
-    """Take back what `state_tensors` gave.
+) -> set[str]:
+    """Take back what `state_tensors` gave. Returns the names of parameters that have a state there
+    and are not moved.
 
     Each moment is copied into a tensor laid out in memory as its parameter is: the fused kernels
     pair the two by memory order, and files hold contiguous tensors, so a moment taken as read
@@ -88,13 +89,16 @@ def load_state_tensors(
     by_name = {name: parameter for parameter, name in names.items()}
     moved = {p for group in optimizer.param_groups for p in group["params"]}
     optimizer.state.clear()
+    still = set()
     for key, value in tensors.items():
         name, quantity = key.rsplit("/", 1)
         parameter = by_name[name]
         if parameter not in moved:
+            still.add(name)
             continue
         if value.shape == parameter.shape and value.dim() > 0:
             kept = torch.empty_like(parameter, dtype=value.dtype)
         else:
             kept = torch.empty_like(value, device=parameter.device)
         optimizer.state[parameter][quantity] = kept.copy_(value)
+    return still

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ganforge.interfaces.errors import GanforgeError, RunError
 from ganforge.interfaces.logged_names import current_name
 from ganforge.recipes.suggestions import nearest
+from ganforge.storage.part_files import beside
 from ganforge.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -106,11 +107,17 @@ def read_log(
     RunError where there are none."""
     shapes: dict[tuple[str, ...], _Shape] = {}
     for place, line in enumerate(folder.metric_lines() if lines is None else lines):
-        numbers = {k: v for k, v in line.items() if type(v) in _NUMBERS and k not in _PLACES}
-        keys = tuple(numbers)
-        if keys:
-            shape = shapes.get(keys) or shapes.setdefault(keys, _Shape())
-            shape.add(place, line["step"], numbers.values())
+        values: Iterable[Any] = line.values()
+        kinds = set(map(type, values))
+        if not kinds <= _NUMBERS:  # rarely, as where a metric tells its protocol
+            line = {key: value for key, value in line.items() if type(value) in _NUMBERS}
+            values = line.values()
+        if None.__class__ in kinds:
+            values = [NAN if value is None else value for value in values]
+        keys = tuple(line)
+        shape = shapes.get(keys) or shapes.setdefault(keys, _Shape())
+        shape.add(place, line["step"], values)
+    shapes = {keys: shape for keys, shape in shapes.items() if not _PLACES.issuperset(keys)}
     if not shapes:
         raise RunError(f"{folder.path} has logged nothing yet")
     parts: dict[str, list[tuple[Array, Array, Array]]] = {}
@@ -130,17 +137,18 @@ class _Shape:
     def __init__(self) -> None:
         self._places, self._steps, self._values = array("d"), array("d"), array("d")
 
-    def add(self, place: int, step: int, values: Iterable[float | None]) -> None:
+    def add(self, place: int, step: int, values: Iterable[float]) -> None:
         self._places.append(place)
         self._steps.append(step)
-        self._values.extend([NAN if value is None else value for value in values])
+        self._values.extend(values)
 
     def columns(self, keys: Sequence[str]) -> Iterable[tuple[Any, ...]]:
         """(key, places of the lines in the file, their steps, the values) of each key."""
         places, steps = np.frombuffer(self._places), np.frombuffer(self._steps)
         values = np.frombuffer(self._values).reshape(-1, len(keys))
         for number, key in enumerate(keys):
-            yield key, places, steps, values[:, number]
+            if key not in _PLACES:
+                yield key, places, steps, values[:, number]
 
 
 def _series(parts: Sequence[tuple[Array, Array, Array]]) -> tuple[Array, Array]:
@@ -392,7 +400,7 @@ def write_graph(path: Path, logs: Sequence[Log], panels: Sequence[Panel], smooth
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         data = _encoded(_figure(logs, panels, smooth), path.suffix.lower())
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

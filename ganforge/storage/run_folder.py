@@ -23,6 +23,7 @@ from ganforge.storage import step_names
 
 LOCK = ".lock"
 LOG = "log.txt"
+_AT_ONCE = 1 << 20  # characters of JSON lines that are read in one call
 
 
 @frozen
@@ -299,13 +300,26 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-                yield entry
+        while lines := file.readlines(_AT_ONCE):
+            for entry in _objects(lines):
+                if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                    yield entry
+
+
+def _objects(lines: list[str]) -> Iterator[Any]:
+    """What lines hold, but those that are no JSON: all in one call, which is faster, if all are."""
+    try:
+        found: list[Any] = json.loads(f"[{','.join(lines)}]")
+        if len(found) == len(lines):
+            yield from found
+            return
+    except ValueError:
+        pass
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
 
 
 def _changed(path: Path) -> float:

@@ -590,6 +590,7 @@ def _resume(
                 report(
                     f"not bit-exact from here on, since sums are rounded otherwise: {changed_now}"
                 )
+            _note_frozen(training, saved.step, report)
             _note_data(training, saved.step, found, report)
             report(f"resuming {folder.path} at step {saved.step:,} of {plan.steps:,}")
         write_whole(folder.resolved, _resolved(plan, decided))
@@ -606,6 +607,19 @@ def _of_data_alone(changed: Sequence[tuple[str, str, str]], plan: Plan, folder: 
     if all(key in free or key.startswith("lock.data.counts.") for key, _, _ in changed):
         return "; if it is the same data, or is to be, with `--accept-data`"
     return ""
+
+
+def _note_frozen(training: Training, step: int, report: Report) -> None:
+    """Report what was trained before and no longer is, which older versions did with parts that
+    their authors froze."""
+    names = sorted(training.frozen_since)
+    if names:
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        report(
+            f"trained up to step {step:,} and frozen from here on, as its author says: "
+            f"{names[0]}{more}; the run stays with the values that they have now"
+        )
+        training.inexact.append({"step": step, "changed": [f"{len(names)} parameters frozen"]})
 
 
 def _note_data(training: Training, step: int, found: Sequence[Change], report: Report) -> None:

@@ -81,6 +81,7 @@ class Training:
         self.interrupted = False  # by Ctrl-C or SIGTERM
         self._signal = 0  # which of them
         self.inexact: list[dict[str, Any]] = []  # {step, changed} where sessions were not bit-exact
+        self.frozen_since: set[str] = set()  # parameters that were trained before it was resumed
         self.watching = build_hooks(plan, registry, all_=self.leads)
         self._hooks = manager_of(self.watching)
         self._gauges: dict[str, Tensor | float] = {}
@@ -266,7 +267,7 @@ class Training:
 
     def resume(self, saved: checkpoint.Checkpoint) -> None:
         """Go on from a checkpoint."""
-        self.game.load(saved.networks, saved.optimizers)
+        self.frozen_since = self.game.load(saved.networks, saved.optimizers)
         self.step = self.first_step = saved.step
         self.seconds = float(saved.state.get("seconds", 0.0))
         self.lr_factor = float(saved.state.get("lr_factor", 1.0))

@@ -348,3 +348,19 @@ def test_the_logged_line_stands_faint_behind_the_smooth_one() -> None:
     assert raw.get_alpha() < 0.5 < (smooth.get_alpha() or 1)
     assert np.ptp(raw.get_ydata()) == 1
     assert not np.array_equal(raw.get_ydata(), smooth.get_ydata())
+
+
+def test_a_graph_may_have_a_name_as_long_as_names_can_be(ganforge_cli, workdir) -> None:
+    make_run("one")
+    name = f"{'n' * 251}.png"
+    answer = ganforge_cli("graph", "runs/one", "--out", name)
+    assert answer.status == 0, answer.err
+    assert Path(name).is_file()
+
+
+def test_lines_that_are_no_json_are_left_out_wherever_they_are(workdir) -> None:
+    folder = make_run("one", lines=20)
+    kept = folder.metrics.read_text(encoding="utf-8").splitlines()
+    broken = [*kept[:7], '{"step": 3, "lo', "[1]", "", *kept[7:], '{"step": 99']
+    folder.metrics.write_text("\n".join(broken), encoding="utf-8")
+    assert [*map(json.dumps, folder.metric_lines())] == [json.dumps(json.loads(x)) for x in kept]
