@@ -11,6 +11,7 @@ from playing import CYCLE, ONE_PAIR, plan_of, registry, training_of
 from torch import nn
 
 from ganforge import Discriminator, Loss
+from ganforge.game.nan_guard import Broken, TurnPosition
 from ganforge.interfaces.errors import RunError, TrainingError
 from ganforge.planning.resolved_recipe import resolved_tables, to_toml
 from ganforge.plugin import Component
@@ -199,6 +200,32 @@ def test_without_waiting_a_gradient_is_found_later_and_the_weights_stay(tmp_path
     assert failed_turn.read(snapshot(training)).at.step == 3
     difference, findings = replayed(training)
     assert difference == "" and findings.gradients
+
+
+@pytest.mark.parametrize(
+    ("broke", "told"),
+    [
+        ([("discriminator", "gradient"), ("generator", "loss")], ("discriminator", "gradient")),
+        ([("discriminator", "loss"), ("discriminator", "gradient")], ("discriminator", "loss")),
+        ([("generator", "loss"), ("generator", "gradient")], ("generator", "loss")),
+    ],
+)
+def test_of_what_broke_without_waiting_the_first_is_told(tmp_path, broke, told):
+    training = begun(tmp_path, ONE_PAIR)
+    guard, nan = training._guard, torch.tensor(float("nan"))
+    guard._waits = False
+    for side, kind in broke:
+        guard.open(TurnPosition(side, 2, 1, 1))
+        if kind == "loss":
+            guard.watch(nan, {"losses.adversarial@main": {"loss": nan}}, closely=False)
+            continue
+        modules = [module for module in training.game.trained_modules if module.side == side]
+        for parameter in (p for module in modules for p in module.parameters):
+            parameter.grad = torch.full_like(parameter, float("nan"))
+        guard.gradients(modules)
+    with pytest.raises(Broken) as caught:
+        guard.raise_if_broken()
+    assert (caught.value.at.side, caught.value.kind) == told
 
 
 def test_where_a_loss_reads_gradients_those_of_all_weights_are_looked_at(tmp_path):

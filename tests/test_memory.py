@@ -13,6 +13,7 @@ from ganforge.game.error_attribution import remembers_no_memory
 from ganforge.game.game import Game
 from ganforge.interfaces.errors import PluginError, TrainingError
 from ganforge.plugin import Component, option, options
+from ganforge.training.out_of_memory import largest_batch
 
 
 @options
@@ -96,6 +97,12 @@ def test_the_largest_batch_that_fits_is_named_with_two_ways_out(hungry, most, fi
     )
     sizes = training.game.networks["discriminators.main"].sizes
     assert max(sizes) == 32 and sizes[-1] == fits
+
+
+def test_memory_that_runs_out_before_the_first_step_is_told_alike(hungry):
+    training = hungry("discriminator.most=3")
+    assert training.game.phase is None
+    assert "the largest batch that fits is about 2: " in str(largest_batch(training))
 
 
 @pytest.mark.parametrize("way", ["train.batch=2", "train.accumulate=16"])

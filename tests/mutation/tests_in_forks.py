@@ -111,6 +111,7 @@ class Trace:
         self._kept.write_text(json.dumps(told), encoding="utf-8")
 
 
-assert "ganforge" not in sys.modules, "each fork imports what is mutated"
-for line in sys.stdin:
-    print(json.dumps(passed(**json.loads(line))), flush=True)
+if __name__ == "__main__":
+    assert "ganforge" not in sys.modules, "each fork imports what is mutated"
+    for line in sys.stdin:
+        print(json.dumps(passed(**json.loads(line))), flush=True)
