@@ -12,7 +12,6 @@ Rules that hold for every turn:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from ganforge.data.feed import Feed
 from ganforge.game import optimizers
+from ganforge.game.ema import build_ema, decay_at, follow
 from ganforge.game.error_attribution import attributing_errors
 from ganforge.game.forwards import Batches, Forwards
 from ganforge.game.frozen import Frozen
@@ -91,7 +91,7 @@ class Game(Forwards):
         self._views = build_views(plan, registry)
         self.losses = self._build_losses(registry)
         self._place()
-        self.ema = self._build_ema()
+        self.ema = build_ema(plan, self.networks)
         self.trained_modules = list(self._build_trained_modules())
         if not any(trained_module.parameters for trained_module in self.trained_modules):
             raise PluginError("every parameter of every network is frozen: nothing is trained")
@@ -157,29 +157,6 @@ class Game(Forwards):
             self.machine.layouts[address] = layout
         for module in (*self.augmentors.values(), *self._views.values(), *self.losses.values()):
             module.to(self.device)
-
-    def _build_ema(self) -> dict[str, nn.Module]:
-        """The EMA (exponential moving average) of each generator that has one, by its address.
-
-        One that keeps another network by a `Ref` without registering it as its part sees that
-        one's average, or that one itself where it has none.
-        """
-        ema: dict[str, nn.Module] = {}
-        waiting = [plan for plan in self.plan.generators.values() if plan.ema is not None]
-        while waiting:  # what `Ref`s name first
-            later = {plan.address for plan in waiting}
-            plan = next(p for p in waiting if not later & set(p.settings.refs.values()))
-            waiting.remove(plan)
-            network = self.networks[plan.address]
-            kept = {id(part) for part in network.modules()}
-            beside = {
-                id(other): ema.get(address, other)
-                for address, other in self.networks.items()
-                if id(other) not in kept
-            }
-            smoothed = copy.deepcopy(network, beside).eval()
-            ema[plan.address] = smoothed.requires_grad_(False)
-        return ema
 
     def _build_trained_modules(self) -> Iterator[TrainedModule]:
         for plan in self.plan.networks.values():
@@ -257,7 +234,7 @@ class Game(Forwards):
             trained_module.module.requires_grad_(False)
 
     def open_side(self, side: Side) -> list[TrainedModule]:
-        """Let this side's trained parameters take gradients. Returns the side's trained players.
+        """Let this side's trained parameters take gradients. Returns the side's modules that learn.
 
         D is closed while G updates. G stays open while D updates, since the fakes of D's last turn
         are G's own in the turn after it; D is only ever shown them detached.
@@ -447,23 +424,13 @@ class Game(Forwards):
         yield from self.losses.items()
         yield from self.augmentors.items()
 
-    @torch.no_grad()
     def update_ema(self, step: int) -> None:
-        """Move the averaged generators towards the trained ones.
-
-        The decay rises with the steps, min(ema, (1 + t) / (10 + t)), so that a short run's average
-        is not mostly its untrained start.
-        """
+        """Move the EMA of each generator that learns towards it, after step `step` (from 1)."""
         for address, average in self.ema.items():
             plan = self.plan.generators[Address.parse(address).name]
             trained_module = self._trained_modules[address]
-            if not trained_module.learns or plan.ema is None:
-                continue
-            decay = min(plan.ema, (1 + step) / (10 + step))
-            moved = trained_module.frozen.trainable(average)
-            torch._foreach_lerp_([*moved], [*trained_module.parameters], 1 - decay)
-            for kept, new in zip(average.buffers(), trained_module.module.buffers(), strict=True):
-                kept.copy_(new)
+            if trained_module.learns and plan.ema is not None:
+                follow(average, trained_module, decay_at(step, plan.ema))
 
     def sizes_of(self, address: str) -> tuple[int, int]:
         """(numbers in the parameters of a network or a loss, how many of them are frozen: by its
