@@ -100,7 +100,7 @@ def test_fetch_puts_an_archive_below_data_or_where_it_is_told(run, tiny, monkeyp
     assert result.exit_code == 0
     assert 'data.root = "data/tiny"' in result.output and "licence: free" in result.output
     assert Path("data/tiny/tiny.bin").read_bytes() == tiny
-    assert "is in" in run("fetch", "tiny").output
+    assert "is already in" in run("fetch", "tiny").output
     assert run("fetch", "tiny", "--to", "else/where").exit_code == 0
     assert Path("else/where/tiny.bin").read_bytes() == tiny
 
