@@ -134,7 +134,7 @@ def test_a_share_that_is_held_out_parts_the_same_rows(tmp_path, count):
             assert not wanted.errors and not wanted.test, "not refused"
             assert train | test == wanted.train and not train & test
         except (Impossible, DataError) as error:
-            told = {*wanted.errors, "is held out already"} if wanted.held else wanted.errors
+            told = {*wanted.errors, "is already held out"} if wanted.held else wanted.errors
             told = told or {"none is left for training"}
             assert any(re.search(one, str(error)) for one in told), f"case {seed}: {error}"
         shutil.rmtree(root)

@@ -125,8 +125,8 @@ def _message(game: Game, run: RunFolder, broken: Broken, findings: Findings, *, 
     if not findings.weights:
         return f"{what}. The update was not made, so weights are as before it; {kept}; {helps}"
     return (
-        f"{what}. An update before this turn did it unseen; {kept}; the same command again goes on "
-        f"from there and looks at every gradient; {helps}"
+        f"{what}. An update before this turn did it unseen; {kept}; the same command again "
+        f"continues from there and looks at every gradient; {helps}"
     )
 
 

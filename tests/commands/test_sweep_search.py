@@ -133,7 +133,7 @@ def test_a_trial_that_was_cut_off_goes_on_in_its_folder_and_is_not_counted_twice
     assert (same.name, same.sets) == (run.name, run.sets)
     again.looked(same, lines([5.0, 4.0]))  # the first is known
     written(same, [5.0, 4.0])
-    assert again.ended(same, End("finished")).told == f"{FIGURE} = 4"
+    assert again.ended(same, End("finished")).reason == f"{FIGURE} = 4"
     assert played(again, [6.0]).how == "finished"
     assert again.next() is None and states(again) == ["COMPLETE", "COMPLETE"]
 
