@@ -59,3 +59,13 @@ def test_the_layout_and_the_precision_of_the_data_stay():
 def test_a_share_outside_zero_and_one_is_refused(share):
     with pytest.raises(ValueError, match="share"):
         Dropout(share)
+
+
+def test_no_more_bits_are_drawn_than_there_are_elements_to_drop():
+    """A byte for each element, since half of them is a whole number of 256ths."""
+    torch.manual_seed(0)
+    Dropout(0.5)(torch.ones(64))
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    torch.empty(8, dtype=torch.int64).random_(-(2**63), None)
+    assert torch.equal(torch.rand(1), after)

@@ -11,6 +11,7 @@ from playing import CYCLE, ONE_PAIR, plan_of, registry, training_of
 from torch import nn
 
 from ganforge import Discriminator, Loss
+from ganforge.game.nan_examination import examine
 from ganforge.game.nan_guard import Broken, TurnPosition
 from ganforge.interfaces.errors import RunError, TrainingError
 from ganforge.planning.resolved_recipe import resolved_tables, to_toml
@@ -228,6 +229,16 @@ def test_of_what_broke_without_waiting_the_first_is_told(tmp_path, broke, told):
     assert (caught.value.at.side, caught.value.kind) == told
 
 
+def test_gradients_of_the_parts_of_a_batch_are_shown_as_those_of_the_whole(tmp_path):
+    norms = []
+    for sets in ((), ("train.accumulate=2",)):
+        training = begun(tmp_path, ONE_PAIR, 'generator.norm="none"', *sets)
+        training.game.enter(training.plan.phases[0])
+        found = examine(training.game, TurnPosition("discriminator", 1, 0, 0), {}).norms
+        norms.append(found["discriminators.main"])
+    assert len(norms[0]) > 1 and norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
 def test_where_a_loss_reads_gradients_those_of_all_weights_are_looked_at(tmp_path):
     training = begun(tmp_path, ONE_PAIR + EXTRA.format("slope-of-slope"))
     message, before = stopped(training)
@@ -399,6 +410,7 @@ def test_what_does_not_come_again_is_an_error(failed, ganforge_cli):
         (lambda folder: _edit(folder, lambda s: {"step": -1}), "is not what ganforge writes"),
         (lambda folder: _edit(folder, lambda s: {"step": 2**62}), "is not what ganforge writes"),
         (lambda folder: _edit(folder, lambda s: {"steps": 0}), "is not what ganforge writes"),
+        (lambda folder: _edit(folder, lambda s: s.pop("rates") and {}), "is not what ganforge wr"),
         (lambda folder: _edit(folder, lambda s: {"rates": []}), "is not what ganforge writes"),
         (lambda folder: _edit_machine(folder, processes=0), "is not what ganforge writes"),
         (lambda folder: _edit_machine(folder, processes=2**16), "is not what ganforge writes"),

@@ -265,6 +265,14 @@ def test_a_loss_without_parameters_is_in_training_mode_too(play):
     assert 0 < abs(kept - 1) < 0.2  # about half of an odd number of ones, doubled
 
 
+def test_what_is_logged_of_a_batch_in_parts_is_its_mean(play, tmp_path):
+    text = HEAD + DESCENT + LEVEL + JUDGE + DOWNHILL + QUIET
+    training = training_of(tmp_path, text, *PARTS, sets=("train.accumulate=2",))
+    for step in (1, 2):
+        training.take_step(step)
+    assert training.gauges()["loss/downhill/generator"] == pytest.approx(-0.1)
+
+
 def test_terms_that_a_loss_names_are_logged_by_their_names(play):
     training = play(DESCENT + LEVEL + JUDGE + "[losses.judge-alone]\n[losses.dropping]\n")
     training.take_step(1)

@@ -261,6 +261,19 @@ def test_only_the_script_itself_has_to_be_guarded(tmp_path, name, text, told):
         exec(code, start)
 
 
+def test_a_script_without_workers_needs_no_guard(dots):
+    recipe_file(dots, ONE_PAIR)
+    script = dots / "script.py"
+    script.write_text("launch(request, said.append)\n")
+    code = compile(script.read_text(), str(script), "exec")
+    start = {"__name__": "__main__", "launch": launch, "said": []}
+    with pytest.raises(RunError, match=r"script\.py:1 trains with worker processes"):
+        exec(code, start | {"request": Request(recipe="recipe.toml", sets=("train.workers=1",))})
+    exec(code, start | {"request": Request(recipe="recipe.toml", sets=("train.workers=0",))})
+    (folder,) = (dots / "runs").iterdir()
+    assert RunFolder(folder).state()["state"] == "finished"
+
+
 def test_what_is_typed_in_has_no_file_to_guard():
     code = compile("train()", "<stdin>", "exec")
     exec(code, {"__name__": "__main__", "train": preflight.refuse_unguarded_script})

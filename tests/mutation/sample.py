@@ -201,6 +201,12 @@ def _is_python(source: str) -> bool:
     return True
 
 
+def _in_a_function(source: str, line: int) -> bool:
+    """Whether a line is run by calls, and not by importing, as a default is."""
+    functions = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef))
+    return any(n.body[0].lineno <= line <= (n.end_lineno or line) for n in functions)
+
+
 def report(results: Sequence[dict[str, Any]]) -> str:
     """How many were noticed, by module, and every survivor."""
     real = [result for result in results if result["outcome"] != "none"]
