@@ -21,6 +21,7 @@ def component(kind):
         ("x", "returned a str as scores, not a tensor"),
         (None, "returned None as scores, not a tensor"),
         (torch.zeros(3), "returned scores of 3 items for 4: one row per item"),
+        (torch.zeros(()), "returned one number as scores for 4 items: one row per item"),
         (DiscriminatorOutput(torch.zeros(4), torch.zeros(5, 2)), "class_scores of 5 items for 4"),
         (DiscriminatorOutput("x"), "returned a str as scores, not a tensor"),
     ],
@@ -32,9 +33,8 @@ def test_a_discriminator_that_returns_something_else_is_told(value, told):
     assert (", or a " in str(caught.value)) is not named  # what else it might have returned
 
 
-@pytest.mark.parametrize("value", [torch.zeros(4), torch.zeros(4, 1, 3), torch.zeros(())])
+@pytest.mark.parametrize("value", [torch.zeros(4), torch.zeros(4, 1, 3)])
 def test_scores_may_be_numbers_or_maps(value):
-    """One number stands for no item: what reads it says so."""
     output = output_checks.discriminator_output(value, ROWS, component("discriminator"))
     assert output.scores is value and output.features is None
 
@@ -64,11 +64,11 @@ def test_a_row_may_be_a_number_or_an_image(value):
 def test_an_augmentor_that_shows_nothing_or_no_tensor_is_told():
     odd = component("augmentor")
     with pytest.raises(PluginError, match="augmentor 'odd' of tests returned no view"):
-        output_checks.views_of({}, odd)
+        output_checks.views_of({}, ROWS, odd)
     with pytest.raises(PluginError, match="returned None as view 'edges', not a tensor"):
-        output_checks.views_of({"plain": torch.zeros(4, 1), "edges": None}, odd)
+        output_checks.views_of({"plain": torch.zeros(4, 1), "edges": None}, ROWS, odd)
     shown = torch.zeros(4, 1)
-    assert output_checks.views_of(shown, odd) == {"plain": shown}
+    assert output_checks.views_of(shown, ROWS, odd) == {"plain": shown}
 
 
 def test_what_an_augmentor_shows_in_the_place_of_fakes_has_their_shape():
@@ -98,7 +98,7 @@ def test_where_the_method_stands_is_told(monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "Odd", Odd, raising=False)
     own = Component("augmentor", "odd", f"{__name__}:Odd", provider="tests", version="0")
     for method, check in (
-        ("view", lambda: output_checks.views_of(None, own)),
+        ("view", lambda: output_checks.views_of(None, ROWS, own)),
         ("replay", lambda: output_checks.replayed_of(None, torch.zeros(1), own)),
         ("forward", lambda: output_checks.generator_output(None, ROWS, own)),
     ):

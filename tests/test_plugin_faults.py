@@ -69,7 +69,7 @@ FAULTS = {
     "a output that is none": (
         "discriminator",
         "class Odd(Judge):\n    def forward(self, data, given=None):  # here\n        return 'x'\n",
-        "discriminator 'odd' of odd.py returned a str as scores, not a tensor [N, ...], or a Verd",
+        "discriminator 'odd' of odd.py returned a str as scores, not a tensor [N, ...], or a Disc",
     ),
     "fewer outputs than items": (
         "discriminator",
@@ -92,7 +92,7 @@ FAULTS = {
     "a generator that makes nothing": (
         "generator",
         "class Odd(Maker):\n    def forward(self, *sources):  # here\n        return None\n",
-        "generator 'odd' of odd.py returned None, not a tensor [N, ...], or a Made",
+        "generator 'odd' of odd.py returned None, not a tensor [N, ...], or a GeneratorOutput",
     ),
     "a loss whose build fails": (
         "losses",

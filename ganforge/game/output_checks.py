@@ -26,7 +26,7 @@ def discriminator_output(value: object, rows: int, component: Component) -> Disc
         named = {n: v for n, v in attrs.asdict(value, recurse=False).items() if v is not None}
     for name, part in named.items():
         if not isinstance(part, Tensor):
-            beside = "" if value is output else ", or a Verdict"
+            beside = "" if value is output else ", or a DiscriminatorOutput"
             raise _wrong(component, f"{_kind(part)} as {name}, not a tensor [N, ...]{beside}")
         if part.dim() == 0:
             raise _wrong(component, f"one number as {name} for {rows} items: one row per item")
@@ -46,7 +46,7 @@ def generator_output(
     made = value if isinstance(value, GeneratorOutput) else GeneratorOutput(value)  # type: ignore[arg-type]
     data: object = made.data
     if not isinstance(data, Tensor):
-        beside = "" if value is made else ", or a Made"
+        beside = "" if value is made else ", or a GeneratorOutput"
         raise _wrong(component, f"{_kind(data)}, not a tensor [N, ...]{beside}")
     if made.data.dim() == 0 or len(made.data) != rows:
         shape = list(made.data.shape)
