@@ -418,10 +418,10 @@ class Told:
         other = self._said.pop(0)
         return [text, other] if self.leads else [other, text]
 
-    def tell(self, words):
+    def broadcast(self, words):
         self.told.append(words)
 
-    def hear(self):
+    def receive(self):
         return self._heard
 
 

@@ -357,6 +357,6 @@ def _try_onnx(run: Run, plan: GeneratorPlan, network: nn.Module, path: Path, cou
     if not torch.allclose(theirs, ours, atol=_NEAR, rtol=_NEAR):
         raise GanforgeError(
             f"{refused} returns different values {of}, by up to "
-            f"{float((theirs - ours).abs().max()):.2g}; such as resizing by a scale factor with "
-            "antialias, which is right where it is given the size"
+            f"{float((theirs - ours).abs().max()):.2g} (allowed: {_NEAR:g}); resizing by a scale "
+            "factor with antialias is such a case: give the size instead"
         )

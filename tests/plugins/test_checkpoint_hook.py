@@ -257,7 +257,7 @@ def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_numbers(tmp_pat
     with pytest.raises(GanforgeError) as caught:
         training.run()
     size = disk.cost.size_of(disk._checkpoint_bytes(training))
-    assert f"(3 checkpoints of {size}), and 1 KB are free: lower" in str(caught.value)
+    assert f"(3 checkpoints of {size}), but 1 KB are free: lower" in str(caught.value)
     assert training.step == 0 and training.folder.checkpoint_steps() == []
 
 
