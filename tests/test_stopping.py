@@ -148,7 +148,7 @@ def test_running_a_runs_folder_resumes_it(dots, ganforge_cli):
         checkpoint.load(f.checkpoints, 6) for f in (whole.folder, RunFolder(Path("runs/dots")))
     )
     assert all(torch.equal(v, two.networks[k]) for k, v in one.networks.items())
-    assert ganforge_cli("run", "runs/dots", "--set", "train.steps=6").out.count("finished already")
+    assert ganforge_cli("run", "runs/dots", "--set", "train.steps=6").out.count("already finished")
     assert "leave out --preview" in ganforge_cli("run", "runs/dots", "--preview").err
 
 

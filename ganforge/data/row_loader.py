@@ -3,6 +3,7 @@ process or by processes of their own. The same rows, whoever reads them."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from attrs import frozen
@@ -197,13 +199,29 @@ def _started(loader: Iterable[tuple[Rows, list[str]]]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of what the error says
-            return iter(loader)
+            iterator = iter(loader)
     except Exception as error:  # whatever the dataset's parts raise
         if "pickle" not in str(error).lower():
             raise
         raise DataError(
             f"the dataset cannot be handed to worker processes ({error}): set `train.workers = 0`"
         ) from error
+    if not _STARTED:
+        atexit.register(_kill_started)
+    _STARTED.update(getattr(iterator, "_workers", ()))
+    return iterator
+
+
+_STARTED: WeakSet[Any] = WeakSet()  # worker processes
+
+
+def _kill_started() -> None:
+    """End the workers that are left when this process ends in the middle of a batch. They ignore
+    SIGTERM, by which multiprocessing ends its processes, and it would wait for them for ever."""
+    for worker in list(_STARTED):
+        if worker.is_alive():
+            worker.kill()
+
 
 
 def _read(loader: Iterable[tuple[Rows, list[str]]]) -> Iterator[Rows]:

@@ -59,6 +59,7 @@ def kept(subject: Subject) -> None:
     """Its state is JSON, and another instance that loads it has the same state."""
     try:
         with training(subject.registry, subject) as watched:
+            json.dumps(watched.watching[NAME].save_state())  # as it is at first
             _run(watched)  # which saves it in a checkpoint
             text = json.dumps(watched.watching[NAME].save_state())
     except (TypeError, ValueError) as error:

@@ -18,7 +18,7 @@ from ganforge.planning.compose import compose
 from ganforge.recipes.recipe import load
 from ganforge.registry.registry import Registry
 from ganforge.training import benchmark
-from ganforge.training.benchmark import Timed, TrainedModule, Way, together, ways
+from ganforge.training.benchmark import Timed, TimedTraining, Way, together, ways
 
 CPU = torch.device("cpu")
 
@@ -145,8 +145,8 @@ def steady(clock: list[float], seconds: float, waiting: float = 0.0) -> SimpleNa
 
 
 def test_ways_are_compared_by_what_their_steps_take(clock) -> None:
-    usual = TrainedModule(steady(clock, 0.02, waiting=0.005))
-    quick = TrainedModule(steady(clock, 0.01))
+    usual = TimedTraining(steady(clock, 0.02, waiting=0.005))
+    quick = TimedTraining(steady(clock, 0.01))
     assert usual.preparing == pytest.approx(benchmark.WARM_UP * 0.02)
     assert usual.steps == math.ceil(benchmark.TURN / 0.02)
     found = benchmark._compared(usual, quick, Way(threads=2), budget=0.0)
@@ -169,7 +169,7 @@ def test_all_that_gain_together_are_tried_as_well(workdir, monkeypatch, gaining,
         return Timed(way, 1.0, 1.5 if gains else 1.0, 3)
 
     played = SimpleNamespace(times=[1.0], preparing=0.0, waiting=lambda: 0.0)
-    stage = SimpleNamespace(trained_module=lambda way: played, close=lambda: None)
+    stage = SimpleNamespace(timed=lambda way: played, close=lambda: None)
     monkeypatch.setattr(benchmark, "Stage", lambda *_: stage)
     monkeypatch.setattr(benchmark, "_compared", compared)
     registry = Registry.load(only=())

@@ -11,7 +11,7 @@ from PIL import Image
 from small_recipes import CYCLE, PLAIN, draw_pictures, write_recipe
 
 import ganforge
-from ganforge.cli.nearest import _verdict
+from ganforge.cli.nearest import _conclusion
 from ganforge.lab import features
 from ganforge.lab.nearest import Copying, copying, nearest
 from ganforge.runs.run import Run
@@ -106,7 +106,7 @@ def test_a_translator_is_refused_in_a_line(ganforge_cli, workdir):
 
 def verdict(**figures: float) -> str:
     counts = {"samples": 1000, "held_out": 200, "training": 900, "seen_by": "pixels"}
-    return _verdict(Copying(**figures, **counts))
+    return _conclusion(Copying(**figures, **counts))
 
 
 def test_the_verdict_says_what_decides_it():
