@@ -223,7 +223,6 @@ def _kill_started() -> None:
             worker.kill()
 
 
-
 def _read(loader: Iterable[tuple[Rows, list[str]]]) -> Iterator[Rows]:
     batches = _started(loader)
     # They heed no SIGTERM, by which Python ends them when it exits, and then waits for them.
