@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,17 @@ def test_every_command_has_a_help_line_and_a_module() -> None:
     for target, help_line in COMMANDS.values():
         assert target.endswith(":command")
         assert help_line and not help_line.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("public", "home"),
+    [
+        ("ganforge.plugin", "ganforge.interfaces.manifest"),
+        ("ganforge.images", "ganforge.data.images"),
+    ],
+)
+def test_a_public_module_hands_on_every_public_name_of_its_room(public: str, home: str) -> None:
+    names = import_module(home).__all__
+    handed_on = import_module(public)
+    assert {*names} <= {*handed_on.__all__}
+    assert all(getattr(handed_on, name) is getattr(import_module(home), name) for name in names)

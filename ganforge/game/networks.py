@@ -212,7 +212,7 @@ def meta_output(
     with attributing_errors(plan.component):
         try:
             output = _judged_zeros(network, plan, _ITEMS)
-        except Exception:
+        except Exception:  # of two rows; what it raises for a whole part of the batch is reported
             if rows <= _ITEMS:
                 raise
             output = _judged_zeros(network, plan, rows)
